@@ -1,0 +1,59 @@
+"""What one hospital decides for itself: where its data lie, what it consents to. Nothing here leaves the site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from fl_liver.errors import ProtocolError
+from fl_liver.study import SiteName, Study
+from fl_liver.toml_file import Section, read_toml
+
+
+class SiteConfig(Section):
+    """`site.toml`. Relative paths are taken from the folder that holds the file."""
+
+    site: SiteName
+    role: Literal["train", "external"] = "train"
+    """`external` refuses to train, whatever the server says."""
+    data: Path = Path()
+    """Folder with `clinical.csv`, and `lesions.csv` and `dicom/` for image studies."""
+    work: Path = Path("work")
+    """Cache, approved studies, scores and local layers; made mode 0700."""
+    release: Literal["named", "none"] = "none"
+    """`named`: this hospital's own figures (counts, AUC with interval, ROC merged to ≥ min_cell) may be published."""
+    min_patients: int = Field(default=10, ge=1)
+    min_cell: int = Field(default=5, ge=3)
+
+    def approved(self, study_sha256: str) -> Study:
+        """The study that this site approved under that hash.
+
+        Raises:
+            ProtocolError: no such approval, or the approved file no longer has that hash.
+        """
+        path = self.approval_path(study_sha256)
+        if not path.is_file():
+            raise ProtocolError(f"site {self.site}: study {study_sha256[:12]} is not approved here; approve it first")
+        study = read_toml(path, Study)
+        if study.sha256 != study_sha256:
+            raise ProtocolError(
+                f"site {self.site}: {path.name} hashes to {study.sha256[:12]}, wanted {study_sha256[:12]};"
+                " it was changed after approval, approve it again"
+            )
+        return study
+
+    def approval_path(self, study_sha256: str) -> Path:
+        return self.work / "approved" / f"{study_sha256}.toml"
+
+    def study_folder(self, study_sha256: str) -> Path:
+        """Where this site keeps what belongs to one study: scores, local layers."""
+        return self.work / "studies" / study_sha256[:16]
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read a `site.toml`; its relative paths become absolute."""
+    config = read_toml(path, SiteConfig)
+    here = path.resolve().parent
+    return config.model_copy(update={"data": (here / config.data).resolve(), "work": (here / config.work).resolve()})

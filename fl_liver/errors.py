@@ -1,0 +1,60 @@
+"""Every error that fl_liver raises on purpose, and the exit status that each becomes.
+
+FLLiverError              70   something went wrong that no leaf below names
+├── ConfigError           78   a study, site file, plan or command line is wrong
+├── DataError              2   a series, label or table cannot be used
+├── ProtocolError         76   the other side broke the agreement
+├── PrivacyError          77   answering would break the site's own limit
+├── TrainingError         71   the arithmetic failed: NaN loss, wrong device
+└── IncompleteError       75   it finished with fewer hospitals than the study names, or was interrupted
+
+0 is done; 1 is done with exclusions (`fl-liver site check`). Numbers from 64 on follow sysexits.h, so that a service
+manager can tell "do not restart" (77, 78) from "try again" (75).
+
+A message says which thing, what was found, what was wanted and what to do. One string argument each, so that an error
+survives pickling between simulation workers.
+"""
+
+from __future__ import annotations
+
+
+class FLLiverError(Exception):
+    """Base of all errors raised on purpose; `str(error)` is one line for a person."""
+
+    exit_code = 70
+
+
+class ConfigError(FLLiverError):
+    """A study, site file, plan or command line is wrong."""
+
+    exit_code = 78
+
+
+class DataError(FLLiverError):
+    """A series, label or table cannot be used."""
+
+    exit_code = 2
+
+
+class ProtocolError(FLLiverError):
+    """The other side broke the agreement: wrong hash, wrong length, unknown question."""
+
+    exit_code = 76
+
+
+class PrivacyError(FLLiverError):
+    """Answering would break a floor or a consent."""
+
+    exit_code = 77
+
+
+class TrainingError(FLLiverError):
+    """The arithmetic failed: a loss or an update that is not finite, a device that is not there."""
+
+    exit_code = 71
+
+
+class IncompleteError(FLLiverError):
+    """It ended with fewer hospitals than the study names, or before the last round."""
+
+    exit_code = 75

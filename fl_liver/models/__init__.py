@@ -1,0 +1,1 @@
+"""The published systems, one a file; torch only."""

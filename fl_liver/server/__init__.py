@@ -1,0 +1,1 @@
+"""The coordinator's side: rounds, checkpoints, evaluation, report. It never imports torch."""

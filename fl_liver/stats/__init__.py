@@ -1,0 +1,1 @@
+"""Statistics across hospitals from sums of integer vectors, equal to those of the pooled table. numpy and scipy only."""

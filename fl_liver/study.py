@@ -1,0 +1,249 @@
+"""A study: everything that hospitals agree on before a round is run, in one TOML file.
+
+Its canonical SHA-256 is what a hospital approves and what every message carries. What a hospital decides alone (paths,
+consents, its own floor) stands in its `site.toml` (`fl_liver.client.site`), never here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from fl_liver.errors import ConfigError
+from fl_liver.toml_file import Section, read_toml
+
+SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Factor(Section):
+    """One clinical or sonographic factor as a number, made from one column of the site's clinical table.
+
+    With `at_least`, `above` or `equals` it is 0/1. Otherwise the column is taken as a number (binary columns may hold
+    0/1, Y/N, yes/no, M/F via `equals`), after `log10` if asked, then (x − center) / scale.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    column: str
+    label: str
+    at_least: float | None = None
+    above: float | None = None
+    equals: str | None = None
+    log10: bool = False
+    center: float = 0.0
+    scale: Positive = 1.0
+
+
+class Task(Section):
+    """What is read and what is decided."""
+
+    modality: Literal["US", "CT", "MR", "table"]
+    outcome: str = "malignant"
+    """Column of the clinical table that holds the diagnosis."""
+    classes: dict[str, str]
+    """Class name → code in the outcome column, in the order of the model's outputs."""
+    positive: tuple[str, ...]
+    """Classes that count as disease for the two-class ROC."""
+    background: str | None = None
+    """Column that holds the kind of liver background, where the model is taught it."""
+    background_classes: dict[str, str] = {}
+    size_mm: str | None = None
+    """Column that holds the lesion's largest diameter in mm."""
+
+    @model_validator(mode="after")
+    def _classes_make_sense(self) -> Self:
+        if len(self.classes) < 2 or len(set(self.classes.values())) != len(self.classes):
+            raise ValueError("at least two classes with different codes are wanted")
+        unknown = [name for name in self.positive if name not in self.classes]
+        if unknown or not self.positive or len(self.positive) == len(self.classes):
+            raise ValueError(f"positive must be some but not all of {list(self.classes)}")
+        return self
+
+
+class Model(Section):
+    """Which network, at which size."""
+
+    name: str
+    width: Count = 64
+    """Channels of the first stage; 64 is the published size."""
+    image_px: Count = 224
+    dropout: Fraction = 0.5
+
+
+class Sites(Section):
+    """Who takes part, and how. A hospital is in exactly one list."""
+
+    train: tuple[SiteName, ...]
+    external: tuple[SiteName, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_site_twice(self) -> Self:
+        names = (*self.train, *self.external)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return self
+
+
+class CohortRules(Section):
+    """How a training hospital's patients are parted; by patient, within class, from a hash of the patient's id."""
+
+    views: Count = 4
+    """Images of one lesion that are used, in order of instance number."""
+    internal_validation: Fraction = 0.2
+    calibration: Fraction = 0.25
+    """Share of the training part kept from the network for fusion and cut-off; 0 with `folds`."""
+    folds: Annotated[int, Field(ge=0, le=10)] = 0
+    """Cross-fitting: federations trained without one fold each, so that every training patient gets an unseen score."""
+    lesion_margin: Positive = 1.45
+    """Side of the square crop over the longer side of the lesion box."""
+
+
+class Training(Section):
+    """Federated averaging and its local optimiser."""
+
+    strategy: Literal["fedavg", "fedprox", "fedbn"] = "fedavg"
+    mu: Annotated[float, Field(ge=0)] = 0.0
+    """FedProx: weight of ½‖w − w_global‖² in every local step (Li 2020)."""
+    rounds: Count = 15
+    local_epochs: Count = 2
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    learning_rate: Positive = 0.03
+    final_learning_rate: Positive = 1e-4
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip_norm: Positive = 5.0
+    triplet_weight: Annotated[float, Field(ge=0)] = 0.0
+    background_weight: Annotated[float, Field(ge=0)] = 0.0
+    max_weight: Count = 10_000
+    """A hospital weighs min(patients, max_weight)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    round_timeout_s: Positive = 1800.0
+
+    @model_validator(mode="after")
+    def _mu_belongs_to_fedprox(self) -> Self:
+        if (self.strategy == "fedprox") != (self.mu > 0):
+            raise ValueError(f"mu > 0 goes with strategy 'fedprox' and with no other (mu {self.mu}, '{self.strategy}')")
+        return self
+
+
+class Analysis(Section):
+    """What is computed after training."""
+
+    fusion: tuple[str, ...] = ()
+    """Names of the factors offered to the fused model; screened one by one, then together."""
+    screening_p: Fraction = 0.05
+    calibration_groups: Annotated[int, Field(ge=2, le=20)] = 10
+    min_cell: Annotated[int, Field(ge=3)] = 5
+    """Smallest group that a published number may describe, over all hospitals of a sum."""
+
+
+class Privacy(Section):
+    """How sums are protected."""
+
+    secure_sum: Literal["plain"] = "plain"
+    min_sites: Annotated[int, Field(ge=3)] = 3
+    """A sum over fewer hospitals is never opened."""
+    min_patients: Count = 10
+    """A hospital with fewer usable patients sits out."""
+
+
+class Initial(Section):
+    """The first weights, made beforehand by `fl-liver study check`."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    layout: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Study(Section):
+    """A whole study."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: str
+    source: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 2020
+    task: Task
+    model: Model
+    sites: Sites
+    cohort: CohortRules = CohortRules()
+    training: Training = Training()
+    analysis: Analysis = Analysis()
+    privacy: Privacy = Privacy()
+    factor: tuple[Factor, ...] = ()
+    initial: Initial | None = None
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        known = [factor.name for factor in self.factor]
+        if len(set(known)) != len(known):
+            raise ValueError("two factors have one name")
+        missing = [name for name in self.analysis.fusion if name not in known]
+        if missing:
+            raise ValueError(f"analysis.fusion names no [[factor]]: {', '.join(missing)}")
+        if self.task.modality == "table" and not known:
+            raise ValueError("a table study needs at least one [[factor]]")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the canonical JSON: sorted keys, no spaces, shortest round-trip floats."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def every_site(self) -> tuple[str, ...]:
+        return (*self.sites.train, *self.sites.external)
+
+    def role_of(self, site: str) -> Literal["train", "external"]:
+        """Raises ConfigError where the study does not name the site."""
+        if site in self.sites.train:
+            return "train"
+        if site in self.sites.external:
+            return "external"
+        raise ConfigError(f"study {self.name}: no site '{site}' (sites: {', '.join(self.every_site)})")
+
+    def changed(self, **sections: dict[str, object]) -> Study:
+        """A copy with keys of whole sections replaced and everything validated again: `changed(training={"rounds": 3})`."""
+        raw = self.model_dump(mode="json", exclude_none=True)
+        for section, keys in sections.items():
+            raw[section] = {**raw.get(section, {}), **keys}
+        return Study.model_validate(raw)
+
+    def with_top(self, **keys: object) -> Study:
+        """A copy with top-level keys replaced (`seed`, `initial`), validated again."""
+        return Study.model_validate({**self.model_dump(mode="json", exclude_none=True), **keys})
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_study(name_or_path: str | Path) -> Study:
+    """A study by the name of one that ships with fl_liver, or by path.
+
+    Raises:
+        ConfigError: neither, or the file is wrong (see `toml_file.read_toml`).
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        return read_toml(path, Study)
+    shipped = resources.files("fl_liver") / "studies" / f"{name_or_path}.toml"
+    if not shipped.is_file():
+        raise ConfigError(
+            f"study '{name_or_path}': not one of {', '.join(shipped_studies())}, and not a path that ends in .toml"
+        )
+    with resources.as_file(shipped) as real:
+        return read_toml(real, Study)
+
+
+def shipped_studies() -> list[str]:
+    """Names of the studies in the package, sorted."""
+    folder = resources.files("fl_liver") / "studies"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))

@@ -1,0 +1,76 @@
+"""TOML files read once into frozen objects; an unknown key is refused with the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fl_liver.errors import ConfigError
+
+
+class Section(BaseModel):
+    """One table of a TOML file: frozen, no unknown keys, no silent conversion of text to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_toml(path: Path, kind: type[S]) -> S:
+    """Read `path` into `kind`.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key (with a did-you-mean), a missing or impossible value. All
+            problems of a file are named at once, one clause each.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); give the path of a TOML file") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML ({error})") from error
+    return parse(raw, kind, str(path))
+
+
+def parse(raw: dict[str, object], kind: type[S], where: str) -> S:
+    """Validate a mapping as `kind`; `where` names it in the error."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_explain(item, kind) for item in error.errors())) from None
+
+
+def _explain(item: object, kind: type[BaseModel]) -> str:
+    detail: dict[str, object] = dict(item)  # type: ignore[call-overload]
+    location = detail["loc"]
+    path = [str(part) for part in location] if isinstance(location, tuple) else []
+    key = ".".join(path) or "file"
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _known_keys(kind, path[:-1]), n=1, cutoff=0.6)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_known_keys(kind, path[:-1]))}"
+        return f"unknown key '{key}', {hint}"
+    if detail["type"] == "missing":
+        return f"key '{key}' is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"'{key}': {message} (found {detail.get('input')!r})"
+
+
+def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys of the section at `path`, so that a misspelt nested key gets its own neighbours as hints."""
+    current: object = kind
+    for part in path:
+        if part.isdigit():
+            continue
+        if not (isinstance(current, type) and issubclass(current, BaseModel)) or part not in current.model_fields:
+            return []
+        annotation = current.model_fields[part].annotation
+        inside = [annotation, *getattr(annotation, "__args__", ())]
+        current = next((one for one in inside if isinstance(one, type) and issubclass(one, BaseModel)), None)
+    return sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
