@@ -37,6 +37,8 @@ class Factor(Section):
     at_least: float | None = None
     above: float | None = None
     equals: str | None = None
+    missing: float | None = None
+    """Value of the factor where the column is empty; without it such a patient is left out of analyses that name it."""
     log10: bool = False
     center: float = 0.0
     scale: Positive = 1.0
@@ -54,7 +56,7 @@ class Task(Section):
     """Classes that count as disease for the two-class ROC."""
     background: str | None = None
     """Column that holds the kind of liver background, where the model is taught it."""
-    background_classes: dict[str, str] = {}
+    background_classes: dict[str, str] = Field(default_factory=dict)
     size_mm: str | None = None
     """Column that holds the lesion's largest diameter in mm."""
 
@@ -211,7 +213,7 @@ class Study(Section):
         raise ConfigError(f"study {self.name}: no site '{site}' (sites: {', '.join(self.every_site)})")
 
     def changed(self, **sections: dict[str, object]) -> Study:
-        """A copy with keys of whole sections replaced and everything validated again: `changed(training={"rounds": 3})`."""
+        """A copy with keys of some sections replaced, validated again: `changed(training={"rounds": 3})`."""
         raw = self.model_dump(mode="json", exclude_none=True)
         for section, keys in sections.items():
             raw[section] = {**raw.get(section, {}), **keys}

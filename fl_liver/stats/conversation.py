@@ -9,7 +9,7 @@ statistics are run side by side (`converse`), so that what can be asked together
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -120,6 +120,18 @@ def converse(conversations: Mapping[str, Conversation[Any]], summer: Summer) -> 
             mine, totals = totals[: len(questions)], totals[len(questions) :]
             advance(name, mine)
     return {name: results[name] for name in conversations}
+
+
+def over(rows: str, conversation: Conversation[R]) -> Conversation[R]:
+    """The same conversation about one part of every cohort ("internal", "external", "calibration", …)."""
+    totals: Totals | None = None
+    while True:
+        try:
+            questions = next(conversation) if totals is None else conversation.send(totals)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        totals = yield [replace(one, arguments={**one.arguments, "rows": rows}) for one in questions]
 
 
 class TablesSummer:

@@ -1,0 +1,114 @@
+"""Every code that the cohort may give to a patient, series or file, each with the sentence that says what to do.
+
+E leaves the case out, W keeps it. A code never changes its meaning; causes are written where the defect is found.
+"""
+
+from __future__ import annotations
+
+from fl_liver.client.cohort.cohort import Finding
+from fl_liver.errors import DataError, FLLiverError
+
+_EXPORT_AGAIN = "export the series again from the archive"
+_CORRECT_BOX = "correct the row in lesions.csv"
+
+REMEDIES: dict[str, str] = {
+    # a file
+    "E_DECODE_FAILED": "export the file again, uncompressed or as JPEG-LS or JPEG 2000",
+    "E_DUPLICATE_UID": "two different files carry one SOPInstanceUID; keep the right one",
+    "E_NOT_DICOM": "remove the file, or export it again as DICOM",
+    "E_NOT_REGULAR": "replace the link, pipe or device by a plain file inside the folder",
+    "E_NO_PIXELS": "export the image with its pixel data",
+    "E_TOO_LARGE": "export fewer frames a file, or without deflate compression",
+    "E_TRUNCATED": "the file was cut short in transfer; copy it again",
+    "E_TS_NO_DECODER": "export the file uncompressed, or as JPEG-LS or JPEG 2000",
+    "E_TS_UNSUPPORTED": "export the file in a standard transfer syntax",
+    "E_UNREADABLE": "export the file again; if it still fails, leave it out",
+    "W_DICOMDIR_IGNORED": "nothing to do; the files themselves are read",
+    "W_DUPLICATE_FILE": "nothing to do; one of the identical files is used",
+    "W_NOT_AN_IMAGE": "nothing to do; reports and contours are not read as images",
+    "W_OTHER_FILES": "nothing to do, unless one of them should be DICOM",
+    # a series
+    "E_DUPLICATE_POSITION": "remove the second slice at the same position",
+    "E_ENHANCED_MULTIFRAME": "export the series as one file a slice",
+    "E_GANTRY_TILT": "use a series without gantry tilt, or have it resampled at the scanner",
+    "E_LOCALIZER": "remove the localizer images from the series",
+    "E_MATRIX_VARIES": _EXPORT_AGAIN,
+    "E_MISSING_SLICES": "a slice is probably missing; " + _EXPORT_AGAIN,
+    "E_MIXED_FRAME": "the slices lie in different frames of reference; " + _EXPORT_AGAIN,
+    "E_MIXED_ORIENTATION": "split the series by orientation",
+    "E_MIXED_PATIENT": "find out whose images these are before anything else",
+    "E_MIXED_PHOTOMETRIC": _EXPORT_AGAIN,
+    "E_MIXED_STUDY": "one series belongs to one study; " + _EXPORT_AGAIN,
+    "E_MONOCHROME1": "export with photometric interpretation MONOCHROME2",
+    "E_MULTI_PHASE": "split the phases into series of their own",
+    "E_NONUNIFORM_SPACING": "use a reconstruction with even slice gaps",
+    "E_NO_GEOMETRY": "export with position, orientation and pixel spacing",
+    "E_SECONDARY_CAPTURE": "use the original images, not screenshots",
+    "E_SPACING_VARIES": "the pixel spacing differs between slices; " + _EXPORT_AGAIN,
+    "E_TOO_FEW_SLICES": "a volume wants at least three slices; " + _EXPORT_AGAIN,
+    "W_NON_AXIAL": "nothing to do, unless the study asks for axial series",
+    "W_RESCALE_VARIES": "nothing to do; slope and intercept are applied slice by slice",
+    # a patient
+    "E_AMBIGUOUS_IMAGE": "two patients' folders hold the same image; remove it from the wrong one",
+    "E_BOX_OUTSIDE": _CORRECT_BOX,
+    "E_BOX_UNREADABLE": _CORRECT_BOX,
+    "E_BOX_WITHOUT_IMAGE": "export the image that the box names, or remove the row from lesions.csv",
+    "E_DUPLICATE_ROW": "keep one row for the patient in clinical.csv",
+    "E_FLAT_IMAGE": "the crop has one grey value only; correct the box or the image",
+    "E_LABEL_UNKNOWN": "correct the diagnosis in clinical.csv, or leave the patient out",
+    "E_NO_BACKGROUND_BOX": "draw a background box on an image that has a lesion box",
+    "E_NO_CLINICAL_ROW": "add the patient to clinical.csv",
+    "E_NO_IMAGES": "export the patient's images into dicom/<patient_id>/",
+    "E_NO_LESION_BOX": "draw a lesion box in lesions.csv",
+    "E_NO_PATIENT_ID": "fill patient_id in clinical.csv",
+    "E_WRONG_PATIENT": "the image names another patient of this hospital; find out whose it is",
+    "W_BACKGROUND_UNKNOWN": "correct the liver background in clinical.csv; it counts as unknown",
+    "W_FEW_VIEWS": "nothing to do; the images that are there are used",
+    "W_NO_BACKGROUND_BOX": "draw a background box; without it the image is not used",
+    "W_VALUE_UNREADABLE": "correct the value in clinical.csv; it counts as missing",
+}
+
+
+class UnusableError(DataError):
+    """One file, series or patient that cannot be used; `str(error)` is "CODE: cause"."""
+
+    @property
+    def code(self) -> str:
+        return str(self).partition(": ")[0]
+
+    @property
+    def cause(self) -> str:
+        return str(self).partition(": ")[2]
+
+    def finding(self, case: str, series: str = "") -> Finding:
+        return finding(self.code, case, self.cause, series)
+
+
+def unusable(code: str, cause: str) -> UnusableError:
+    """The error for `code`; `cause` says what was found and never quotes a tag's value."""
+    _remedy(code)
+    return UnusableError(f"{code}: {cause}")
+
+
+def finding(code: str, case: str, cause: str, series: str = "") -> Finding:
+    """A finding with the remedy that belongs to `code`."""
+    return Finding(code=code, case=case, cause=cause, remedy=_remedy(code), series=series)
+
+
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "slice"), counted(2, "slice")
+    ('1 slice', '2 slices')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def in_fixed_order(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Errors before warnings, then by code, case, series and cause."""
+    return tuple(sorted(findings, key=lambda one: (one.code, one.case, one.series, one.cause)))
+
+
+def _remedy(code: str) -> str:
+    if code not in REMEDIES:
+        raise FLLiverError(f"code '{code}' stands in no catalogue; add it to cohort/codes.py")
+    return REMEDIES[code]

@@ -1,0 +1,197 @@
+"""The only door for DICOM files: gates before anything is decoded, and a code for every failure.
+
+What is kept of a header stands in `header`. Values are kept out of every message, because pydicom's own errors quote
+them. Decoding is `pixels`.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import dcmread
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from fl_liver.client.cohort.codes import UnusableError, unusable
+from fl_liver.client.cohort.header import ALLOWED_TAGS, Header, header_from
+
+MAX_FILE_BYTES = 2 << 30
+MAX_PIXEL_BYTES = 1 << 30
+MAX_INFLATED_BYTES = 256 << 20
+
+_PIXEL_TAGS = frozenset({(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)})
+_ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_UNDEFINED = 0xFFFFFFFF
+
+# pydicom's log lines quote values; what is wrong with a file is said by our codes alone.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one file gave: a header, a refusal, or both (a slice cut short still has its place in the series)."""
+
+    header: Header | None
+    refusal: UnusableError | None
+
+
+def read_header(path: Path) -> Header:
+    """The header of a file whose pixels can be decoded later.
+
+    Raises:
+        UnusableError: `examine` refused the file.
+    """
+    reading = examine(path)
+    if reading.refusal is not None or reading.header is None:
+        raise reading.refusal or unusable("E_UNREADABLE", "no header was found")
+    return reading.header
+
+
+def examine(path: Path) -> Reading:
+    """Read a file's header behind all gates; never raises for a bad file and never decodes.
+
+    Gates: regular file, at most 2 GiB, a known transfer syntax with a decoder, at most 256 MiB after inflating, at most
+    1 GiB of pixels, and all the bytes there that the header promises.
+    """
+    header: Header | None = None
+    held: UnusableError | None = None
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            size = _gate_file(path)
+            syntax, held = _gate_syntax(path, size)
+            with path.open("rb") as file:
+                dataset = dcmread(file, stop_before_pixels=True, specific_tags=ALLOWED_TAGS)
+                cut = any("end of file" in str(warning.message).lower() for warning in said)
+                header = header_from(dataset, syntax)
+                if held is None:
+                    _gate_pixels(file, header, size, cut=cut)
+    except UnusableError as refusal:
+        return Reading(header, held or refusal)
+    except Exception as error:  # the one broad catch of a file's header: pydicom raises a dozen types on damaged files
+        return Reading(
+            header, held or unusable("E_UNREADABLE", f"the header stops the reader ({type(error).__name__})")
+        )
+    return Reading(header, held)
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether "DICM" stands behind a 128-byte preamble; False for what is not a regular file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _gate_file(path: Path) -> int:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise unusable("E_NOT_REGULAR", "not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise unusable("E_TOO_LARGE", f"{status.st_size} bytes on disk, at most {MAX_FILE_BYTES} are read")
+    if status.st_size < 132:
+        raise unusable("E_TRUNCATED", f"{status.st_size} bytes, a DICOM file has at least 132")
+    if not looks_like_dicom(path):
+        raise unusable("E_NOT_DICOM", "no DICM mark behind the preamble")
+    return status.st_size
+
+
+def _gate_syntax(path: Path, size: int) -> tuple[str, UnusableError | None]:
+    """The transfer syntax, and a refusal that is held back until the header has been tried."""
+    meta = read_file_meta_info(str(path))
+    if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        raise unusable("W_DICOMDIR_IGNORED", "a DICOMDIR")
+    syntax = UID(str(meta.get("TransferSyntaxUID", "")))
+    if not syntax.is_transfer_syntax or syntax.is_private:
+        return str(syntax), unusable("E_TS_UNSUPPORTED", "a private, unknown or absent transfer syntax")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        _gate_deflated(path, 144 + int(meta.FileMetaInformationGroupLength), size)
+    try:
+        if syntax.is_compressed and not get_decoder(syntax).is_available:
+            return str(syntax), unusable("E_TS_NO_DECODER", f"no decoder is installed for {syntax.name}")
+    except NotImplementedError:
+        return str(syntax), unusable("E_TS_UNSUPPORTED", f"{syntax.name} is not read")
+    return str(syntax), None
+
+
+def _gate_deflated(path: Path, offset: int, size: int) -> None:
+    """Inflate without keeping anything: half a megabyte may hold half a gigabyte, and pydicom inflates all at once."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        while not inflater.eof:
+            block = inflater.unconsumed_tail or file.read(1 << 16)
+            if not block:
+                raise unusable("E_TRUNCATED", f"the deflated data end early, at byte {size}")
+            total += len(inflater.decompress(block, 1 << 20))
+            if total > MAX_INFLATED_BYTES:
+                raise unusable("E_TOO_LARGE", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+
+
+def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> None:
+    """Refuse a file without its pixels; `file` stands where the reader stopped: at the pixel data, or at the end."""
+    if not header.is_image:
+        raise unusable("W_NOT_AN_IMAGE", f"an object of modality {header.modality}")
+    if header.syntax == DeflatedExplicitVRLittleEndian:
+        where: tuple[int, int] | None = None
+    else:
+        where = _pixel_element(file, header.syntax)
+        if where is None and (cut or file.tell() > size or header.rows == 0):
+            raise unusable("E_TRUNCATED", f"the header ends early, at byte {size}")
+        if where is None:
+            raise unusable("E_NO_PIXELS", "the file ends without pixel data")
+    if min(header.rows, header.columns, header.frames, header.samples, header.bits_allocated) < 1:
+        raise unusable("E_UNREADABLE", f"impossible image size {header.rows} × {header.columns} × {header.frames}")
+    if header.pixel_bytes > MAX_PIXEL_BYTES:
+        raise unusable("E_TOO_LARGE", f"{header.pixel_bytes} bytes of pixels, at most {MAX_PIXEL_BYTES} are decoded")
+    if where is not None:
+        _gate_pixel_length(file, header, where, size)
+
+
+def _gate_pixel_length(file: BinaryIO, header: Header, where: tuple[int, int], size: int) -> None:
+    start, length = where
+    if length == _UNDEFINED:
+        _walk_fragments(file, start, size)
+        return
+    # 4:2:2 keeps two of three samples.
+    wanted = header.pixel_bytes * 2 // 3 if header.photometric == "YBR_FULL_422" else header.pixel_bytes
+    there = min(length, size - start)
+    if there < wanted or start + length > size:
+        raise unusable("E_TRUNCATED", f"{there} bytes of pixel data, the header promises {max(wanted, length)}")
+
+
+def _pixel_element(file: BinaryIO, syntax: str) -> tuple[int, int] | None:
+    """(offset of the first byte, length) of the pixel data, or None where the next element is not pixel data."""
+    start = file.tell()
+    little = "<" if UID(syntax).is_little_endian else ">"
+    raw = file.read(12)
+    if len(raw) < 8 or struct.unpack(little + "HH", raw[:4]) not in _PIXEL_TAGS:
+        file.seek(start + len(raw))
+        return None
+    if syntax == ImplicitVRLittleEndian:
+        return start + 8, struct.unpack("<L", raw[4:8])[0]
+    if len(raw) < 12:
+        return None
+    return start + 12, struct.unpack(little + "L", raw[8:12])[0]
+
+
+def _walk_fragments(file: BinaryIO, start: int, size: int) -> None:
+    """Step over the fragments of encapsulated pixel data up to its delimiter."""
+    while start + 8 <= size:
+        file.seek(start)
+        group, element, length = struct.unpack("<HHL", file.read(8))
+        if (group, element) == _SEQUENCE_END:
+            return
+        if (group, element) != _ITEM:
+            raise unusable("E_UNREADABLE", "the compressed pixel data are not a sequence of fragments")
+        start += 8 + length
+    raise unusable("E_TRUNCATED", f"the compressed pixel data end early, at byte {size}")

@@ -1,0 +1,82 @@
+"""Frames of a DICOM file as grey images.
+
+RGB, YBR and palette colour become luminance (ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B); MONOCHROME1 is turned round,
+so that bright is always high; slope and intercept are applied. Gates against oversized and cut files stand in `dicom`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
+
+from fl_liver.client.cohort.codes import UnusableError, unusable
+from fl_liver.client.cohort.header import Header
+
+_PALETTE_TAGS = tuple(
+    f"{colour}PaletteColorLookupTable{part}" for colour in ("Red", "Green", "Blue") for part in ("Data", "Descriptor")
+)
+_SEGMENTED_TAGS = tuple(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))
+_PIXEL_TAGS = (
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+)
+DECODE_TAGS = [Tag(keyword) for keyword in (*_PIXEL_TAGS, *_PALETTE_TAGS, *_SEGMENTED_TAGS)]
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def read_frames(path: Path, header: Header, frames: Sequence[int]) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Decode some frames of a file that `dicom.read_header` let through.
+
+    Args:
+        frames: 0-based, in the order wanted.
+    Returns:
+        (len(frames), rows, columns); uint8 where the file holds plain 8-bit grey, else float32.
+    Raises:
+        UnusableError: E_DECODE_FAILED, or E_TRUNCATED for a frame that the file does not hold.
+    """
+    beyond = [frame for frame in frames if not 0 <= frame < header.frames]
+    if beyond:
+        raise unusable("E_TRUNCATED", f"frame {beyond[0]} is wanted, the file holds {header.frames}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's warnings quote values
+            dataset = dcmread(path, specific_tags=DECODE_TAGS)
+            grey = [_grey(dataset, header, frame) for frame in frames]
+    except UnusableError:
+        raise
+    except Exception as error:  # the one broad catch of decoding: every decoder has its own exception types
+        raise unusable("E_DECODE_FAILED", f"the pixels stop the decoder ({type(error).__name__})") from None
+    return np.stack(grey)  # type: ignore[return-value]  # numpy forgets that all frames have one type
+
+
+def _grey(dataset: Dataset, header: Header, frame: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+    image = pixel_array(dataset, index=frame)
+    if header.photometric == "PALETTE COLOR":
+        colour = apply_color_lut(image, dataset)
+        depth = 255.0 if colour.dtype == np.uint8 else 65535.0
+        return _luminance(colour) * np.float32(255.0 / depth)
+    if header.samples == 3:
+        return _luminance(image)
+    if header.photometric == "MONOCHROME1":
+        image = (-1 if header.signed else (1 << header.bits_stored) - 1) - image.astype(np.int64)
+    if (header.slope, header.intercept) == (1.0, 0.0) and header.bits_allocated == 8 and not header.signed:
+        return image.astype(np.uint8, copy=False)
+    return image.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
+
+
+def _luminance(colour: NDArray[np.generic]) -> NDArray[np.float32]:
+    """(rows, columns, 3 or 4) → (rows, columns); a fourth channel is opacity and is left out."""
+    if colour.ndim != 3 or colour.shape[2] not in (3, 4):
+        raise unusable("E_DECODE_FAILED", f"colour image of shape {colour.shape}, wanted rows × columns × 3")
+    grey: NDArray[np.float32] = colour[:, :, :3].astype(np.float32) @ _LUMINANCE
+    return grey

@@ -1,0 +1,90 @@
+"""Which patient trains, calibrates or validates: decided within each class by a hash of the patient's id and the seed.
+
+Neither the order of a table nor the pseudonym key changes a part. Patients are split, never images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fl_liver.client.cohort.cohort import PARTS
+from fl_liver.errors import DataError
+from fl_liver.study import Study
+
+_TRAIN, _CALIBRATION, _INTERNAL, _EXTERNAL = (PARTS.index(part) for part in PARTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """part (n,) int8, index into PARTS; fold (n,) int8, −1 where there is none."""
+
+    part: NDArray[np.int8]
+    fold: NDArray[np.int8]
+
+
+def split_patients(ids: Sequence[str], label: ArrayLike, role: Literal["train", "external"], study: Study) -> Split:
+    """Part n different patients by `study.cohort`.
+
+    Of n patients, n × internal_validation (rounded) validate; of the rest, × calibration calibrate, none with `folds`.
+    Every class gives its share within one patient: whole parts first, then the largest remainders.
+
+    Args:
+        ids: the site's own patient ids.
+        label: (n,) class indices.
+    Raises:
+        DataError: an id stands twice, or ids and labels differ in number.
+    """
+    classes = np.asarray(label, dtype=np.int64)
+    if len(set(ids)) != len(ids) or classes.shape != (len(ids),):
+        raise DataError(
+            f"{len(ids)} patients, {len(set(ids))} different ids, {classes.size} labels; wanted one of each"
+        )
+    part = np.full(len(ids), _EXTERNAL if role == "external" else _TRAIN, dtype=np.int8)
+    fold = np.full(len(ids), -1, dtype=np.int8)
+    if role == "external":
+        return Split(part, fold)
+    ranked = _ranked_by_class(ids, classes, study.seed)
+    rules = study.cohort
+    ranked = _take(ranked, rules.internal_validation, part, _INTERNAL)
+    if rules.folds:
+        training = np.concatenate([*ranked, np.empty(0, dtype=np.int64)])
+        fold[training] = np.arange(len(training)) % rules.folds
+    else:
+        _take(ranked, rules.calibration, part, _CALIBRATION)
+    return Split(part, fold)
+
+
+def shares(counts: Sequence[int], share: float) -> list[int]:
+    """How many of each class make up round(share × total): rounded down, then one more by largest remainder.
+
+    >>> shares([50, 7, 2], 0.2)                  # 12 of 59: quotas 10.0, 1.4 and 0.4
+    [10, 2, 0]
+    """
+    quotas = [count * share for count in counts]
+    taken = [int(quota + 1e-9) for quota in quotas]
+    left = round(sum(counts) * share) - sum(taken)
+    by_remainder = sorted(range(len(counts)), key=lambda i: (taken[i] - quotas[i], i))
+    for i in by_remainder[:left]:
+        taken[i] += 1
+    return taken
+
+
+def _ranked_by_class(ids: Sequence[str], classes: NDArray[np.int64], seed: int) -> list[NDArray[np.int64]]:
+    """For each class that occurs, the indices of its patients in the order of their hashes."""
+    digests = [hashlib.sha256(f"{seed}:{patient}".encode()).digest() for patient in ids]
+    order = np.array(sorted(range(len(ids)), key=lambda i: digests[i]), dtype=np.int64)
+    return [order[classes[order] == index] for index in np.unique(classes)]
+
+
+def _take(ranked: list[NDArray[np.int64]], share: float, part: NDArray[np.int8], value: int) -> list[NDArray[np.int64]]:
+    """Give the first of each class to a part; returns the others."""
+    taken = shares([len(one) for one in ranked], share)
+    for one, count in zip(ranked, taken, strict=True):
+        part[one[:count]] = value
+    return [one[count:] for one, count in zip(ranked, taken, strict=True)]

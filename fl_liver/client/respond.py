@@ -1,0 +1,153 @@
+"""What a hospital does with each question of the server. Runs only installed code, on studies that the site approved."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from flwr.app import RecordDict
+
+from fl_liver import __version__
+from fl_liver.client import egress
+from fl_liver.client.cohort.cohort import Cohort
+from fl_liver.client.cohort.floors import require_trainable
+from fl_liver.client.cohort.load import load_cohort
+from fl_liver.client.local_layers import LocalLayers
+from fl_liver.client.scores import ScoreStore
+from fl_liver.client.site import SiteConfig
+from fl_liver.client.table import SiteTables, select_rows
+from fl_liver.client.train import fit, pick_device, score
+from fl_liver.errors import DataError, FLLiverError, PrivacyError, ProtocolError, TrainingError
+from fl_liver.messages import Combine, Done, Figures, Fit, Incoming, Named, Prepare, Ready, RefusalCode, Score, Sum, Update
+from fl_liver.stats.conversation import TablesSummer, answer, converse
+from fl_liver.stats.roc import roc
+from fl_liver.study import Study
+
+log = logging.getLogger("fl_liver.site")
+
+_CODES: dict[type[FLLiverError], RefusalCode] = {
+    DataError: "DATA",
+    PrivacyError: "BELOW_FLOOR",
+    ProtocolError: "PROTOCOL",
+    TrainingError: "TRAINING",
+}
+
+
+_read: dict[tuple[SiteConfig, str], tuple[Study, Cohort]] = {}
+
+
+def read_cohort(site: SiteConfig, study_sha256: str) -> tuple[Study, Cohort]:
+    """Read once per process and study; `Prepare` reads anew."""
+    key = (site, study_sha256)
+    if key not in _read:
+        study = site.approved(study_sha256)
+        _read[key] = study, load_cohort(site, study)
+    return _read[key]
+
+
+def respond(site: SiteConfig, question: Incoming, device: str = "auto") -> RecordDict:
+    """The site's answer, already through egress. A reason to refuse becomes a Refusal; a defect of the code does not."""
+    try:
+        if not site.approval_path(question.study_sha256).is_file():
+            return egress.refuse(site, "NOT_APPROVED", f"study {question.study_sha256[:12]} was not approved here")
+        match question:
+            case Prepare():
+                return _prepare(site, question)
+            case Fit():
+                return _fit(site, question, device)
+            case Score():
+                return _score(site, question, device)
+            case Combine():
+                return _combine(site, question)
+            case Sum():
+                return _sum(site, question)
+            case Named():
+                return _named(site, question)
+    except (DataError, PrivacyError, ProtocolError, TrainingError) as error:
+        return egress.refuse(site, _CODES[type(error)], str(error))
+
+
+def _prepare(site: SiteConfig, question: Prepare) -> RecordDict:
+    _read.pop((site, question.study_sha256), None)
+    study, cohort = read_cohort(site, question.study_sha256)
+    role = study.role_of(site.site)
+    if role == "train" and site.role != "train":
+        return egress.refuse(site, "ROLE", f"the study wants it to train, site.toml says '{site.role}'")
+    require_trainable(cohort, study, site)
+    named = site.release == "named"
+    positive = np.isin(cohort.label, [i for i, name in enumerate(study.task.classes) if name in study.task.positive])
+    figures = {
+        "patients": len(cohort.patients),
+        "positives": int(positive.sum()),
+        "excluded": len({finding.case for finding in cohort.findings if finding.severity == "E"}),
+        "images": len(cohort.owner),
+    }
+    return egress.release_word(site, Ready(site.site, __version__, role, named, figures if named else None))
+
+
+def _fit(site: SiteConfig, question: Fit, device: str) -> RecordDict:
+    study, cohort = read_cohort(site, question.study_sha256)
+    if study.role_of(site.site) != "train" or site.role != "train":
+        return egress.refuse(site, "ROLE", "an external hospital was asked to train")
+    rows = select_rows(cohort, question.rows)
+    layers = LocalLayers(site.study_folder(question.study_sha256), study, question.rows)
+    start = layers.restore(question.vector, before_round=question.round)
+    result = fit(
+        study, cohort, start, rows=rows, round_number=question.round, seed_key=site.site, device=pick_device(device)
+    )
+    layers.keep(result.vector, question.round)
+    weight = min(len(rows), study.training.max_weight)
+    update = Update(question.round, result.vector, weight, result.loss)
+    return egress.release_update(site, study, update, patients=len(rows))
+
+
+def _score(site: SiteConfig, question: Score, device: str) -> RecordDict:
+    study, cohort = read_cohort(site, question.study_sha256)
+    rows = select_rows(cohort, question.rows)
+    vector = question.vector
+    if question.layers:
+        layers = LocalLayers(site.study_folder(question.study_sha256), study, question.layers)
+        vector = layers.restore(vector, before_round=None)
+    scores = score(study, cohort, vector, rows=rows, device=pick_device(device))
+    _store(site, question.study_sha256, cohort).keep(question.name, rows, scores)
+    return egress.release_word(site, Done(0))
+
+
+def _combine(site: SiteConfig, question: Combine) -> RecordDict:
+    study, cohort = read_cohort(site, question.study_sha256)
+    store = _store(site, question.study_sha256, cohort)
+    tables = SiteTables(cohort, study, store).table("all")
+    total = question.intercept + question.base_beta * tables[f"score:{question.base}"]
+    for name, beta in question.factors.items():
+        total = total + beta * tables[name]
+    store.keep(question.name, np.arange(len(cohort.patients)), total[:, None])
+    return egress.release_word(site, Done(0))
+
+
+def _sum(site: SiteConfig, question: Sum) -> RecordDict:
+    study, cohort = read_cohort(site, question.study_sha256)
+    tables = SiteTables(cohort, study, _store(site, question.study_sha256, cohort))
+    parts = [answer(one, tables.for_question(one)) for one in question.questions]
+    vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    return egress.release_totals(site, study, question, vector)
+
+
+def _named(site: SiteConfig, question: Named) -> RecordDict:
+    egress.require_consent(site)
+    study, cohort = read_cohort(site, question.study_sha256)
+    table = SiteTables(cohort, study, _store(site, question.study_sha256, cohort)).table(question.rows)
+    floor = max(site.min_cell, study.analysis.min_cell)
+    positives = int(table["label"].sum())
+    figures: dict[str, Any] = {"n": len(table), "positives": positives}
+    if min(positives, len(table) - positives) < floor:
+        return egress.release_figures(site, Figures({"not_released": f"a class has fewer than {floor} patients"}))
+    talks = {name: roc(f"score:{name}", "label", min_cell=floor) for name in question.scores}
+    results = converse(talks, TablesSummer([table]))
+    figures |= {name: result.to_json() for name, result in results.items()}
+    return egress.release_figures(site, Figures(figures))
+
+
+def _store(site: SiteConfig, study_sha256: str, cohort: Cohort) -> ScoreStore:
+    return ScoreStore(site.study_folder(study_sha256), len(cohort.patients))
+

@@ -1,0 +1,89 @@
+"""A site's rows as the statistics see them: one column a number, chosen by part of the cohort."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from fl_liver.client.cohort.cohort import PARTS, Cohort
+from fl_liver.client.scores import ScoreStore, disease_log_odds
+from fl_liver.errors import ProtocolError
+from fl_liver.stats.conversation import Question, Table
+from fl_liver.study import Study
+
+
+def select_rows(cohort: Cohort, rows: str) -> NDArray[np.int64]:
+    """Patient indices, ascending: a part, "training" (train and calibration), "all", "fold-K" or "not-fold-K".
+
+    Raises:
+        ProtocolError: any other word.
+    """
+    if rows in PARTS:
+        return cohort.rows(rows)
+    if rows == "all":
+        return np.arange(len(cohort.patients))
+    training = cohort.part <= PARTS.index("calibration")
+    if rows == "training":
+        return np.flatnonzero(training)
+    head, _, fold = rows.rpartition("-")
+    if fold.isdigit() and head == "fold":
+        return np.flatnonzero(training & (cohort.fold == int(fold)))
+    if fold.isdigit() and head == "not-fold":
+        return np.flatnonzero(training & (cohort.fold != int(fold)) & (cohort.fold >= 0))
+    raise ProtocolError(f"rows '{rows[:30]}' is not a part of a cohort")
+
+
+def positive_classes(study: Study) -> list[int]:
+    """Indices of the classes that count as disease."""
+    return [index for index, name in enumerate(study.task.classes) if name in study.task.positive]
+
+
+def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str, NDArray[Any]]:
+    """Every column a question may name: class_name (text) and, (n,) float64 each, label, factors, background, size_mm,
+    score:NAME (log-odds) and probability:NAME.
+
+    A network of K > 2 classes adds score:NAME:CLASS, the log-odds of that class against the rest.
+    """
+    positive = positive_classes(study)
+    columns: dict[str, NDArray[Any]] = {
+        "label": np.isin(cohort.label, positive).astype(np.float64),
+        "class_name": np.array(list(study.task.classes), dtype=object)[cohort.label],
+        "background": np.where(cohort.background < 0, np.nan, cohort.background).astype(np.float64),
+        "size_mm": cohort.size_mm,
+    }
+    columns |= {factor.name: cohort.factors[:, index] for index, factor in enumerate(study.factor)}
+    for name in store.names():
+        scores = store.load(name)
+        columns[f"score:{name}"] = disease_log_odds(scores, positive)
+        columns[f"probability:{name}"] = expit(columns[f"score:{name}"])
+        if scores.shape[1] > 1:
+            for index, each in enumerate(study.task.classes):
+                columns[f"score:{name}:{each}"] = disease_log_odds(scores, [index])
+    return columns
+
+
+class SiteTables:
+    """Tables for questions that name their rows; each part is cut once."""
+
+    def __init__(self, cohort: Cohort, study: Study, store: ScoreStore) -> None:
+        self._cohort, self._study, self._store = cohort, study, store
+        self._columns: dict[str, NDArray[Any]] | None = None
+        self._cut: dict[str, Table] = {}
+
+    def table(self, rows: str) -> Table:
+        if rows not in self._cut:
+            if self._columns is None:
+                self._columns = cohort_columns(self._cohort, self._study, self._store)
+            chosen = select_rows(self._cohort, rows)
+            self._cut[rows] = Table({name: column[chosen] for name, column in self._columns.items()})
+        return self._cut[rows]
+
+    def for_question(self, question: Question) -> Table:
+        """Raises ProtocolError where a question names no rows."""
+        rows = question.arguments.get("rows")
+        if not isinstance(rows, str):
+            raise ProtocolError(f"question '{question.kind}' names no rows")
+        return self.table(rows)

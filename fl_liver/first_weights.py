@@ -1,0 +1,56 @@
+"""Round 0's weights, made beforehand: `fl-liver study check` writes them, the server only loads the array.
+
+The SHA-256 of the vector and the fingerprint of its layout then stand in the study that hospitals approve.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fl_liver.errors import ConfigError
+from fl_liver.models.registry import initial_vector
+from fl_liver.parameters import load_vector, save_vector, vector_sha256
+from fl_liver.study import Study, load_study
+
+
+def check_study(study: Study, folder: Path) -> Study:
+    """Write `initial.safetensors` and `study.toml` (with `[initial]` filled in) into `folder`; return that study.
+
+    Raises:
+        ConfigError: the study already states other first weights than its seed gives.
+    """
+    vector, layout = initial_vector(study)
+    initial = {"sha256": vector_sha256(vector), "layout": layout.fingerprint}
+    if study.initial is not None and study.initial.model_dump() != initial:
+        raise ConfigError(
+            f"study {study.name}: [initial] says {study.initial.sha256[:12]}, its model and seed give"
+            f" {initial['sha256'][:12]}; remove [initial] and check again, or restore the seed"
+        )
+    checked = study.with_top(initial=initial)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_vector(folder / "initial.safetensors", vector, layout, {"study_sha256": checked.sha256})
+    (folder / "study.toml").write_text(checked.to_toml(), encoding="utf-8")
+    return checked
+
+
+def check_study_file(name_or_path: str, folder: Path) -> str:
+    """`check_study` by name; returns the study's SHA-256. For a worker process, so that a server needs no torch."""
+    return check_study(load_study(name_or_path), folder).sha256
+
+
+def describe(study: Study, folder: Path) -> list[tuple[str, str]]:
+    """What a coordinator wants to see of a checked study, as label and value."""
+    _, layout = load_vector(folder / "initial.safetensors")
+    task = study.task
+    return [
+        ("study", f"{study.name}: {study.title}"),
+        ("source", study.source or "—"),
+        ("SHA-256", study.sha256),
+        ("hospitals", f"{len(study.sites.train)} train, {len(study.sites.external)} external"),
+        ("task", f"{task.modality}, {' / '.join(task.classes)}; disease is {', '.join(task.positive)}"),
+        ("model", f"{study.model.name}, width {study.model.width}, {layout.size:,} parameters"),
+        ("training", f"{study.training.strategy}, {study.training.rounds} rounds × {study.training.local_epochs} epochs"),
+        ("sums", f"{study.privacy.secure_sum}, at least {study.privacy.min_sites} hospitals"),
+        ("first weights", f"{study.initial.sha256 if study.initial else '—'}"),
+        ("files", f"{folder / 'study.toml'}, {folder / 'initial.safetensors'}"),
+    ]

@@ -1,0 +1,231 @@
+"""Everything that may cross a hospital's wall, and nothing else.
+
+Frozen dataclasses; `to_record` and `from_record` turn them into Flower's RecordDict and back. A field is a JSON value or
+a numpy array; arrays travel as raw little-endian bytes, one flat array per model (a state dict in 122 pieces costs ten
+times the round). No field describes fewer patients than the site's floor: `client.egress` sees to that.
+
+server → site   Prepare  Fit  Score  Combine  Sum  Named
+site → server   Ready    Update  Done  Done   Totals  Figures      or, to any of them, Refusal
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from fl_liver.errors import ProtocolError
+from fl_liver.stats.conversation import Question
+
+Vector = NDArray[np.float32]
+Purpose = Literal["masked", "named"]
+RefusalCode = Literal["NOT_APPROVED", "DATA", "BELOW_FLOOR", "ONE_CLASS", "ROLE", "CONSENT", "PROTOCOL", "TRAINING", "BUSY"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Read the cohort for this study and say whether you can take part."""
+
+    study_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The site can take part. `figures` (patients, positives, excluded) only with the site's consent to named release."""
+
+    site: str
+    version: str
+    role: str
+    named: bool
+    figures: dict[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Train on your own patients, starting from `vector`. `rows` is "train" or "not-fold-K"."""
+
+    study_sha256: str
+    round: int
+    rows: str
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A site's trained parameters (absolute, float32), its weight min(patients, max_weight), and its mean loss."""
+
+    round: int
+    vector: Vector
+    weight: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Score your patients with `vector` and keep the float64 logits under `name`. `rows`: "all", a part, or "fold-K".
+
+    `layers`: whose own BatchNorm layers to put in where the strategy is FedBN: "train" or "not-fold-K", "" for none.
+    """
+
+    study_sha256: str
+    name: str
+    rows: str
+    layers: str
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """Make the score `name` = intercept + base_beta · score `base` + Σ beta · factor, and keep it."""
+
+    study_sha256: str
+    name: str
+    base: str
+    base_beta: float
+    intercept: float
+    factors: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The site did what was asked; nothing else to tell."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Answer these questions over your rows, as one vector.
+
+    `purpose` "masked": the sum is opened over `contributors` ≥ min_sites hospitals. "named": it is this hospital's own
+    figure, or a sum over fewer than min_sites, and needs its consent.
+    """
+
+    study_sha256: str
+    purpose: Purpose
+    contributors: int
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The answers to a `Sum`, one behind the other, int64."""
+
+    vector: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Publish your own figures for these scores over these rows ("internal" or "external")."""
+
+    study_sha256: str
+    rows: str
+    scores: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One hospital's own published figures: score → AUC with interval, counts, ROC merged to ≥ min_cell."""
+
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The site does not do it. The reason in words stays in the site's own log; a code and a count leave it."""
+
+    code: RefusalCode
+    count: int
+
+
+Incoming = Prepare | Fit | Score | Combine | Sum | Named
+Outgoing = Ready | Update | Done | Totals | Figures | Refusal
+M = TypeVar("M", bound=Incoming | Outgoing)
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (Prepare, Ready, Fit, Update, Score, Combine, Done, Sum, Totals, Named, Figures, Refusal)
+}
+_RAW = "little-endian"
+
+
+def to_record(message: Incoming | Outgoing) -> RecordDict:
+    """A message as Flower carries it."""
+    arrays: dict[str, Array] = {}
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(message):
+        value = getattr(message, field.name)
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = _pack(value)
+        elif field.name == "questions":
+            plain[field.name] = [
+                {"kind": question.kind, "arguments": dict(question.arguments), "length": question.length}
+                for question in value
+            ]
+            for index, question in enumerate(value):
+                arrays |= {f"questions/{index}/{name}": _pack(array) for name, array in question.arrays.items()}
+        else:
+            plain[field.name] = value
+    head = ConfigRecord({"kind": type(message).__name__, "json": json.dumps(plain, allow_nan=False)})
+    return RecordDict({"message": head, "arrays": ArrayRecord(arrays)})
+
+
+def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
+    """The message in a record.
+
+    Raises:
+        ProtocolError: not one of ours, not one of `expected`, or its fields are not the kind's own.
+    """
+    try:
+        head = record.config_records["message"]
+        kind, plain = _KINDS[str(head["kind"])], json.loads(str(head["json"]))
+        arrays = {name: _unpack(array) for name, array in record.array_records["arrays"].items()}
+    except (KeyError, ValueError, TypeError) as error:
+        raise ProtocolError(f"message cannot be read ({type(error).__name__}); the two sides' versions differ") from error
+    if kind not in expected:
+        raise ProtocolError(f"message is a {kind.__name__}, wanted {' or '.join(one.__name__ for one in expected)}")
+    if kind is Sum:
+        plain["questions"] = _questions(plain.get("questions", []), arrays)
+        arrays = {}
+    fields = {**plain, **arrays}
+    wanted = {field.name for field in dataclasses.fields(kind)}
+    if set(fields) != wanted:
+        raise ProtocolError(f"{kind.__name__}: fields {sorted(fields)}, wanted {sorted(wanted)}")
+    if kind is Named:
+        fields["scores"] = tuple(fields["scores"])
+    return kind(**fields)
+
+
+def _questions(heads: list[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) -> tuple[Question, ...]:
+    found: list[Question] = []
+    for index, head in enumerate(heads):
+        prefix = f"questions/{index}/"
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        found.append(Question(str(head["kind"]), dict(head["arguments"]), int(head["length"]), own))
+    return tuple(found)
+
+
+def _pack(array: NDArray[Any]) -> Array:
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    # An array that is an untouched view of received bytes goes out as those bytes: no copy of 45 MB.
+    base: object = little.base
+    data = base if isinstance(base, bytes) and len(base) == little.nbytes else little.tobytes()
+    return Array(dtype=little.dtype.str, shape=little.shape, stype=_RAW, data=data)
+
+
+def _unpack(array: Array) -> NDArray[Any]:
+    """A read-only view of the received bytes."""
+    if array.stype != _RAW:
+        raise ValueError(array.stype)
+    dtype = np.dtype(array.dtype)
+    if dtype.hasobject:
+        raise ValueError(array.dtype)
+    view = np.frombuffer(array.data, dtype=dtype).reshape(array.shape)
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,109 @@
+"""From a study to its model, its first weights, and back from a vector to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fl_liver.errors import ConfigError
+from fl_liver.models import clinical, lesion_us_fusion
+from fl_liver.models.lesion_model import LesionModel
+from fl_liver.parameters import Entry, Layout, Vector, check_vector, flatten
+from fl_liver.study import Study
+
+MODELS: dict[str, Callable[[Study], LesionModel]] = {
+    "clinical": clinical.build,
+    "lesion_us_fusion": lesion_us_fusion.build,
+}
+
+
+def build_model(study: Study) -> LesionModel:
+    """The study's model with weights drawn from `study.seed`; torch's own random state is left as it was.
+
+    Raises:
+        ConfigError: no model of that name, or one that cannot read the study's data.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(study.seed)
+        return _builder(study)(study)
+
+
+def initial_vector(study: Study) -> tuple[Vector, Layout]:
+    """The first weights of a study: the same on every machine with the same torch."""
+    return model_vector(build_model(study))
+
+
+def model_vector(model: nn.Module) -> tuple[Vector, Layout]:
+    """A model's floating-point state as one vector, in the order of its state dict."""
+    return flatten({name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()})
+
+
+def empty_model(study: Study) -> LesionModel:
+    """The study's model laid out on torch's meta device: names and shapes, no numbers, nothing drawn."""
+    builder = _builder(study)
+    with torch.device("meta"):
+        return builder(study)
+
+
+def study_layout(study: Study) -> Layout:
+    """The layout of the study's vectors, without making one."""
+    return Layout(tuple(Entry(name, tuple(one.shape)) for name, one in _travelling(empty_model(study)).items()))
+
+
+def model_from_vector(study: Study, vector: Vector, layout: Layout, device: torch.device) -> LesionModel:
+    """The study's model on `device` with the weights of `vector`, convolutions in channels-last order.
+
+    Nothing is drawn: the model is laid out without storage and filled.
+
+    Raises:
+        ProtocolError: the vector does not fit the layout.
+        ConfigError: the layout is not that of the study's model.
+    """
+    check_vector(vector, layout)
+    model = empty_model(study)
+    _check_layout(model, layout, study)
+    model.to_empty(device=device)
+    # One copy: the received array may be read-only, and the model must not write into it.
+    source = torch.from_numpy(np.array(vector)).to(device)
+    with torch.no_grad():
+        for tensor, values in zip(
+            _travelling(model).values(), torch.split(source, [e.size for e in layout.entries]), strict=True
+        ):
+            tensor.copy_(values.view(tensor.shape))
+        for buffer in model.buffers():
+            if not buffer.is_floating_point():
+                buffer.zero_()
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
+def _travelling(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+
+
+def _check_layout(model: nn.Module, layout: Layout, study: Study) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in _travelling(model).items()}
+    found = {entry.name: entry.shape for entry in layout.entries}
+    if list(wanted.items()) != list(found.items()):
+        wrong = next((n for n in [*wanted, *found] if wanted.get(n) != found.get(n)), "the order")
+        raise ConfigError(
+            f"study {study.name}: the layout is not that of model '{study.model.name}' at width {study.model.width}"
+            f" (first difference: {wrong}, found {found.get(wrong)}, wanted {wanted.get(wrong)}); make them again"
+        )
+
+
+def _builder(study: Study) -> Callable[[Study], LesionModel]:
+    builder = MODELS.get(study.model.name)
+    if builder is None:
+        raise ConfigError(f"study {study.name}: no model '{study.model.name}' (models: {', '.join(sorted(MODELS))})")
+    if (study.model.name == "clinical") != (study.task.modality == "table"):
+        raise ConfigError(
+            f"study {study.name}: model '{study.model.name}' does not read modality '{study.task.modality}';"
+            " 'clinical' reads tables, the others read images"
+        )
+    return builder

@@ -1,0 +1,185 @@
+"""After training: ROC, interval, cut-off and calibration of every model, from sums over hospitals.
+
+Internal figures are masked sums over the training hospitals. Fewer than `min_sites` external hospitals make no sum that
+hides one of them, so their figures are named releases: each by its own consent, the pair's only with both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fl_liver.errors import FLLiverError, PrivacyError
+from fl_liver.messages import Figures, Named, Purpose
+from fl_liver.server.enrolment import Participants
+from fl_liver.server.exchange import Exchange
+from fl_liver.server.journal import Journal
+from fl_liver.server.summing import PlainSummer
+from fl_liver.stats.calibration import calibration
+from fl_liver.stats.compare import compare
+from fl_liver.stats.conversation import Conversation, Summer, converse, over
+from fl_liver.stats.diagnostic import diagnostic
+from fl_liver.stats.multiclass import multiclass
+from fl_liver.stats.roc import RocResult, roc
+from fl_liver.study import Study
+
+
+class Evaluation:
+    """Asks for figures of stored scores; `scores` maps a model's name in the report to its score at the sites."""
+
+    def __init__(self, exchange: Exchange, study: Study, participants: Participants, journal: Journal) -> None:
+        self._exchange, self._study, self._participants, self._journal = exchange, study, participants, journal
+
+    def of_models(self, scores: Mapping[str, str], cutoffs: bool = True) -> dict[str, dict[str, Any]]:
+        """model → {internal, external, per_site, cutoff?}, JSON values in the form of `summary.json`."""
+        self._journal.write("phase", name=f"evaluation: {', '.join(scores)}")
+        found: dict[str, dict[str, Any]] = {name: {} for name in scores}
+        for rows in ("internal", "external"):
+            for name, figures in self._pooled(rows, scores).items():
+                found[name][rows] = figures
+        for name, per_site in self._per_site(scores).items():
+            found[name]["per_site"] = per_site
+        if cutoffs:
+            for name, cutoff in self._cutoffs(scores).items():
+                found[name]["cutoff"] = cutoff
+        return found
+
+    def compare(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """DeLong's paired test of scores a and b, internal and external: difference a − b, interval, p."""
+        floor = self._study.analysis.min_cell
+        found: list[dict[str, Any]] = []
+        for rows in ("internal", "external"):
+            talks = {
+                f"{a} − {b}": compare([f"score:{a}", f"score:{b}"], "label", key="logit32", min_cell=floor)
+                for a, b in pairs
+            }
+            try:
+                results = self.ask(rows, talks)
+            except PrivacyError as error:
+                found += [{"name": name, "rows": rows, "not_released": str(error)} for name in talks]
+                continue
+            for (a, b), name in zip(pairs, talks, strict=True):
+                test = results[name].paired()
+                found.append(
+                    {"name": name, "a": a, "b": b, "rows": rows, "difference": test.difference}
+                    | {"ci95": list(test.ci95), "p": test.p, "n": test.n_pos + test.n_neg}
+                )
+        return found
+
+    def summer(self, rows: str) -> Summer:
+        """Who is asked about these rows, and how the answer may be opened.
+
+        Raises:
+            PrivacyError: too few hospitals for a sum, and not all of them consent to a named release.
+        """
+        study, participants = self._study, self._participants
+        sites = participants.external(study) if rows == "external" else participants.training(study)
+        purpose: Purpose = "masked"
+        if len(sites) < study.privacy.min_sites:
+            purpose = "named"
+            silent = [site for site in sites if site not in participants.named()]
+            if silent or not sites:
+                raise PrivacyError(
+                    f"{rows} figures over {len(sites)} hospitals need the consent of each; without it: "
+                    + (", ".join(silent) or "there is no such hospital")
+                )
+        return PlainSummer(self._exchange, study, sites, purpose)
+
+    def ask(self, rows: str, talks: Mapping[str, Conversation[Any]]) -> dict[str, Any]:
+        """Results of several conversations over one part of the cohorts, in the same exchanges."""
+        return converse({name: over(rows, talk) for name, talk in talks.items()}, self.summer(rows))
+
+    def _pooled(self, rows: str, scores: Mapping[str, str]) -> dict[str, Any]:
+        floor = self._study.analysis.min_cell
+        talks: dict[str, Conversation[Any]] = {
+            f"roc {name}": roc(f"score:{score}", "label", key="logit32", min_cell=floor)
+            for name, score in scores.items()
+        }
+        if len(self._study.task.classes) > 2:
+            talks |= {f"classes {name}": self._classes(score) for name, score in scores.items()}
+        else:
+            talks |= {
+                f"calibration {name}": calibration("label", f"probability:{score}", min_cell=floor)
+                for name, score in scores.items()
+            }
+        try:
+            results = self.ask(rows, talks)
+        except PrivacyError as error:
+            return {name: {"not_released": str(error)} for name in scores}
+        return {
+            name: figures(results[f"roc {name}"])
+            | {
+                kind: results[f"{kind} {name}"].to_json()
+                for kind in ("classes", "calibration")
+                if f"{kind} {name}" in results
+            }
+            for name in scores
+        }
+
+    def _classes(self, score: str) -> Conversation[Any]:
+        columns = {name: f"score:{score}:{name}" for name in self._study.task.classes}
+        return multiclass("class_name", columns, min_cell=self._study.analysis.min_cell)
+
+    def _per_site(self, scores: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        per_site: dict[str, dict[str, Any]] = {name: {} for name in scores}
+        study, participants = self._study, self._participants
+        for rows, sites in (("internal", participants.training(study)), ("external", participants.external(study))):
+            consenting = [site for site in sites if site in participants.named()]
+            answers = self._exchange.ask(
+                Named(study.sha256, rows, tuple(scores.values())),
+                consenting,
+                Figures,
+                timeout_s=study.training.round_timeout_s,
+            )
+            for site in sites:
+                word = answers.answered.get(site)
+                own = word.figures if word is not None else {"not_released": "no consent to named release"}
+                for name, score in scores.items():
+                    per_site[name][site] = own.get(score, own) | {"rows": rows}
+        return per_site
+
+    def _cutoffs(self, scores: Mapping[str, str]) -> dict[str, Any]:
+        """Youden's cut-off on patients that the network was not trained on, and what it does elsewhere."""
+        rows = fitting_rows(self._study)
+        floor = self._study.analysis.min_cell
+        names = {name: out_of_training(self._study, score) for name, score in scores.items()}
+        try:
+            found = self.ask(
+                rows, {name: roc(f"score:{score}", "label", key="logit32", min_cell=floor) for name, score in names.items()}
+            )
+        except FLLiverError as error:
+            return {name: {"not_released": str(error)} for name in scores}
+        cut: dict[str, Any] = {}
+        for name, result in found.items():
+            youden = result.youden
+            cut[name] = {"rows": rows, "n": result.n_pos + result.n_neg} | (youden.to_json() if youden else {})
+        for part in ("internal", "external"):
+            talks = {
+                name: diagnostic(f"score:{scores[name]}", "label", found[name].youden.threshold, min_cell=floor)
+                for name in scores
+                if found[name].youden is not None
+            }
+            try:
+                for name, result in self.ask(part, talks).items():
+                    cut[name][part] = result.to_json()
+            except PrivacyError as error:
+                for name in talks:
+                    cut[name][part] = {"not_released": str(error)}
+        return cut
+
+
+def fitting_rows(study: Study) -> str:
+    """The patients on which fusion and cut-off are fitted: never ones whose score the network was trained on."""
+    return "training" if study.cohort.folds else "calibration"
+
+
+def out_of_training(study: Study, score: str) -> str:
+    """With cross-fitting, the score of training patients comes from the federation that did not see them."""
+    return f"{score}_unseen" if study.cohort.folds else score
+
+
+def figures(result: RocResult) -> dict[str, Any]:
+    """One ROC in the form of `summary.json`."""
+    body = result.to_json()
+    return body | {"n": result.n_pos + result.n_neg, "positives": result.n_pos}
+

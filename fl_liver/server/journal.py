@@ -1,0 +1,30 @@
+"""What happened in a run, one JSON line an event, in `journal.jsonl`; whoever watches gets the same events live.
+
+Events: site_ready, site_out, round_started, site_answered, round_done, checkpoint, phase, warning, done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Listener = Callable[[str, dict[str, Any]], None]
+
+
+class Journal:
+    """Appends events to a file and hands them to listeners (a progress display, a test)."""
+
+    def __init__(self, path: Path, *listeners: Listener) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._listeners = listeners
+
+    def write(self, event: str, **details: Any) -> None:
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        for listener in self._listeners:
+            listener(event, details)

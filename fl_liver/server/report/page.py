@@ -1,0 +1,104 @@
+"""Write the report: one self-contained page, and every figure beside it as SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from fl_liver.server.report import headline, run_tables, tables
+from fl_liver.server.report.calibration import draw_calibration
+from fl_liver.server.report.confusion import draw_confusion
+from fl_liver.server.report.forest import draw_forest
+from fl_liver.server.report.learning import draw_learning
+from fl_liver.server.report.odds import draw_odds
+from fl_liver.server.report.pieces import Missing, Summary, table, text
+from fl_liver.server.report.roc import draw_roc
+from fl_liver.server.report.sample_images import Image, draw_samples
+from fl_liver.server.report.style import LOOKS, Drawing, Rendered, render
+
+Pieces = dict[str, Rendered | Missing]
+
+_DRAW: dict[str, Callable[[Summary], Drawing | Missing]] = {
+    "learning_curve": draw_learning,
+    "roc": draw_roc,
+    "forest_auc": draw_forest,
+    "calibration": draw_calibration,
+    "odds_ratios": draw_odds,
+}
+
+
+def write_report(summary: Summary, folder: Path, samples: Mapping[str, Sequence[Image]] | None = None) -> Path:
+    """Write `folder/report.html` and `folder/figures/NAME.svg` and `.png`.
+
+    Args:
+        summary: what `summary.json` holds. Pieces may be absent, null or {"not_released": reason}; the page says so.
+            Optional beside the fixed form: `task` {positive: [..], negative: [..]} (class names for the first
+            sentence) and `data_note` (a warning above it).
+        folder: made if it is not there.
+        samples: hospital → (height, width) uint8 images of phantom patients; the page then says that data are phantoms.
+    Returns:
+        Path of the page. Equal arguments give equal bytes.
+    Raises:
+        DataError: a piece is there with the wrong type or shape. Nothing is written then.
+    """
+    figures = draw_figures(summary, samples)
+    page = page_html(summary, figures, phantom=bool(samples))
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for figure in figures.values():
+        if isinstance(figure, Rendered):
+            (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
+            (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def draw_figures(summary: Summary, samples: Mapping[str, Sequence[Image]] | None = None) -> Pieces:
+    """Every figure of the page by name; one that cannot be drawn is the reason why."""
+    drawn: dict[str, Drawing | Missing] = {name: draw(summary) for name, draw in _DRAW.items()}
+    drawn["samples"] = draw_samples(samples) if samples else Missing("no sample images: real patients are not shown")
+    for model in LOOKS:
+        matrix = draw_confusion(summary, model)
+        if isinstance(matrix, Drawing):
+            drawn[matrix.name] = matrix
+    return {name: one if isinstance(one, Missing) else render(one) for name, one in drawn.items()}
+
+
+def page_html(summary: Summary, figures: Mapping[str, Rendered | Missing], *, phantom: bool) -> str:
+    """The page as text. Every value is escaped; only the style sheet of this package is taken as it is."""
+    package = resources.files("fl_liver.server.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.tests["missing"] = lambda value: isinstance(value, Missing)
+    template = environment.from_string((package / "report.html.jinja").read_text(encoding="utf-8"))
+    css = Markup((package / "report.css").read_text(encoding="utf-8"))  # noqa: S704  our own file
+    return template.render(css=css, figures=figures, **_contents(summary, phantom=phantom)).lstrip()
+
+
+def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
+    """What the template prints, section by section."""
+    return {
+        "title": text(summary, "title") or text(summary, "study") or "Federated study",
+        "source": text(summary, "source"),
+        "warnings": headline.warnings_of(summary, phantom=phantom),
+        "result": headline.result_in_words(summary),
+        "cohort": tables.cohort_table(summary),
+        "models": tables.models_table(summary),
+        "comparisons": tables.comparisons_table(summary),
+        "classes": tables.class_table(summary),
+        "calibration_groups": tables.calibration_table(summary),
+        "cutoff": tables.cutoff_table(summary),
+        "fusion": table(summary, "fusion"),
+        "screening": run_tables.screening_table(summary),
+        "multivariable": run_tables.terms_table(summary, "multivariable"),
+        "fused": run_tables.terms_table(summary, "fused"),
+        "pooled_analyses": run_tables.pooled_analyses(summary),
+        "other_analyses": run_tables.other_analyses(summary),
+        "rounds": run_tables.rounds_table(summary),
+        "run": run_tables.run_table(summary),
+        "explained": [] if isinstance(models := table(summary, "models"), Missing) else list(models),
+    }

@@ -1,0 +1,185 @@
+"""One study from the first weights to `summary.json`: gather, train, fuse, evaluate."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fl_liver.errors import ConfigError, FLLiverError
+from fl_liver.messages import Done, Score, Vector
+from fl_liver.parameters import Layout, load_vector, save_vector, vector_sha256
+from fl_liver.server.checkpoint import Checkpoints
+from fl_liver.server.enrolment import Participants, gather
+from fl_liver.server.evaluation import Evaluation, out_of_training
+from fl_liver.server.exchange import Exchange
+from fl_liver.server.federation import Federation
+from fl_liver.server.fusion import FUSION, fuse
+from fl_liver.server.journal import Journal
+from fl_liver.server.software import versions
+from fl_liver.stats.conversation import converse, over
+from fl_liver.stats.coarse import coarse_auc
+from fl_liver.study import Study
+from fl_liver.toml_file import read_toml
+
+FEDERATED = "federated"
+
+
+class Seconds:
+    """How long each phase took, s."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str, journal: Journal) -> Iterator[None]:
+        journal.write("phase", name=name)
+        began = time.monotonic()
+        yield
+        self.phases[name] = round(time.monotonic() - began, 3)
+
+
+def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journal) -> dict[str, Any]:
+    """Run a checked study, or go on with it where its folder holds checkpoints; writes and returns the summary.
+
+    Raises:
+        ConfigError: the study or its first weights are not those that were checked.
+        IncompleteError: too few hospitals.
+    """
+    study, initial = load_checked(study_file)
+    seconds = Seconds()
+    with seconds.phase("gather", journal):
+        participants = gather(exchange, study, journal)
+    training = StudyTraining(exchange, study, participants, folder, journal)
+    with seconds.phase("train", journal):
+        vector, rounds = training.federate(initial)
+    save_vector(folder / "model.safetensors", vector, initial[1], {"study_sha256": study.sha256})
+    scores = {FEDERATED: FEDERATED}
+    evaluation = Evaluation(exchange, study, participants, journal)
+    fusion = None
+    if study.analysis.fusion:
+        with seconds.phase("fuse", journal):
+            fusion = fuse(exchange, study, participants, evaluation, FEDERATED)
+        if "not_released" not in fusion:
+            scores[FUSION] = FUSION
+    with seconds.phase("evaluate", journal):
+        models = evaluation.of_models(scores)
+        comparisons = evaluation.compare([(FUSION, FEDERATED)]) if FUSION in scores else []
+    summary = {
+        "study": study.name,
+        "title": study.title,
+        "source": study.source,
+        "study_sha256": study.sha256,
+        "seed": study.seed,
+        "secure_sum": study.privacy.secure_sum,
+        "software": versions(),
+        "incomplete": participants.incomplete(study) or _missed(rounds),
+        "sites": _sites(study, participants),
+        "rounds": rounds,
+        "models": models,
+        "fusion": fusion,
+        "comparisons": comparisons,
+        "analysis": {},
+        "seconds": seconds.phases,
+    }
+    write_summary(folder, summary)
+    journal.write("done", incomplete=summary["incomplete"])
+    return summary
+
+
+def load_checked(study_file: Path) -> tuple[Study, tuple[Vector, Layout]]:
+    """The study and its first weights, loaded with numpy.
+
+    Raises:
+        ConfigError: the study was not checked, or `initial.safetensors` is not what it says.
+    """
+    study = read_toml(study_file, Study)
+    if study.initial is None:
+        raise ConfigError(f"{study_file}: has no [initial]; run `fl-liver study check` first")
+    vector, layout = load_vector(study_file.parent / "initial.safetensors")
+    found = {"sha256": vector_sha256(vector), "layout": layout.fingerprint}
+    for key, wanted in study.initial.model_dump().items():
+        if found[key] != wanted:
+            raise ConfigError(
+                f"{study_file.parent / 'initial.safetensors'}: {key} is {found[key][:12]}, the study says {wanted[:12]};"
+                " run `fl-liver study check` again and have the study approved again"
+            )
+    return study, (vector, layout)
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """`summary.json`, whole or not at all."""
+    part = folder / "summary.json.part"
+    part.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(folder / "summary.json")
+
+
+class StudyTraining:
+    """The federations of one study: the model itself and, with folds, those that give unseen scores."""
+
+    def __init__(
+        self, exchange: Exchange, study: Study, participants: Participants, folder: Path, journal: Journal
+    ) -> None:
+        self._exchange, self._study, self._participants = exchange, study, participants
+        self._folder, self._journal = folder, journal
+        self._sites = participants.training(study)
+
+    def federate(self, initial: tuple[Vector, Layout]) -> tuple[Vector, list[dict[str, Any]]]:
+        """Train, score every hospital's patients with the final model; returns it with the round records."""
+        vector, history = self._train("train", initial, self._curve)
+        self.score(vector, FEDERATED, "all", "train", tuple(self._participants.ready))
+        for fold in range(self._study.cohort.folds):
+            rows = f"not-fold-{fold}"
+            without, _ = self._train(rows, initial, None)
+            self.score(without, out_of_training(self._study, FEDERATED), f"fold-{fold}", rows, self._sites)
+        return vector, [asdict(record) | {"missing": list(record.missing)} for record in history]
+
+    def score(self, vector: Vector, name: str, rows: str, layers: str, sites: tuple[str, ...]) -> None:
+        """Have sites score patients and keep the scores.
+
+        Raises:
+            FLLiverError: a site did not; its patients would silently be missing from every figure.
+        """
+        answers = self._exchange.ask(
+            Score(self._study.sha256, name, rows, layers, vector),
+            sites,
+            Done,
+            timeout_s=self._study.training.round_timeout_s,
+        )
+        if len(answers.answered) < len(sites):
+            raise FLLiverError(f"score '{name}': not every hospital scored its patients: {answers.why_not()}")
+
+    def _train(self, rows: str, initial: tuple[Vector, Layout], curve: Any) -> tuple[Vector, list[Any]]:
+        federation = Federation(self._study, self._sites, rows)
+        checkpoints = Checkpoints(self._folder / "checkpoints" / rows, self._study.sha256)
+        return federation.train(self._exchange, self._journal, checkpoints, initial, curve)
+
+    def _curve(self, number: int, vector: Vector) -> float | None:  # noqa: ARG002
+        """Internal AUC of a round, from one histogram of 2¹² bins: for the picture, not for a decision."""
+        self.score(vector, "curve", "internal", "train", self._sites)
+        evaluation = Evaluation(self._exchange, self._study, self._participants, self._journal)
+        talk = coarse_auc("score:curve", "label", key="logit32")
+        auc: float | None = converse({"auc": over("internal", talk)}, evaluation.summer("internal"))["auc"]
+        return auc
+
+
+def _missed(rounds: list[dict[str, Any]]) -> str | None:
+    missed = {site for record in rounds for site in record["missing"]}
+    return f"rounds were missed by {', '.join(sorted(missed))}" if missed else None
+
+
+def _sites(study: Study, participants: Participants) -> list[dict[str, Any]]:
+    """One line a hospital; counts only where it consents to their release."""
+    lines: list[dict[str, Any]] = []
+    for site in study.every_site:
+        card = participants.ready.get(site)
+        figures = card.figures if card is not None and card.figures is not None else {}
+        lines.append(
+            {"name": site, "role": study.role_of(site), "out": participants.out.get(site)}
+            | {key: figures.get(key) for key in ("patients", "positives", "excluded", "images")}
+        )
+    return lines

@@ -1,0 +1,84 @@
+"""Putting conversations together: several in the same rounds, within a part of the rows, or with a refusal as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from fl_liver.errors import DataError, PrivacyError
+from fl_liver.stats.conversation import Conversation, Question, Totals
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A statistic that is not released, and the rule that withheld it."""
+
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"not_released": reason}`, as result files hold it."""
+        return {"not_released": self.reason}
+
+
+def together(conversations: Sequence[Conversation[R]]) -> Conversation[list[R]]:
+    """Run conversations in the same rounds, as one; results in their order. For use inside a statistic."""
+    results: dict[int, R] = {}
+    questions: dict[int, list[Question]] = {}
+
+    def advance(index: int, totals: Totals | None) -> None:
+        try:
+            questions[index] = next(conversations[index]) if totals is None else conversations[index].send(totals)
+        except StopIteration as end:
+            questions.pop(index, None)
+            results[index] = end.value
+
+    for index in range(len(conversations)):
+        advance(index, None)
+    while questions:
+        asked = dict(questions)
+        totals = yield [question for part in asked.values() for question in part]
+        for index, part in asked.items():
+            mine, totals = totals[: len(part)], totals[len(part) :]
+            advance(index, mine)
+    return [results[index] for index in range(len(conversations))]
+
+
+def within(
+    conversation: Conversation[R], *, where: Mapping[str, str | float] | None = None, rows: str | None = None
+) -> Conversation[R]:
+    """The same conversation over part of the rows.
+
+    where: {column: level}; keeps the rows with these levels (added to any `where` that a question has already).
+    rows: name of a part of the cohort, which the client picks before it answers ("calibration", "internal", …).
+    """
+    extra: dict[str, Any] = {} if rows is None else {"rows": rows}
+    totals: Totals | None = None
+    while True:
+        try:
+            questions = next(conversation) if totals is None else conversation.send(totals)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        totals = yield [_narrowed(question, where or {}, extra) for question in questions]
+
+
+def _narrowed(question: Question, where: Mapping[str, str | float], extra: Mapping[str, Any]) -> Question:
+    arguments = {**question.arguments, **extra}
+    if where:
+        arguments["where"] = {**question.arguments.get("where", {}), **where}
+    return replace(question, arguments=arguments)
+
+
+def or_withheld(conversation: Conversation[R]) -> Conversation[R | Withheld]:
+    """The same conversation; where it ends in a DataError or PrivacyError of its own, the result is `Withheld`.
+
+    For batches, in which one statistic below a floor or under separation must not end the others. Errors of a
+    hospital's answer are not caught: they come through the `Summer`.
+    """
+    try:
+        return (yield from conversation)
+    except (DataError, PrivacyError) as error:
+        return Withheld(str(error))

@@ -1,0 +1,130 @@
+"""A plan of analyses: read from TOML, checked before any hospital is asked, and answered as one batch.
+
+    [[analysis]]
+    id = "fused"
+    kind = "roc"
+    score = "p_fused"
+    label = "malignant"
+
+All conversations of a plan run side by side, so that what can be asked together is asked together. An analysis that a
+floor or its data forbid ends as `Refused`, which names the rule; the others go on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fl_liver.errors import ConfigError, DataError, PrivacyError
+from fl_liver.stats.conversation import Conversation, Summer, converse
+from fl_liver.stats.plan_kinds import KINDS, Analysis
+from fl_liver.toml_file import parse
+
+DEFAULT_MIN_CELL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The analyses of a plan, in its order; ids are unique."""
+
+    analyses: tuple[Analysis, ...]
+
+    def columns(self) -> list[str]:
+        """Every column that some analysis reads, in order of first use."""
+        return list(dict.fromkeys(name for analysis in self.analyses for name in analysis.columns()))
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An analysis without an answer, the rule or reason, and the exit status that belongs to it."""
+
+    reason: str
+    exit_code: int
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"not_released": reason}`, as result files hold it."""
+        return {"not_released": self.reason}
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown kind or key (with a did-you-mean), a missing or impossible value.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); give the path of a plan") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML ({error})") from error
+    return parse_plan(raw, str(path))
+
+
+def parse_plan(raw: Mapping[str, Any], where: str) -> Plan:
+    """A plan from a mapping {"analysis": [{id, kind, …}, …]}; `where` names it in errors.
+
+    Raises:
+        ConfigError: as in `read_plan`.
+    """
+    stray = sorted(set(raw) - {"analysis"})
+    if stray:
+        raise ConfigError(f"{where}: unknown key '{stray[0]}'; a plan is a list of [[analysis]] tables")
+    entries = raw.get("analysis", [])
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"{where}: no [[analysis]]; a plan holds one or more")
+    analyses = tuple(_entry(entry, place, where) for place, entry in enumerate(entries, start=1))
+    ids = [analysis.id for analysis in analyses]
+    twice = sorted({one for one in ids if ids.count(one) > 1})
+    if twice:
+        raise ConfigError(f"{where}: two analyses have the id '{twice[0]}'; ids name the results and must differ")
+    return Plan(analyses)
+
+
+def run_plan(plan: Plan, summer: Summer, *, min_cell: int = DEFAULT_MIN_CELL) -> dict[str, Any]:
+    """Answer every analysis of a plan through `summer`.
+
+    Returns:
+        {id: result}, where a result has `to_json`; an analysis that may not or cannot be answered is a `Refused`.
+    Raises:
+        ConfigError: min_cell below 1.
+        DataError, ProtocolError: a hospital could not answer a question; there is no result then.
+    """
+    if min_cell < 1:
+        raise ConfigError(f"min_cell = {min_cell}: wanted 1 (public data, no floor) or more")
+    talks = {analysis.id: _or_refused(analysis.converse(min_cell)) for analysis in plan.analyses}
+    return converse(talks, summer)
+
+
+def refusals(results: Mapping[str, Any]) -> dict[str, Refused]:
+    """The analyses of a batch that have no answer."""
+    return {name: result for name, result in results.items() if isinstance(result, Refused)}
+
+
+def _entry(entry: Any, place: int, where: str) -> Analysis:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where}: analysis {place} is not a table")
+    name = f"{where}: analysis {place} ('{entry.get('id', 'no id')}')"
+    known = {_kind_name(one): one for one in KINDS}
+    kind = entry.get("kind")
+    if kind not in known:
+        near = difflib.get_close_matches(str(kind), known, n=1, cutoff=0.6)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        raise ConfigError(f"{name}: unknown kind '{kind}', {hint}")
+    return parse(entry, known[kind], name)
+
+
+def _kind_name(of: type[Analysis]) -> str:
+    (name,) = of.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
+    return str(name)
+
+
+def _or_refused(talk: Conversation[Any]) -> Conversation[Any]:
+    try:
+        return (yield from talk)
+    except (ConfigError, DataError, PrivacyError) as error:
+        return Refused(str(error), error.exit_code)

@@ -1,0 +1,121 @@
+"""What federation is compared with: each hospital alone, and all data in one place. Possible in a simulation only.
+
+A baseline is a federation of one: the same local training, round by round, from its own last model, with the same
+learning rates. It is checkpointed like one, so that an interrupted run goes on. Its steps run whenever a worker has
+nothing urgent to do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fl_liver.client.cohort.cohort import Cohort
+from fl_liver.errors import FLLiverError
+from fl_liver.parameters import load_vector
+from fl_liver.server.checkpoint import Checkpoints, RoundRecord
+from fl_liver.study import Study, load_study
+from simulation.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """One model trained without federation: `sites` are folders of hospitals whose training patients it sees."""
+
+    name: str
+    study_file: str
+    sites: tuple[str, ...]
+    folder: str
+    device: str
+
+    def checkpoints(self, study: Study) -> Checkpoints:
+        return Checkpoints(Path(self.folder), study.sha256)
+
+
+def baseline_step(baseline: Baseline) -> int:
+    """Train one more round's worth; returns the number of the round done. Runs in a worker."""
+    from fl_liver.client.respond import read_cohort
+    from fl_liver.client.site import load_site
+    from fl_liver.client.train import fit, pick_device
+
+    approved = load_study(baseline.study_file)
+    study = approved.changed(training={"strategy": "fedavg", "mu": 0.0})
+    checkpoints = baseline.checkpoints(approved)
+    initial, layout = load_vector(Path(baseline.study_file).parent / "initial.safetensors")
+    vector, history = checkpoints.latest() or (initial, [])
+    cohorts = [read_cohort(load_site(Path(site) / "site.toml"), approved.sha256)[1] for site in baseline.sites]
+    cohort = cohorts[0] if len(cohorts) == 1 else pool_cohorts(cohorts)
+    number = len(history) + 1
+    result = fit(
+        study,
+        cohort,
+        vector,
+        rows=cohort.rows("train"),
+        round_number=number,
+        seed_key=baseline.name,
+        device=pick_device(baseline.device),
+    )
+    record = RoundRecord(number, 0.0, len(cohorts), len(cohorts), result.loss, None)
+    checkpoints.save(result.vector, layout, [*history, record])
+    return number
+
+
+def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
+    """All patients of several hospitals as one cohort, hospital after hospital."""
+    starts = np.cumsum([0, *(len(cohort.patients) for cohort in cohorts)])
+    stacked = {
+        name: np.concatenate([getattr(cohort, name) for cohort in cohorts])
+        for name in ("label", "part", "fold", "factors", "background", "size_mm")
+    }
+    return Cohort(
+        patients=tuple(patient for cohort in cohorts for patient in cohort.patients),
+        images={
+            name: np.concatenate([cohort.images[name] for cohort in cohorts]) for name in cohorts[0].images
+        },
+        owner=np.concatenate([cohort.owner + start for cohort, start in zip(cohorts, starts, strict=False)]),
+        findings=tuple(finding for cohort in cohorts for finding in cohort.findings),
+        **stacked,
+    )
+
+
+class BaselineRunner:
+    """Runs baselines side by side in the background, each one round after the other."""
+
+    def __init__(self, engine: Engine, study: Study, on_step: Callable[[str, int], None]) -> None:
+        self._engine, self._study, self._on_step = engine, study, on_step
+        self._ended: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, baseline: Baseline) -> None:
+        """Begin, or go on after the last round that was checkpointed."""
+        self._ended[baseline.name] = Future()
+        done = baseline.checkpoints(self._study).latest()
+        self._next(baseline, len(done[1]) if done is not None else 0)
+
+    def wait(self) -> None:
+        """Until all have ended; raises the first error of one."""
+        for name, ended in self._ended.items():
+            error = ended.exception()
+            if error is not None:
+                raise FLLiverError(f"baseline {name} failed: {error}") from error
+
+    def _next(self, baseline: Baseline, done: int) -> None:
+        if done >= self._study.training.rounds:
+            self._ended[baseline.name].set_result(None)
+            return
+        step = self._engine.submit(baseline_step, baseline, urgent=False)
+        step.add_done_callback(lambda future: self._after(baseline, future))
+
+    def _after(self, baseline: Baseline, future: Future[int]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._ended[baseline.name].set_exception(error)
+            return
+        with self._lock:
+            self._on_step(baseline.name, future.result())
+        self._next(baseline, future.result())

@@ -1,0 +1,91 @@
+"""The virtual hospitals of a run as folders: phantom patients, or real ones of a public data set dealt out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fl_liver.client.site import load_site
+from fl_liver.errors import ConfigError
+from fl_liver.study import Study
+from simulation.engine import available_cores
+from simulation.options import Options
+from simulation.partition import parse_partition, partition
+from simulation.phantom.hospitals import phantom_hospitals
+from simulation.phantom.write import device_text, write_hospitals
+from simulation.public.registry import read_public
+from simulation.public.cohort import check_study, write_virtual_hospitals
+
+
+@dataclass(frozen=True, slots=True)
+class Hospitals:
+    """Folders by site name, what stands in the report of each one's device, and the study with their names in it."""
+
+    study: Study
+    folders: dict[str, Path]
+    devices: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def make_hospitals(study: Study, options: Options, root: Path, on_patient: Callable[[int, int], None]) -> Hospitals:
+    """Write the hospitals of a run below `root`; those that are complete are left as they are.
+
+    `on_patient` is told patients done and patients in all.
+
+    Raises:
+        ConfigError: a modality without a phantom and no `--data`; see also the readers and `partition`.
+    """
+    if options.data is not None:
+        return _public(study, options, root)
+    if study.task.modality != "US":
+        raise ConfigError(
+            f"study {study.name}: there is no phantom for modality '{study.task.modality}'; give real data with --data DIR"
+        )
+    return _phantom(study, options, root, on_patient)
+
+
+def _phantom(study: Study, options: Options, root: Path, on_patient: Callable[[int, int], None]) -> Hospitals:
+    hospitals = phantom_hospitals(
+        study.seed, train=len(study.sites.train), external=len(study.sites.external), scale=options.scale
+    )
+    total = sum(hospital.cases.patients for hospital in hospitals)
+    done = 0
+
+    def count(_: str) -> None:
+        nonlocal done
+        done += 1
+        on_patient(done, total)
+
+    write_hospitals(hospitals, root, workers=options.workers or available_cores(), on_patient=count)
+    folders = {hospital.name: root / hospital.name for hospital in hospitals}
+    return Hospitals(study, folders, {hospital.name: device_text(hospital) for hospital in hospitals})
+
+
+def _public(study: Study, options: Options, root: Path) -> Hospitals:
+    cohort = read_public(options.reader, Path(str(options.data)))
+    check_study(study, cohort)
+    labels = cohort.clinical[study.task.outcome].astype(str).to_numpy()
+    assignment = partition(
+        parse_partition(options.partition),
+        labels,
+        cohort.partition_columns,
+        hospitals=len(study.every_site),
+        external=len(study.sites.external),
+        seed=study.seed,
+        min_patients=study.privacy.min_patients,
+    )
+    names = [name for name, _ in assignment]
+    train = len(names) - len(study.sites.external)
+    named = study.changed(sites={"train": names[:train], "external": names[train:]})
+    folders = write_virtual_hospitals(cohort, assignment, root, names[train:])
+    notes = (*cohort.notes, *(f"column '{column}' is refused as a factor: {why}" for column, why in cohort.refused.items()))
+    return Hospitals(named, dict(zip(names, folders, strict=True)), {}, notes)
+
+
+def approve_everywhere(study: Study, folders: dict[str, Path]) -> None:
+    """Every virtual hospital approves the study, as an operator would with `fl-liver site approve`."""
+    for folder in folders.values():
+        path = load_site(folder / "site.toml").approval_path(study.sha256)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(study.to_toml(), encoding="utf-8")

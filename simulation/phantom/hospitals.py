@@ -1,0 +1,92 @@
+"""Virtual hospitals: a case mix shared by all modalities, and the scanner of one modality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fl_liver.errors import ConfigError
+from simulation.phantom.patients import CaseMix, Patient, draw_patient
+from simulation.phantom.scanners import MAKES, UltrasoundMake, UltrasoundScanner, draw_scanner, outside_the_hull
+
+TRAIN_SIZES = (120, 96, 84, 72, 64, 56, 48, 44, 40, 36, 32)
+EXTERNAL_SIZES = (110, 90)
+SMALLEST_HOSPITAL = 12
+"""Patients left after scaling down; a site refuses to work with fewer than 10."""
+MOST_HOSPITALS = 200
+
+_CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of the random streams; append only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hospital:
+    """One hospital with known truth."""
+
+    name: str
+    external: bool
+    """Tests only; its scanner lies outside the range of the training hospitals."""
+    seed: int
+    """Start of the random streams of its patients."""
+    cases: CaseMix
+    scanner: UltrasoundScanner
+
+    def patient(self, index: int) -> Patient:
+        """Patient `index`, 0 ≤ index < cases.patients (more may be drawn for a check of distributions)."""
+        return draw_patient(self.cases, self.name, self.seed, index)
+
+
+def phantom_hospitals(seed: int, train: int = 11, external: int = 2, *, scale: float = 1.0) -> tuple[Hospital, ...]:
+    """Training hospitals H01, H02, …, then the external ones.
+
+    The default is the layout of Yang et al. (2020): 692 patients in 11 hospitals and 200 in two others. For other
+    numbers the sizes repeat. A hospital depends on `seed`, its number and `train` (which fixes who is external), not
+    on how many come after it.
+
+    Args:
+        seed: ≥ 0.
+        train, external: numbers of hospitals, 1 ≤ train, 0 ≤ external, together at most 200.
+        scale: multiplies every hospital's patients, > 0; at least 12 are left.
+    Raises:
+        ConfigError: a number outside these ranges.
+    """
+    if seed < 0:
+        raise ConfigError(f"phantom: seed is {seed}, wanted 0 or more")
+    if train < 1 or external < 0 or train + external > MOST_HOSPITALS:
+        raise ConfigError(
+            f"phantom: {train} training and {external} external hospitals; wanted at least 1 and 0,"
+            f" together at most {MOST_HOSPITALS}"
+        )
+    if not 0 < scale < float("inf"):
+        raise ConfigError(f"phantom: scale is {scale}, wanted a positive number such as 0.25")
+    return tuple(_hospital(seed, number, number - train, scale) for number in range(train + external))
+
+
+def _hospital(seed: int, number: int, beyond: int, scale: float) -> Hospital:
+    """`beyond` counts external hospitals from 0; it is negative for a training hospital."""
+    external = beyond >= 0
+    size = EXTERNAL_SIZES[beyond % len(EXTERNAL_SIZES)] if external else TRAIN_SIZES[number % len(TRAIN_SIZES)]
+    scanner = draw_scanner(np.random.default_rng([seed, number, _SCANNER]), _make_of(seed, number))
+    return Hospital(
+        name=f"H{number + 1:02d}",
+        external=external,
+        seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
+        cases=_case_mix(np.random.default_rng([seed, number, _CASES]), max(SMALLEST_HOSPITAL, round(size * scale))),
+        scanner=outside_the_hull(scanner, beyond % 2) if external else scanner,
+    )
+
+
+def _case_mix(random: np.random.Generator, patients: int) -> CaseMix:
+    return CaseMix(
+        patients=patients,
+        prevalence=float(random.uniform(0.35, 0.80)),
+        benign_mix=tuple(float(share) for share in random.dirichlet((4, 3, 3))),
+        malignant_mix=tuple(float(share) for share in random.dirichlet((6, 3, 1.5))),
+        log_size_shift=float(random.uniform(-0.25, 0.25)),
+    )
+
+
+def _make_of(seed: int, number: int) -> UltrasoundMake:
+    """Makes come in shuffled rounds, so that any seven hospitals in a row from a round own all seven."""
+    turn, place = divmod(number, len(MAKES))
+    return MAKES[int(np.random.default_rng([seed, turn, _MAKES]).permutation(len(MAKES))[place])]

@@ -1,0 +1,215 @@
+"""The page as a whole: self-contained, complete, safe against its own data, the same twice."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fl_liver.errors import DataError
+from fl_liver.server.report import write_report
+from fl_liver.server.report.page import draw_figures, page_html
+from fl_liver.server.report.pieces import Missing
+from fl_liver.server.report.style import Rendered
+from tests.server.report.study_summary import multiclass_summary, sample_images, study_summary
+
+FIGURES = {"learning_curve", "roc", "forest_auc", "calibration", "odds_ratios", "samples"}
+SECTIONS = ["result", "cohort", "samples", "learning", "models", "calibration", "cutoff", "fusion", "interval", "run"]
+
+
+class Parts(HTMLParser):
+    """Tags with attributes, and the text of every table cell."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] in ("td", "th"):
+            self.rows[-1][-1] += data.strip()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("run") / "out"
+    assert write_report(study_summary(), where, sample_images()) == where / "report.html"
+    return where
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def words_only(summary: dict[str, Any]) -> str:
+    """The page without its figures, which take seconds to draw."""
+    return page_html(summary, dict.fromkeys(FIGURES, Missing("not drawn in this test")), phantom=False)
+
+
+def test_page_loads_nothing_from_elsewhere(page: str) -> None:
+    """A hospital's browser may have no network, and a report must not tell anyone that it was opened."""
+    parts = Parts(page)
+    assert not {tag for tag, _ in parts.tags} & {"script", "link", "iframe", "object", "embed", "base"}
+    links = [attrs[key] or "" for _, attrs in parts.tags for key in ("src", "href", "srcset", "data") if key in attrs]
+    assert len(links) == len(FIGURES)
+    assert all(link.startswith("data:image/svg+xml;base64,") for link in links)
+    assert not re.search(r"@import|url\(|https?://", page)
+
+
+def test_sections_stand_in_reading_order(page: str) -> None:
+    ids = [attrs["id"] for tag, attrs in Parts(page).tags if tag == "section"]
+    assert ids == SECTIONS
+    assert "Not a medical device" in page
+
+
+def test_every_figure_is_written_as_svg_and_png(folder: Path) -> None:
+    files = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    assert set(files) == {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png")}
+    assert all(b"<svg" in content for name, content in files.items() if name.endswith(".svg"))
+    assert all(content.startswith(b"\x89PNG") for name, content in files.items() if name.endswith(".png"))
+
+
+def test_every_figure_has_words_for_who_cannot_see_it(page: str) -> None:
+    images = [attrs for tag, attrs in Parts(page).tags if tag == "img"]
+    assert all(len(attrs["alt"] or "") > 20 for attrs in images)
+
+
+def test_equal_summaries_give_equal_bytes(folder: Path, tmp_path: Path) -> None:
+    write_report(study_summary(), tmp_path, sample_images())
+    for path in [folder / "report.html", *(folder / "figures").iterdir()]:
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
+
+
+def test_result_is_told_in_one_paragraph(page: str) -> None:
+    assert (
+        "A model trained across 11 hospitals without moving their data separates malignant from benign cases in 2 "
+        "hospitals that it never saw with an AUC of .84 [.79, .88]. Each hospital&#39;s own model reaches .71 there"
+    ) in page
+
+
+def test_model_table_holds_the_summary_numbers(page: str) -> None:
+    rows = {row[0]: row[1:] for row in Parts(page).rows if len(row) == 7}
+    for name, label in {"federated": "Federated", "pooled": "Pooled", "fusion": "Fusion"}.items():
+        parts = study_summary()["models"][name]
+        expected = []
+        for part in ("internal", "external"):
+            auc, (low, high) = parts[part]["auc"], parts[part]["ci95"]
+            printed = " ".join(f"{x:.3f}" for x in (auc, low, high)).replace("0.", ".").split()
+            expected += [
+                f"{printed[0]} [{printed[1]}, {printed[2]}]",
+                str(parts[part]["n"]),
+                str(parts[part]["positives"]),
+            ]
+        assert rows[label] == expected
+
+
+def test_cohort_table_holds_every_hospital_and_the_sums(page: str) -> None:
+    rows = Parts(page).rows
+    sites = study_summary()["sites"]
+    for site in sites:
+        role = "training" if site["role"] == "train" else "external test"
+        counts = [str(site[key]) for key in ("patients", "positives", "excluded")]
+        assert [site["name"], role, site["device"], *counts] in rows
+    trained = [site for site in sites if site["role"] == "train"]
+    sums = [str(sum(site[key] for site in trained)) for key in ("patients", "positives", "excluded")]
+    assert ["All 11", "training", "", *sums] in rows
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"incomplete": "H07 stopped at round 9."}, "This run is incomplete: H07 stopped at round 9."),
+        ({"secure_sum": "plain"}, "Sums were added in the clear inside one process"),
+        ({"data_note": "Labels by one reader."}, "Labels by one reader."),
+    ],
+)
+def test_reader_is_warned_above_the_result(change: dict[str, str], said: str) -> None:
+    page = words_only({**study_summary(), **change})
+    assert said in page[: page.index('id="result"')]
+
+
+def test_masked_and_real_runs_carry_no_warning() -> None:
+    page = words_only({**study_summary(), "secure_sum": "masked"})
+    assert 'class="warning"' not in page
+
+
+def test_phantom_images_come_with_the_word_phantom(page: str) -> None:
+    assert "Phantom data." in page[: page.index('id="result"')]
+
+
+def test_a_name_is_text_and_never_markup_or_formula(tmp_path: Path) -> None:
+    """A site name, factor or device of another hospital must not run in the reader's browser, nor break a figure."""
+    evil = "<script>alert(1)</script>$\\frac$\"'"
+    summary = study_summary()
+    summary["title"] = summary["software"]["numpy"] = summary["sites"][0]["name"] = summary["sites"][1]["device"] = evil
+    summary["models"]["federated"]["per_site"][evil] = {"auc": 0.8, "ci95": [0.7, 0.9], "n": 30, "positives": 12}
+    summary["models"]["federated"]["external"] = {"not_released": evil}
+    summary["fusion"]["fused"]["terms"][1]["label"] = summary["comparisons"][0]["a"] = evil
+    summary["analysis"] = {evil: {evil: [evil]}}
+    page = write_report(summary, tmp_path, {evil: sample_images(1)["H01"]}).read_text(encoding="utf-8")
+    parts = Parts(page)
+    assert "script" not in {tag for tag, _ in parts.tags}
+    assert not any(key.startswith("on") for _, attrs in parts.tags for key in attrs)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert b"<script" not in b"".join(path.read_bytes() for path in (tmp_path / "figures").glob("*.svg"))
+
+
+@pytest.mark.parametrize("key", sorted(study_summary()))
+@pytest.mark.parametrize("value", [None, {"not_released": "fewer than 3 hospitals"}])
+def test_any_piece_may_be_missing(key: str, value: object) -> None:
+    page = words_only({**study_summary(), key: value})
+    assert all(f'id="{section}"' in page for section in SECTIONS if section != "samples")
+    if value is not None and key in ("sites", "models", "rounds", "comparisons", "fusion"):
+        assert "not released: fewer than 3 hospitals" in page
+
+
+def test_empty_summary_still_makes_a_page(tmp_path: Path) -> None:
+    page = write_report({}, tmp_path).read_text(encoding="utf-8")
+    assert "The federated model has no AUC to report (not computed in this run)." in page
+    assert list((tmp_path / "figures").iterdir()) == []
+
+
+def test_external_pair_without_consent_is_said_in_the_result() -> None:
+    summary = study_summary()
+    for model in summary["models"].values():
+        model["external"] = {"not_released": "H13 did not consent"}
+    page = words_only(summary)
+    assert "among 178 patients of the same hospitals whom it was not trained on with an AUC of .86" in page
+    assert page.count("not released: H13 did not consent") == 1 + len(summary["models"])
+
+
+def test_several_classes_get_a_table_and_a_matrix(tmp_path: Path) -> None:
+    page = write_report(multiclass_summary(), tmp_path).read_text(encoding="utf-8")
+    rows = Parts(page).rows
+    assert ["Federated", "metastasis", ".930 [.900, .960]", ".930 [.900, .960]"] in rows
+    assert (tmp_path / "figures" / "confusion_federated.svg").is_file()
+    assert 'id="samples"' not in page
+    assert "Phantom data" not in page
+
+
+def test_wrong_type_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    summary = study_summary()
+    summary["models"]["federated"]["external"]["auc"] = "high"
+    with pytest.raises(DataError, match=r"auc: found 'high', wanted a number; the report was not written"):
+        write_report(summary, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_leave_the_callers_settings_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    assert isinstance(draw_figures(study_summary())["roc"], Rendered)
+    assert dict(matplotlib.rcParams) == before
