@@ -12,7 +12,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,12 +53,13 @@ def analyse(
     write_json(json_file, written)
 
 
-@dataclass(frozen=True, slots=True)
 class SitesSummer:
     """Adds in the clear over named tables in this process; an error of one table names its site."""
 
-    tables: Mapping[str, Table]
-    method: str = "plain"
+    method = "plain"
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self._tables = tables
 
     def total(self, questions: Sequence[Question]) -> Totals:
         """One total a question over all sites.
@@ -68,7 +68,7 @@ class SitesSummer:
             DataError, ProtocolError: as the site function says it, with the site's name before it.
         """
         totals = [np.zeros(question.length, np.int64) for question in questions]
-        for name, table in self.tables.items():
+        for name, table in self._tables.items():
             for total, question in zip(totals, questions, strict=True):
                 try:
                     total += answer(question, table)

@@ -49,7 +49,10 @@ def describe(study: Study, folder: Path) -> list[tuple[str, str]]:
         ("hospitals", f"{len(study.sites.train)} train, {len(study.sites.external)} external"),
         ("task", f"{task.modality}, {' / '.join(task.classes)}; disease is {', '.join(task.positive)}"),
         ("model", f"{study.model.name}, width {study.model.width}, {layout.size:,} parameters"),
-        ("training", f"{study.training.strategy}, {study.training.rounds} rounds × {study.training.local_epochs} epochs"),
+        (
+            "training",
+            f"{study.training.strategy}, {study.training.rounds} rounds × {study.training.local_epochs} epochs",
+        ),
         ("sums", f"{study.privacy.secure_sum}, at least {study.privacy.min_sites} hospitals"),
         ("first weights", f"{study.initial.sha256 if study.initial else '—'}"),
         ("files", f"{folder / 'study.toml'}, {folder / 'initial.safetensors'}"),

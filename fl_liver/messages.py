@@ -1,8 +1,8 @@
 """Everything that may cross a hospital's wall, and nothing else.
 
-Frozen dataclasses; `to_record` and `from_record` turn them into Flower's RecordDict and back. A field is a JSON value or
-a numpy array; arrays travel as raw little-endian bytes, one flat array per model (a state dict in 122 pieces costs ten
-times the round). No field describes fewer patients than the site's floor: `client.egress` sees to that.
+Frozen dataclasses; `to_record` and `from_record` turn them into Flower's RecordDict and back. A field is a JSON value
+or a numpy array; arrays travel as raw little-endian bytes, one flat array per model (a state dict in 122 pieces costs
+ten times the round). No field describes fewer patients than the site's floor: `client.egress` sees to that.
 
 server → site   Prepare  Fit  Score  Combine  Sum  Named
 site → server   Ready    Update  Done  Done   Totals  Figures      or, to any of them, Refusal
@@ -25,7 +25,9 @@ from fl_liver.stats.conversation import Question
 
 Vector = NDArray[np.float32]
 Purpose = Literal["masked", "named"]
-RefusalCode = Literal["NOT_APPROVED", "DATA", "BELOW_FLOOR", "ONE_CLASS", "ROLE", "CONSENT", "PROTOCOL", "TRAINING", "BUSY"]
+RefusalCode = Literal[
+    "NOT_APPROVED", "DATA", "BELOW_FLOOR", "ONE_CLASS", "ROLE", "CONSENT", "PROTOCOL", "TRAINING", "BUSY"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The site can take part. `figures` (patients, positives, excluded) only with the site's consent to named release."""
+    """The site can take part. `figures` (patients, positives, excluded) only with its consent to named release."""
 
     site: str
     version: str
@@ -187,7 +189,9 @@ def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
         kind, plain = _KINDS[str(head["kind"])], json.loads(str(head["json"]))
         arrays = {name: _unpack(array) for name, array in record.array_records["arrays"].items()}
     except (KeyError, ValueError, TypeError) as error:
-        raise ProtocolError(f"message cannot be read ({type(error).__name__}); the two sides' versions differ") from error
+        raise ProtocolError(
+            f"message cannot be read ({type(error).__name__}); the two sides' versions differ"
+        ) from error
     if kind not in expected:
         raise ProtocolError(f"message is a {kind.__name__}, wanted {' or '.join(one.__name__ for one in expected)}")
     if kind is Sum:

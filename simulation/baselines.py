@@ -17,6 +17,7 @@ import numpy as np
 
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.errors import FLLiverError
+from fl_liver.messages import Vector
 from fl_liver.parameters import load_vector
 from fl_liver.server.checkpoint import Checkpoints, RoundRecord
 from fl_liver.study import Study, load_study
@@ -35,6 +36,13 @@ class Baseline:
 
     def checkpoints(self, study: Study) -> Checkpoints:
         return Checkpoints(Path(self.folder), study.sha256)
+
+    def model(self, study: Study) -> Vector:
+        """The trained model. Raises FLLiverError where no round was finished."""
+        done = self.checkpoints(study).latest()
+        if done is None:
+            raise FLLiverError(f"baseline {self.name}: no finished round in {self.folder}; resume the run")
+        return done[0]
 
 
 def baseline_step(baseline: Baseline) -> int:
@@ -74,9 +82,7 @@ def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
     }
     return Cohort(
         patients=tuple(patient for cohort in cohorts for patient in cohort.patients),
-        images={
-            name: np.concatenate([cohort.images[name] for cohort in cohorts]) for name in cohorts[0].images
-        },
+        images={name: np.concatenate([cohort.images[name] for cohort in cohorts]) for name in cohorts[0].images},
         owner=np.concatenate([cohort.owner + start for cohort, start in zip(cohorts, starts, strict=False)]),
         findings=tuple(finding for cohort in cohorts for finding in cohort.findings),
         **stacked,

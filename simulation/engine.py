@@ -1,4 +1,4 @@
-"""Engines: what runs the virtual hospitals' work. `serial` in this process, `processes` on every core, `ray` on a cluster.
+"""Engines run the virtual hospitals' work: `serial` in this process, `processes` on every core, `ray` on a cluster.
 
 All three take the same tasks and give the same bits: a task draws everything random from seeds of its own.
 """
@@ -184,7 +184,9 @@ class ProcessEngine:
             self._pool = self._new_pool()
         if task.suspect:
             self._alone = bool(self._suspects)
-            task.future.set_exception(FLLiverError("a worker died twice at this task; it is given up, the others go on"))
+            task.future.set_exception(
+                FLLiverError("a worker died twice at this task; it is given up, the others go on")
+            )
         else:
             task.suspect = True
             self._suspects.append(task)

@@ -7,6 +7,7 @@ touch Flower's private modules (`TaskIdentity`: a Message cannot be made without
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from fl_liver.errors import FLLiverError, ProtocolError
 from simulation.engine import Engine
 from simulation.worker import CRASHED, Parcel, VirtualSite, answer_message, pack, reply_to
 
+log = logging.getLogger("fl_liver.simulation")
 _PATIENCE_S = 0.2
 
 
@@ -115,6 +117,7 @@ class SimulationGrid(Grid):
         error = sent.future.exception()
         self._release(sent.broadcast, message_id)
         if error is not None:
+            log.error("message %s was not answered", message_id, exc_info=error)
             return Message(Error(code=CRASHED, reason=type(error).__name__), reply_to=sent.message)
         return reply_to(sent.message, sent.future.result(), self._engine.carrier)
 

@@ -14,8 +14,8 @@ from simulation.options import Options
 from simulation.partition import parse_partition, partition
 from simulation.phantom.hospitals import phantom_hospitals
 from simulation.phantom.write import device_text, write_hospitals
+from simulation.public.cohort import write_virtual_hospitals
 from simulation.public.registry import read_public
-from simulation.public.cohort import check_study, write_virtual_hospitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def make_hospitals(study: Study, options: Options, root: Path, on_patient: Calla
         return _public(study, options, root)
     if study.task.modality != "US":
         raise ConfigError(
-            f"study {study.name}: there is no phantom for modality '{study.task.modality}'; give real data with --data DIR"
+            f"study {study.name}: there is no phantom for '{study.task.modality}'; give real data with --data DIR"
         )
     return _phantom(study, options, root, on_patient)
 
@@ -64,8 +64,8 @@ def _phantom(study: Study, options: Options, root: Path, on_patient: Callable[[i
 
 def _public(study: Study, options: Options, root: Path) -> Hospitals:
     cohort = read_public(options.reader, Path(str(options.data)))
-    check_study(study, cohort)
-    labels = cohort.clinical[study.task.outcome].astype(str).to_numpy()
+    cohort.check_study(study)
+    labels = cohort.labels(study)
     assignment = partition(
         parse_partition(options.partition),
         labels,
@@ -79,7 +79,10 @@ def _public(study: Study, options: Options, root: Path) -> Hospitals:
     train = len(names) - len(study.sites.external)
     named = study.changed(sites={"train": names[:train], "external": names[train:]})
     folders = write_virtual_hospitals(cohort, assignment, root, names[train:])
-    notes = (*cohort.notes, *(f"column '{column}' is refused as a factor: {why}" for column, why in cohort.refused.items()))
+    notes = (
+        *cohort.notes,
+        *(f"column '{column}' is refused as a factor: {why}" for column, why in cohort.refused.items()),
+    )
     return Hospitals(named, dict(zip(names, folders, strict=True)), {}, notes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class PeakMemory:
-    """Samples every `period_s` in a thread; `stop` gives the peak in MB. Without /proc it is this process's own peak."""
+    """Samples every `period_s` in a thread; `stop` gives the peak in MB. Without /proc: this process's own."""
 
     def __init__(self, period_s: float = 1.0) -> None:
         self._period_s = period_s

@@ -103,4 +103,6 @@ def load_options(folder: Path) -> Options:
     try:
         return Options(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: no run to resume ({type(error).__name__}); give the folder of an earlier run") from error
+        raise ConfigError(
+            f"{path}: no run to resume ({type(error).__name__}); give the folder of an earlier run"
+        ) from error

@@ -58,27 +58,23 @@ def unpack(parcel: Parcel, carrier: Carrier, *, last: bool) -> RecordDict:
     """Put a record together again; large buffers are views, not copies."""
     record = RecordDict({name: ConfigRecord(config) for name, config in parcel.configs.items()})
     for name, arrays in parcel.arrays.items():
-        whole: dict[str, Array] = {}
-        for key, (dtype, shape, stype, data, carried) in arrays.items():
-            array = Array(dtype=dtype, shape=shape, stype=stype, data=b"")
+        empty = {key: Array(dtype, shape, stype, b"") for key, (dtype, shape, stype, _, _) in arrays.items()}
+        record[name] = ArrayRecord(empty)
+        for key, (*_, data, carried) in arrays.items():
             # Array wants bytes when it is made; numpy reads any buffer, and a view of shared memory is no copy.
-            array.data = carrier.get(data, last=last) if carried else data
-            whole[key] = array
-        record[name] = ArrayRecord(whole)
+            record.array_records[name][key].data = carrier.get(data, last=last) if carried else data
     return record
 
 
 def answer_message(parcel: Parcel, site: VirtualSite, carrier: Carrier) -> Parcel:
-    """Run the ClientApp of one virtual hospital on one message. A defect becomes an error reply; its trace stays here."""
+    """Run the ClientApp of one virtual hospital on one message. A defect becomes an error reply; its trace stays."""
     # The public constructor cannot keep the sender's metadata, which the reply must name.
     message = Message(metadata=parcel.metadata, content=unpack(parcel, carrier, last=False))  # type: ignore[call-overload]
     config: dict[str, bool | float | int | str] = {
         "site": str(Path(site.folder) / "site.toml"),
         "device": site.device,
     }
-    context = Context(
-        run_id=1, node_id=site.node_id, node_config=config, state=RecordDict(), run_config={}
-    )
+    context = Context(run_id=1, node_id=site.node_id, node_config=config, state=RecordDict(), run_config={})
     with _site_log(Path(site.folder)) as log:
         try:
             reply = client_app(message, context)

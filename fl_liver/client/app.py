@@ -1,6 +1,6 @@
-"""The hospital's ClientApp: Flower's message in, `respond`, Flower's message out. A deployment and a simulation run it.
+"""The hospital's ClientApp: Flower's message in, `respond`, Flower's message out. Deployment and simulation run it.
 
-`context.node_config` holds `site` (path of `site.toml`) and `device`; both come from the hospital, never from the server.
+`context.node_config` holds `site` (path of `site.toml`) and `device`; both are the hospital's own.
 """
 
 from __future__ import annotations

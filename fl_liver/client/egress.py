@@ -81,7 +81,9 @@ def refuse(site: SiteConfig, code: RefusalCode, reason: str, count: int = 0) -> 
 def require_consent(site: SiteConfig) -> None:
     """Raises PrivacyError unless `site.toml` says release = "named"."""
     if site.release != "named":
-        raise PrivacyError(f'site {site.site}: its own figures were asked, but site.toml says release = "{site.release}"')
+        raise PrivacyError(
+            f'site {site.site}: its own figures were asked, but site.toml says release = "{site.release}"'
+        )
 
 
 def _send(site: SiteConfig, message: Outgoing) -> RecordDict:

@@ -1,4 +1,4 @@
-"""What a hospital does with each question of the server. Runs only installed code, on studies that the site approved."""
+"""What a hospital does with each question of the server. Only on studies that it approved."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flwr.app import RecordDict
 
+import fl_liver.stats.site_functions  # noqa: F401 - registers what this hospital can answer
 from fl_liver import __version__
 from fl_liver.client import egress
 from fl_liver.client.cohort.cohort import Cohort
@@ -19,7 +20,20 @@ from fl_liver.client.site import SiteConfig
 from fl_liver.client.table import SiteTables, select_rows
 from fl_liver.client.train import fit, pick_device, score
 from fl_liver.errors import DataError, FLLiverError, PrivacyError, ProtocolError, TrainingError
-from fl_liver.messages import Combine, Done, Figures, Fit, Incoming, Named, Prepare, Ready, RefusalCode, Score, Sum, Update
+from fl_liver.messages import (
+    Combine,
+    Done,
+    Figures,
+    Fit,
+    Incoming,
+    Named,
+    Prepare,
+    Ready,
+    RefusalCode,
+    Score,
+    Sum,
+    Update,
+)
 from fl_liver.stats.conversation import TablesSummer, answer, converse
 from fl_liver.stats.roc import roc
 from fl_liver.study import Study
@@ -47,7 +61,7 @@ def read_cohort(site: SiteConfig, study_sha256: str) -> tuple[Study, Cohort]:
 
 
 def respond(site: SiteConfig, question: Incoming, device: str = "auto") -> RecordDict:
-    """The site's answer, already through egress. A reason to refuse becomes a Refusal; a defect of the code does not."""
+    """The site's answer, already through egress. A reason to refuse is a Refusal; a defect is not."""
     try:
         if not site.approval_path(question.study_sha256).is_file():
             return egress.refuse(site, "NOT_APPROVED", f"study {question.study_sha256[:12]} was not approved here")
@@ -150,4 +164,3 @@ def _named(site: SiteConfig, question: Named) -> RecordDict:
 
 def _store(site: SiteConfig, study_sha256: str, cohort: Cohort) -> ScoreStore:
     return ScoreStore(site.study_folder(study_sha256), len(cohort.patients))
-

@@ -191,7 +191,7 @@ class _Step:
             momentum=training.momentum,
             nesterov=training.momentum > 0,
             weight_decay=training.weight_decay,
-            foreach=True,
+            fused=True,
         )
 
     def __call__(self, material: _Material, chosen: Tensor) -> Tensor:
@@ -273,7 +273,7 @@ def _epoch(
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise TrainingError(
-            f"{where}, batch {bad[0] + 1} of {len(values)}: the loss is {values[bad[0]]}; nothing is kept of this round;"
+            f"{where}, batch {bad[0] + 1} of {len(values)}: the loss is {values[bad[0]]}; nothing of it is kept;"
             " look for images that are not finite, or lower the learning rate"
         )
     return float(np.average(values, weights=sizes)), len(values)

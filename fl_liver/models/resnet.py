@@ -12,6 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from fl_liver.models.small_map import SmallMapConv2d
+
 
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions and the way round them. (B, channels_in, H, W) → (B, planes, H/stride, W/stride)."""
@@ -20,10 +22,10 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, planes, 3, stride, 1, bias=False)
+        self.conv1 = SmallMapConv2d(channels_in, planes, 3, stride, 1)
         self.bn1 = nn.BatchNorm2d(planes)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.conv2 = SmallMapConv2d(planes, planes, 3, 1, 1)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = downsample
 
@@ -41,11 +43,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, planes, 1, bias=False)
+        self.conv1 = SmallMapConv2d(channels_in, planes, 1)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.conv2 = SmallMapConv2d(planes, planes, 3, stride, 1)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
+        self.conv3 = SmallMapConv2d(planes, 4 * planes, 1)
         self.bn3 = nn.BatchNorm2d(4 * planes)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
@@ -125,8 +127,6 @@ def _stage(
     channels_out = planes * block.expansion
     downsample: nn.Module | None = None
     if stride != 1 or channels_in != channels_out:
-        downsample = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
-        )
+        downsample = nn.Sequential(SmallMapConv2d(channels_in, channels_out, 1, stride), nn.BatchNorm2d(channels_out))
     first = block(channels_in, planes, stride, downsample)
     return nn.Sequential(first, *(block(channels_out, planes, 1, None) for _ in range(count - 1)))

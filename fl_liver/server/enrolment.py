@@ -43,9 +43,7 @@ def gather(exchange: Exchange, study: Study, journal: Journal) -> Participants:
     Raises:
         IncompleteError: fewer than `min_sites` hospitals can train.
     """
-    answers = exchange.ask(
-        Prepare(study.sha256), study.every_site, Ready, timeout_s=study.training.round_timeout_s
-    )
+    answers = exchange.ask(Prepare(study.sha256), study.every_site, Ready, timeout_s=study.training.round_timeout_s)
     ready: dict[str, Ready] = {}
     out: dict[str, str] = {}
     for site in study.every_site:

@@ -133,7 +133,7 @@ class Evaluation:
             )
             for site in sites:
                 word = answers.answered.get(site)
-                own = word.figures if word is not None else {"not_released": "no consent to named release"}
+                own: dict[str, Any] = {"not_released": "no consent to named release"} if word is None else word.figures
                 for name, score in scores.items():
                     per_site[name][site] = own.get(score, own) | {"rows": rows}
         return per_site
@@ -145,7 +145,8 @@ class Evaluation:
         names = {name: out_of_training(self._study, score) for name, score in scores.items()}
         try:
             found = self.ask(
-                rows, {name: roc(f"score:{score}", "label", key="logit32", min_cell=floor) for name, score in names.items()}
+                rows,
+                {name: roc(f"score:{score}", "label", key="logit32", min_cell=floor) for name, score in names.items()},
             )
         except FLLiverError as error:
             return {name: {"not_released": str(error)} for name in scores}
@@ -182,4 +183,3 @@ def figures(result: RocResult) -> dict[str, Any]:
     """One ROC in the form of `summary.json`."""
     body = result.to_json()
     return body | {"n": result.n_pos + result.n_neg, "positives": result.n_pos}
-

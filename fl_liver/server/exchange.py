@@ -53,8 +53,8 @@ class Exchange:
     ) -> Answers[A]:
         """Ask every site the same question and wait until all have replied or the deadline has passed.
 
-        With `on_answer`, each answer is handed over as it arrives and not kept: thirteen updates of 45 MB never stand in
-        memory together. An answer that `on_answer` refuses with a ProtocolError counts as lost, with that reason.
+        With `on_answer`, each answer is handed over as it arrives and not kept: thirteen updates of 45 MB never stand
+        in memory together. An answer that `on_answer` refuses with a ProtocolError counts as lost, with that reason.
         """
         record = to_record(question)
         kind = "train" if isinstance(question, Fit) else "query"

@@ -52,7 +52,9 @@ class Federation:
     def _round(
         self, exchange: Exchange, journal: Journal, number: int, vector: Vector, each_round: EachRound | None
     ) -> tuple[Vector, RoundRecord]:
-        journal.write("round_started", rows=self.rows, round=number, rounds=self.study.training.rounds, sites=len(self.sites))
+        journal.write(
+            "round_started", rows=self.rows, round=number, rounds=self.study.training.rounds, sites=len(self.sites)
+        )
         began = time.monotonic()
         current = Round(number, self.sites, len(vector), self.study.privacy.min_sites)
 
@@ -75,7 +77,9 @@ class Federation:
         record = RoundRecord(
             number, round(seconds, 3), len(self.sites), len(result.answered), result.loss, auc, result.missing
         )
-        journal.write("round_done", rows=self.rows, round=number, loss=result.loss, auc=auc, answered=len(result.answered))
+        journal.write(
+            "round_done", rows=self.rows, round=number, loss=result.loss, auc=auc, answered=len(result.answered)
+        )
         return result.vector, record
 
 

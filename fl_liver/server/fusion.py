@@ -4,11 +4,14 @@ As Yang 2020: each factor alone, then the significant ones together, then the sc
 models see the whole training part. The fused model and every cut-off see only patients that the network was not trained
 on (a calibration quarter, or cross-fitted scores): on its own training patients a network's score is too good, and the
 regression would trust it too much. Yang fixes the cut-off on training scores; the report says that we differ.
+
+A factor that has too few patients in a cell of factor × outcome among those patients is left out of the fused model, by
+name and with the reason: the first Newton step would publish the cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fl_liver.errors import DataError, FLLiverError, PrivacyError
@@ -16,90 +19,95 @@ from fl_liver.messages import Combine, Done
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.evaluation import Evaluation, fitting_rows, out_of_training
 from fl_liver.server.exchange import Exchange
+from fl_liver.stats.compose import Withheld, or_withheld
 from fl_liver.stats.conversation import Conversation
-from fl_liver.stats.logistic import LogisticResult, logistic
+from fl_liver.stats.logistic import LogisticResult, logistic, univariate
 from fl_liver.study import Study
 
 FUSION = "fusion"
 SCORE_LABEL = "Network score (log-odds)"
+INTERCEPT = "(Intercept)"
 
 
 def fuse(
     exchange: Exchange, study: Study, participants: Participants, evaluation: Evaluation, base: str
 ) -> dict[str, Any]:
-    """Fit the fused model, have every ready hospital store the score `fusion`, return the regressions as JSON values."""
+    """Fit the fused model, have every ready hospital store the score `fusion`, return the regressions as JSON values.
+
+    A fusion that a floor forbids is `{"not_released": reason}`.
+    """
+    rows, floor, limit = fitting_rows(study), study.analysis.min_cell, study.analysis.screening_p
+    score = f"score:{out_of_training(study, base)}"
     try:
-        screening = evaluation.ask(
-            "training", {name: screened(name, study.analysis.min_cell) for name in study.analysis.fusion}
-        )
-        chosen = [
-            name
-            for name, found in screening.items()
-            if isinstance(found, LogisticResult) and _term(found, name).p < study.analysis.screening_p
+        alone = evaluation.ask("training", {"alone": univariate("label", study.analysis.fusion, min_cell=floor)})[
+            "alone"
         ]
-        together = evaluation.ask("training", {"multivariable": robust(chosen, study.analysis.min_cell)})["multivariable"]
-        kept = [name for name in chosen if _term(together, name).p < study.analysis.screening_p]
-        score = f"score:{out_of_training(study, base)}"
-        rows = fitting_rows(study)
-        fused = evaluation.ask(rows, {"fused": robust([score, *kept], study.analysis.min_cell)})["fused"]
+        chosen = [name for name, found in alone.items() if _p(found, name) < limit]
+        together = evaluation.ask("training", {"together": finite(chosen, floor)})["together"] if chosen else None
+        kept = [name for name in chosen if _p(together, name) < limit]
+        allowed = evaluation.ask(rows, {"allowed": univariate("label", kept, min_cell=floor, firth=True)})["allowed"]
+        left_out = {name: found.reason for name, found in allowed.items() if isinstance(found, Withheld)}
+        used = [name for name in kept if name not in left_out]
+        fused: LogisticResult = evaluation.ask(rows, {"fused": finite([score, *used], floor)})["fused"]
     except (PrivacyError, DataError) as error:
         return {"not_released": str(error)}
-    beta = {term.name: term.beta for term in fused.terms}
-    answers = exchange.ask(
-        Combine(study.sha256, FUSION, base, beta[score], beta["(Intercept)"], {name: beta[name] for name in kept}),
-        tuple(participants.ready),
-        Done,
-        timeout_s=study.training.round_timeout_s,
+    beta = dict(zip(fused.terms, fused.beta, strict=True))
+    _store_everywhere(
+        exchange,
+        study,
+        participants,
+        Combine(study.sha256, FUSION, base, beta[score], beta[INTERCEPT], {name: beta[name] for name in used}),
     )
-    if len(answers.answered) < len(participants.ready):
-        raise FLLiverError(f"fused score: not every hospital stored it: {answers.why_not()}")
     labels = {factor.name: factor.label for factor in study.factor} | {score: SCORE_LABEL}
     return {
         "rows": rows,
-        "screening": [_screening_line(name, found, name in chosen, labels) for name, found in screening.items()],
-        "multivariable": _model(together, labels),
+        "screening": [_screening_line(name, found, name in chosen, labels) for name, found in alone.items()],
+        "multivariable": _model(together, labels) if together is not None else None,
         "fused": _model(fused, labels),
+        "left_out": [{"name": name, "label": labels[name], "reason": reason} for name, reason in left_out.items()],
     }
 
 
-def screened(name: str, min_cell: int) -> Conversation[LogisticResult | str]:
-    """One factor alone; a factor that may not or cannot be fitted gives the reason instead of stopping the others."""
-    try:
-        return (yield from robust([name], min_cell))
-    except (PrivacyError, DataError) as error:
-        return str(error)
+def finite(terms: Sequence[str], min_cell: int) -> Conversation[LogisticResult]:
+    """Maximum likelihood; Firth's penalised likelihood where a term separates the classes."""
+    usual = yield from or_withheld(logistic("label", terms, min_cell=min_cell))
+    if isinstance(usual, LogisticResult):
+        return usual
+    return (yield from logistic("label", terms, min_cell=min_cell, firth=True))
 
 
-def robust(terms: Sequence[str], min_cell: int) -> Conversation[LogisticResult]:
-    """Maximum likelihood; Firth's penalised likelihood where a factor separates the classes."""
-    result: LogisticResult = yield from logistic("label", list(terms), min_cell=min_cell, on_separation="firth")
-    return result
+def _store_everywhere(exchange: Exchange, study: Study, participants: Participants, combine: Combine) -> None:
+    timeout_s = study.training.round_timeout_s
+    answers = exchange.ask(combine, tuple(participants.ready), Done, timeout_s=timeout_s)
+    if len(answers.answered) < len(participants.ready):
+        raise FLLiverError(f"fused score: not every hospital stored it: {answers.why_not()}")
 
 
-def _term(result: LogisticResult, name: str) -> Any:
-    return next(term for term in result.terms if term.name == name)
+def _p(found: LogisticResult | Withheld | None, name: str) -> float:
+    """p of one term; 1 where there is none, so that it is not chosen."""
+    return found.p[found.terms.index(name)] if isinstance(found, LogisticResult) else 1.0
 
 
-def _line(term: Any, labels: dict[str, str]) -> dict[str, Any]:
-    return {
-        "name": term.name,
-        "label": labels.get(term.name, term.name),
-        "beta": term.beta,
-        "se": term.se,
-        "z": term.z,
-        "p": term.p,
-        "odds_ratio": term.odds_ratio,
-        "or_ci95": list(term.or_ci95),
-    }
+def _lines(result: LogisticResult, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    columns = zip(
+        result.terms, result.beta, result.se, result.z, result.p, result.odds_ratio, result.or_ci95, strict=True
+    )
+    return [
+        {"name": name, "label": labels.get(name, name), "beta": beta, "se": se, "z": z, "p": p}
+        | {"odds_ratio": odds_ratio, "or_ci95": list(interval)}
+        for name, beta, se, z, p, odds_ratio, interval in columns
+    ]
 
 
-def _model(result: LogisticResult, labels: dict[str, str]) -> dict[str, Any]:
-    return {"terms": [_line(term, labels) for term in result.terms], "n": result.n, "method": result.method}
+def _model(result: LogisticResult, labels: Mapping[str, str]) -> dict[str, Any]:
+    method = "Firth's penalised likelihood" if "firth" in result.flags else "maximum likelihood"
+    lines = _lines(result, labels)
+    return {"terms": lines, "n": result.n, "events": result.n_events, "method": method, "flags": list(result.flags)}
 
 
 def _screening_line(
-    name: str, found: LogisticResult | str, selected: bool, labels: dict[str, str]
+    name: str, found: LogisticResult | Withheld, selected: bool, labels: Mapping[str, str]
 ) -> dict[str, Any]:
-    if isinstance(found, str):
-        return {"name": name, "label": labels[name], "not_released": found, "selected": False}
-    return _line(_term(found, name), labels) | {"n": found.n, "selected": selected}
+    if isinstance(found, Withheld):
+        return {"name": name, "label": labels[name], "selected": False} | found.to_json()
+    return _lines(found, labels)[1] | {"n": found.n, "selected": selected}

@@ -54,7 +54,8 @@ class Round:
             raise ProtocolError(f"round {self._number}: {site} answered round {update.round}")
         if update.vector.shape != (self._size,) or update.vector.dtype != np.float32:
             raise ProtocolError(
-                f"round {self._number}: {site} sent {update.vector.dtype}{update.vector.shape}, wanted float32({self._size},)"
+                f"round {self._number}: {site} sent {update.vector.dtype}{update.vector.shape},"
+                f" wanted float32({self._size},)"
             )
         if update.weight < 1 or not np.isfinite(update.loss):
             raise ProtocolError(f"round {self._number}: {site} sent weight {update.weight} and loss {update.loss}")

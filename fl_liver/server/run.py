@@ -21,8 +21,8 @@ from fl_liver.server.federation import Federation
 from fl_liver.server.fusion import FUSION, fuse
 from fl_liver.server.journal import Journal
 from fl_liver.server.software import versions
-from fl_liver.stats.conversation import converse, over
 from fl_liver.stats.coarse import coarse_auc
+from fl_liver.stats.conversation import converse, over
 from fl_liver.study import Study
 from fl_liver.toml_file import read_toml
 
@@ -105,8 +105,8 @@ def load_checked(study_file: Path) -> tuple[Study, tuple[Vector, Layout]]:
     for key, wanted in study.initial.model_dump().items():
         if found[key] != wanted:
             raise ConfigError(
-                f"{study_file.parent / 'initial.safetensors'}: {key} is {found[key][:12]}, the study says {wanted[:12]};"
-                " run `fl-liver study check` again and have the study approved again"
+                f"{study_file.parent / 'initial.safetensors'}: {key} is {found[key][:12]}, the study says"
+                f" {wanted[:12]}; run `fl-liver study check` again and have the study approved again"
             )
     return study, (vector, layout)
 

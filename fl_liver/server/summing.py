@@ -1,4 +1,4 @@
-"""Adding hospitals' vectors in the clear over an exchange. The masked way has the same face (`stats.conversation.Summer`)."""
+"""Adding hospitals' vectors in the clear over an exchange; the masked way has the same face (`Summer`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Covariance of AUCs where rows are lesions and a patient may have several: Obuchowski, Biometrics 53 (1997) 567–578.
 
-Patient i has m_i positive and n_i negative lesions, and sums of structural components X_i and Y_i. With θ the AUC, I₁₀ (I₀₁)
-the patients that have a positive (negative) lesion and I all patients,
+Patient i has m_i positive and n_i negative lesions, and sums of structural components X_i and Y_i. With θ the AUC, I₁₀
+(I₀₁) the patients that have a positive (negative) lesion and I all patients,
 
     cov_rs = I₁₀/(I₁₀−1) Σ (X_ir/2n − m_i θ_r)(X_is/2n − m_i θ_s) / m²  +  the same for Y with I₀₁, 2m and n
            + I/(I−1) Σ [(X_ir/2n − m_i θ_r)(Y_is/2m − n_i θ_s) + (r ↔ s)] / mn.
@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fl_liver.stats.conversation import Conversation, IntVector, Question, Table, answers
 from fl_liver.stats.cross import Matrix, cross_arguments, cross_arrays, row_components
@@ -35,7 +34,7 @@ def clustered_covariance(
     levels: Sequence[str] = BINARY_LEVELS,
     complete: Sequence[str] = (),
 ) -> Conversation[Matrix | None]:
-    """Exact covariance matrix of the AUCs of some scores of the same lesions; None with fewer than two patients of a class.
+    """Exact covariance matrix of the AUCs of scores of the same lesions; None with fewer than two patients of a class.
 
     Args as in `cross.covariance_of`; cluster: the column that names the patient (text or number).
     """

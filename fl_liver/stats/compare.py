@@ -1,7 +1,8 @@
 """Comparing AUCs over all hospitals: several scores of the same patients, or one score in two groups of patients.
 
-Paired: every score's histogram is refined over the same complete cases, then one round of products (`cross`, or `clustered`
-where a row is a lesion) gives the whole covariance matrix; every pair, the joint test and any weighted mean follow from it.
+Paired: every score's histogram is refined over the same complete cases, then one round of products (`cross`, or
+`clustered` where a row is a lesion) gives the whole covariance matrix; every pair, the joint test and any weighted mean
+follow from it.
 Unpaired: two single curves, no second round.
 """
 
@@ -111,7 +112,9 @@ class Comparison:
         """Σ w·AUC with its variance w'Sw. Equal weights 1/M give the mean AUC of M models or readers."""
         w = [Fraction(weight) for weight in weights]
         if len(w) != len(self.auc):
-            raise ConfigError(f"{len(w)} weights for {len(self.auc)} AUCs; give one for each of {', '.join(self.scores)}")
+            raise ConfigError(
+                f"{len(w)} weights for {len(self.auc)} AUCs; give one for each of {', '.join(self.scores)}"
+            )
         exact = sum((a * b for a, b in zip(w, self.auc, strict=True)), Fraction(0))
         spread = sum((w[i] * w[j] * self.cov[i][j] for i in range(len(w)) for j in range(len(w))), Fraction(0))
         estimate, var = float(exact), max(float(spread), 0.0)

@@ -1,4 +1,4 @@
-"""Putting conversations together: several in the same rounds, within a part of the rows, or with a refusal as a result."""
+"""Conversations put together: several in the same rounds, within a part of the rows, or a refusal as a result."""
 
 from __future__ import annotations
 

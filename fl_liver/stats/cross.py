@@ -1,6 +1,7 @@
-"""The second round of a paired comparison: sums of products of DeLong's components of several scores of the same patients.
+"""The second round of a paired comparison: sums of products of DeLong's components of scores of the same patients.
 
-The cumulative counts of every score are broadcast; each site looks up X and Y of its rows and adds up ΣX_r, ΣY_r and the
+The cumulative counts of every score are broadcast; each site looks up X and Y of its rows and adds up ΣX_r, ΣY_r and
+the
 upper triangles of ΣX_r X_s and ΣY_r Y_s: 2M + M(M+1) integers for M scores, whatever the number of patients. Where a
 product sum could pass 2⁶³, every integer travels in two limbs.
 """
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Conversation, IntVector, Question, Table, answers
-from fl_liver.stats.delong import components, covariance
+from fl_liver.stats.delong import components, covariance, exact_dot
 from fl_liver.stats.limbs import join_limbs, split_limbs
 from fl_liver.stats.refine import BINARY_LEVELS, Leaves, leaf_of
 from fl_liver.stats.rows import level_index, numbers, rows_for
@@ -105,11 +106,5 @@ def _delong_cross(question: Question, table: Table) -> IntVector:
     if named["limbs"] == 1:
         triangles = [(part @ part.T)[np.triu_indices(len(parts))] for part in (x, y)]
         return np.concatenate([x.sum(axis=1), y.sum(axis=1), *triangles]).astype(np.int64)
-    products = [_exact_dot(part[r], part[s]) for part in (x, y) for r, s in upper]
+    products = [exact_dot(part[r], part[s]) for part in (x, y) for r, s in upper]
     return split_limbs([*(int(v) for v in x.sum(axis=1)), *(int(v) for v in y.sum(axis=1)), *products])
-
-
-def _exact_dot(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
-    # each product is below 2^63; their halves add up without wrapping
-    product = a * b
-    return (int((product >> 32).sum()) << 32) + int((product & 0xFFFFFFFF).sum())

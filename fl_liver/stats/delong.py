@@ -1,12 +1,13 @@
 """From the class counts of ordered bins to the AUC, its variance, the ROC points and the cut-off. Integers throughout.
 
-Notation: m positives, n negatives; h1, h0 (b,) their counts in b bins of ascending score. For a positive X = 2·(negatives
-below) + (negatives tied) = 2n·V10, for a negative Y = 2·(positives above) + (positives tied) = 2m·V01, the structural
-components of DeLong, DeLong & Clarke-Pearson (Biometrics 44 (1988) 837–845) as integers. Then
+Notation: m positives, n negatives; h1, h0 (b,) their counts in b bins of ascending score. For a positive X =
+2·(negatives below) + (negatives tied) = 2n·V10, for a negative Y = 2·(positives above) + (positives tied) = 2m·V01, the
+structural components of DeLong, DeLong & Clarke-Pearson (Biometrics 44 (1988) 837–845) as integers. Then
 
     AUC = ΣX / 2mn     var = (m ΣX² − (ΣX)²) / (m²(m−1) 4n²) + (n ΣY² − (ΣY)²) / (n²(n−1) 4m²)
 
-are ratios of integers, and X, Y depend on the bin only: one histogram gives both. Nothing is rounded before the division.
+are ratios of integers, and X, Y depend on the bin only: one histogram gives both. Nothing is rounded before the
+division.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ _INT64 = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """DeLong's structural components per bin: x (b,) for a positive, y (b,) for a negative in that bin; m, n the totals."""
+    """DeLong's structural components per bin: x (b,) of a positive, y (b,) of a negative there; m, n the totals."""
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
@@ -49,6 +49,14 @@ def weighted_sums(counts: NDArray[np.int64], values: NDArray[np.int64], largest:
         return int(weighted.sum()), int(np.dot(weighted, values))
     c, v = counts.astype(object), values.astype(object)
     return int((c * v).sum()), int((c * v * v).sum())
+
+
+def exact_dot(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+    """Σ a·b as a Python integer for non-negative entries whose products are each below 2⁶³."""
+    if len(a) * int(a.max(initial=0)) * int(b.max(initial=0)) < _INT64:
+        return int(np.dot(a, b))
+    product = a * b  # halves add up without wrapping
+    return (int((product >> 32).sum()) << 32) + int((product & 0xFFFFFFFF).sum())
 
 
 def auc_and_variance(h0: NDArray[np.int64], h1: NDArray[np.int64]) -> tuple[Fraction, Fraction | None]:
@@ -91,32 +99,33 @@ def interval(estimate: float, variance: float | None) -> tuple[float, float] | N
     return max(0.0, estimate - half), min(1.0, estimate + half)
 
 
-def score_interval(auc: float, m: int, n: int) -> tuple[float, float]:
-    """95 % score interval for an AUC: Newcombe (Stat Med 25 (2006) 559–573), method 5. Defined at AUC 0 and 1 and for m = n = 1.
+def newcombe_variance(theta: float, m: int, n: int) -> float:
+    """V(θ) = θ(1−θ) [1 + (N−1)(1−θ)/(2−θ) + (N−1)θ/(1+θ)] / mn with N = (m+n)/2."""
+    spread = 1.0 + ((m + n) / 2.0 - 1.0) * ((1.0 - theta) / (2.0 - theta) + theta / (1.0 + theta))
+    return theta * (1.0 - theta) * spread / (m * n)
 
-    Solves |θ − AUC| = z √V(θ), V(θ) = θ(1−θ) [1 + (N−1)(1−θ)/(2−θ) + (N−1)θ/(1+θ)] / mn with N = (m+n)/2.
+
+def score_interval(auc: float, m: int, n: int) -> tuple[float, float]:
+    """95 % score interval for an AUC, defined also at 0 and 1 and for m = n = 1.
+
+    Newcombe, Stat Med 25 (2006) 559–573, method 5: solves |θ − AUC| = z √V(θ), with V the `newcombe_variance`.
 
     >>> [round(v, 3) for v in score_interval(1.0, 10, 10)]
     [0.839, 1.0]
     """
 
     def gap(theta: float) -> float:
-        spread = 1.0 + ((m + n) / 2.0 - 1.0) * ((1.0 - theta) / (2.0 - theta) + theta / (1.0 + theta))
-        return (theta - auc) ** 2 - Z95**2 * theta * (1.0 - theta) * spread / (m * n)
+        return (theta - auc) ** 2 - Z95**2 * newcombe_variance(theta, m, n)
 
-    low = 0.0 if auc <= 0.0 else float(brentq(gap, 0.0, auc, xtol=1e-14)) if gap(auc) < 0 else _edge(gap, auc, 0.0)
-    high = 1.0 if auc >= 1.0 else float(brentq(gap, auc, 1.0, xtol=1e-14)) if gap(auc) < 0 else _edge(gap, auc, 1.0)
-    return low, high
-
-
-def _edge(gap: Any, auc: float, end: float) -> float:
-    # AUC of 0 or 1: gap(auc) is 0, so the bracket starts just inside, where the variance is already positive
-    inside = auc + (1e-9 if end > auc else -1e-9)
-    return float(brentq(gap, min(inside, end), max(inside, end), xtol=1e-14))
+    inside = min(max(auc, 1e-9), 1.0 - 1e-9)  # at 0 and 1 the gap itself is 0
+    if gap(inside) >= 0.0:
+        return auc, auc
+    low = 0.0 if auc <= 0.0 else float(brentq(gap, 0.0, inside, xtol=1e-14))
+    return low, 1.0 if auc >= 1.0 else float(brentq(gap, inside, 1.0, xtol=1e-14))
 
 
 def certificate(h0: NDArray[np.int64], h1: NDArray[np.int64]) -> float:
-    """Bound on |AUC of bins − AUC of unbinned scores|: ½ Σ h0·h1 / mn. True ties count too, so it may be larger than the error."""
+    """Bound on |AUC of bins − AUC of unbinned scores|: ½ Σ h0·h1 / mn. True ties count too: it can exceed the error."""
     m, n = int(h1.sum()), int(h0.sum())
     tied = int((h0.astype(object) * h1.astype(object)).sum())
     return float(Fraction(tied, 2 * m * n))

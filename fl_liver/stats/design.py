@@ -1,4 +1,4 @@
-"""The columns of a regression: numbers, dummies of factors and log-odds of probabilities, and how a row becomes a vector."""
+"""The columns of a regression: numbers, dummies of factors, log-odds of probabilities; how a row becomes a vector."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def log_odds_of(p: NDArray[np.float64], column: str) -> NDArray[np.float64]:
     bad = int(np.count_nonzero(~((p > 0.0) & (p < 1.0))))
     if bad:
         raise DataError(
-            f"column '{column}': {bad} of {len(p)} probabilities are not strictly between 0 and 1 and have no log-odds; "
+            f"column '{column}': {bad} of {len(p)} probabilities are not strictly between 0 and 1: no log-odds; "
             "store log-odds, or clip the probabilities before the study"
         )
     return np.asarray(np.log(p) - np.log1p(-p), np.float64)

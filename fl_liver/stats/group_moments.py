@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from fl_liver.stats.conversation import Conversation, Question, Table
 from fl_liver.stats.cross_table import cross_table
-from fl_liver.stats.real_sums import RealVector, answers_reals, real_sums
+from fl_liver.stats.real_sums import answers_reals, real_sums
 from fl_liver.stats.rows import level_index, numbers, rows_for
+
+FloatVector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def group_moments(
     return [Moments(n, mean, ss) for n, mean, ss in zip(sizes.tolist(), means, squares.tolist(), strict=True)]
 
 
-def _by_group(question: Question, table: Table) -> list[NDArray[np.float64]]:
+def _by_group(question: Question, table: Table) -> list[FloatVector]:
     x, group, levels = (question.arguments[key] for key in ("x", "group", "levels"))
     chosen = rows_for(question, table, [x, group])
     index, values = level_index(chosen, group, levels, others="drop"), numbers(chosen, x)
@@ -57,12 +59,12 @@ def _by_group(question: Question, table: Table) -> list[NDArray[np.float64]]:
 
 
 @answers_reals("group_sums")
-def _sums(question: Question, table: Table) -> RealVector:
+def _sums(question: Question, table: Table) -> FloatVector:
     return np.array([math.fsum(values) for values in _by_group(question, table)])
 
 
 @answers_reals("group_squares")
-def _squares(question: Question, table: Table) -> RealVector:
+def _squares(question: Question, table: Table) -> FloatVector:
     centres = question.arrays["centres"].tolist()
     groups = _by_group(question, table)
     return np.array([math.fsum((values - centre) ** 2) for values, centre in zip(groups, centres, strict=True)])

@@ -1,9 +1,9 @@
 """Order-preserving integer images of scores, so that "which is larger" can be asked a few bits at a time.
 
 `float64`  every bit of a float64: 64-bit keys; any finite number, −0 equals +0. Biomarkers, ratings, probabilities.
-`logit32`  a log-odds on an even grid of 2⁻²⁶ over [−32, 32): 32-bit keys, half the rounds. A network's own scores. Log-odds
-           outside the range share the end cells, and two that differ by less than 1.5e-8 may tie; the certificate of a
-           ROC result bounds what that can change.
+`logit32`  a log-odds on an even grid of 2⁻²⁶ over [−32, 32): 32-bit keys, half the rounds. A network's own scores.
+           Log-odds outside the range share the end cells, and two that differ by less than 1.5e-8 may tie; the
+           certificate of a ROC result bounds what that can change.
 
 Both are monotone, so a ROC curve over keys is the ROC curve over scores. Missing values are for the caller to drop.
 """

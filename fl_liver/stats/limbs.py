@@ -1,7 +1,7 @@
 """Integers too large for one int64 sum, as two of them: value = high · 2⁴⁸ + low, 0 <= low < 2⁴⁸.
 
-A sum over hospitals adds the limbs apart. Up to 2¹⁰ hospitals neither limb's total passes 2⁶², so a wrapped number cannot
-come out; a single value beyond ±2¹⁰⁰ is refused by the site that holds it.
+A sum over hospitals adds the limbs apart. Up to 2¹⁰ hospitals neither limb's total passes 2⁶², so a wrapped number
+cannot come out; a single value beyond ±2¹⁰⁰ is refused by the site that holds it.
 """
 
 from __future__ import annotations

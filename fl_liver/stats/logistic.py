@@ -102,7 +102,7 @@ def univariate(
     min_cell: int = 5,
     complete: Sequence[str] = (),
 ) -> Conversation[dict[str, LogisticResult | Withheld]]:
-    """Screening: one model for each term, all in the same rounds; a model that cannot be fitted or shown is `Withheld`."""
+    """Screening: one model for each term, in the same rounds; one that cannot be fitted or shown is `Withheld`."""
     named = factors or {}
     models = [
         or_withheld(
@@ -130,7 +130,7 @@ def fit_terms(
     complete: Sequence[str] = (),
     offset: Term | None = None,
 ) -> Conversation[LogisticResult]:
-    """Fit columns that are already built; `counts` are the rows with outcome 0 and 1. For statistics that contain a fit."""
+    """Fit columns that are already built (for other statistics); `counts` are the rows with outcome 0 and 1."""
     if 0 in counts:
         raise DataError(f"'{outcome}': all complete rows have the same outcome; there is nothing to fit")
     numeric = [term for term in columns if term.level is None]
@@ -140,7 +140,9 @@ def fit_terms(
         shift = dict(zip(numeric, zip(found.mean, found.sd, strict=True), strict=True))
         flat = [term.name for term, (mean, sd) in shift.items() if not sd > 1e-12 * max(1.0, abs(mean))]
         if flat:
-            raise DataError(f"logistic regression of '{outcome}': {', '.join(flat)} is constant over all sites; leave it out")
+            raise DataError(
+                f"logistic regression of '{outcome}': {', '.join(flat)} is constant over all sites; leave it out"
+            )
     placed = [shift.get(term, (0.0, 1.0)) for term in columns]
     problem = Problem(
         outcome=outcome,

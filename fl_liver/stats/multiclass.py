@@ -1,7 +1,7 @@
 """Several classes, one score each: every class against the rest, their averages, and the class with the highest score.
 
 One-vs-rest AUCs with DeLong intervals; macro = their mean; micro = one AUC over all (patient, class) pairs; Hand and
-Till, Mach Learn 45 (2001) 171-186: the mean over pairs of classes of (A(i|j) + A(j|i)) / 2, which no class balance moves.
+Till, Mach Learn 45 (2001) 171-186: the mean of (A(i|j) + A(j|i)) / 2 over pairs of classes, free of class balance.
 """
 
 from __future__ import annotations

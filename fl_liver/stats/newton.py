@@ -1,8 +1,8 @@
 """Newton's method for logistic regression on sums: each step asks for the gradient, the Hessian and the log-likelihood.
 
-With standardised columns x (ones first), p = expit(xβ + offset) and w = p(1−p): gradient Σ(y − p)x, Hessian Σ w·xx'. Firth's
-correction (Biometrika 80 (1993) 27–38) adds Σ h(½ − p)x with h = w·x'H⁻¹x, for which H⁻¹ is broadcast first; its limit is
-finite under separation. Only β and H⁻¹ go out to the hospitals.
+With standardised columns x (ones first), p = expit(xβ + offset) and w = p(1−p): gradient Σ(y − p)x, Hessian Σ w·xx'.
+Firth's correction (Biometrika 80 (1993) 27–38) adds Σ h(½ − p)x with h = w·x'H⁻¹x, for which H⁻¹ is broadcast first;
+its limit is finite under separation. Only β and H⁻¹ go out to the hospitals.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _separation(problem: Problem, diverging: NDArray[np.bool_]) -> DataError:
     worst = [name for name, bad in zip(names, diverging.tolist(), strict=True) if bad and name != "(Intercept)"]
     return DataError(
         f"logistic regression of '{problem.outcome}': no finite maximum within {MAX_ITERATIONS} steps; separation in "
-        f"{', '.join(worst) or 'the intercept'}: a level or range holds one outcome only. Fit with firth = true, or merge levels"
+        f"{', '.join(worst) or 'the intercept'}: a level holds one outcome only; fit with firth = true, or merge"
     )
 
 
@@ -106,7 +106,7 @@ def _require_full_rank(problem: Problem, hessian: NDArray[np.float64], *, first:
         raise _separation(problem, involved)
     names = [name for name, bad in zip(["(Intercept)", *problem.names], involved.tolist(), strict=True) if bad]
     raise DataError(
-        f"logistic regression of '{problem.outcome}': {', '.join(names)} are linearly dependent over all sites; leave one out"
+        f"logistic regression of '{problem.outcome}': {', '.join(names)} are linearly dependent; leave one of them out"
     )
 
 
@@ -133,18 +133,20 @@ def _firth_step(
     size = len(beta)
     arrays = {"beta": beta, "inverse": np.linalg.inv(hessian)}
     count = size + size * (size + 1) // 2
-    sums = yield from real_sums(
-        "firth_step", problem.arguments(), count, arrays=arrays, scale_bits=STEP_SCALE_BITS
-    )
+    sums = yield from real_sums("firth_step", problem.arguments(), count, arrays=arrays, scale_bits=STEP_SCALE_BITS)
     return sums[:size], _unpack(size, sums[size:])
 
 
-def _site_rows(question: Question, table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _site_rows(
+    question: Question, table: Table
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """((n, k) design, (n,) outcome 0/1, (n,) linear predictor) of a site's complete rows."""
     named = question.arguments
     offset = named["offset"]
     used = dict.fromkeys([named["outcome"], *(column["column"] for column in named["columns"])])
-    chosen = rows_for(question, table, [*used, *([offset["column"]] if offset and offset["column"] not in used else [])])
+    chosen = rows_for(
+        question, table, [*used, *([offset["column"]] if offset and offset["column"] not in used else [])]
+    )
     x = design_matrix(named["columns"], named["factors"], chosen)
     eta = x @ question.arrays["beta"]
     if offset:

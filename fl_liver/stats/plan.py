@@ -14,17 +14,60 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fl_liver.errors import ConfigError, DataError, PrivacyError
 from fl_liver.stats.conversation import Conversation, Summer, converse
-from fl_liver.stats.plan_kinds import KINDS, Analysis
+from fl_liver.stats.plan_description import (
+    CohenKappa,
+    FleissKappa,
+    KruskalWallis,
+    McNemar,
+    Proportion,
+    RankSum,
+    TableOne,
+)
+from fl_liver.stats.plan_entry import Analysis
+from fl_liver.stats.plan_performance import (
+    CompareJoint,
+    ComparePaired,
+    CompareUnpaired,
+    DecisionCurve,
+    Diagnostic,
+    LowConfidence,
+    Multiclass,
+    Readers,
+    Roc,
+)
+from fl_liver.stats.plan_regression import Logistic, Nomogram
 from fl_liver.toml_file import parse
 
 DEFAULT_MIN_CELL = 5
+
+KINDS: Sequence[type[Analysis]] = (
+    Roc,
+    ComparePaired,
+    CompareJoint,
+    CompareUnpaired,
+    Diagnostic,
+    Proportion,
+    McNemar,
+    CohenKappa,
+    FleissKappa,
+    RankSum,
+    KruskalWallis,
+    DecisionCurve,
+    TableOne,
+    Multiclass,
+    Readers,
+    LowConfidence,
+    Logistic,
+    Nomogram,
+)
+"""In the order of the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +97,7 @@ def read_plan(path: Path) -> Plan:
     """Read a plan.
 
     Raises:
-        ConfigError: no such file, not TOML, an unknown kind or key (with a did-you-mean), a missing or impossible value.
+        ConfigError: no such file, not TOML, an unknown kind or key (with a did-you-mean), an impossible value.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -2,10 +2,10 @@
 
 Each hospital rounds its own sums to multiples of 2^(−scale) and sends them as two limbs (`limbs`). Two paths:
 
-* known size (`scale_bits` given): one exchange; a hospital whose sum is beyond 2^(100 − scale) refuses. The default of the
-  Newton steps, 2⁻⁵⁶, holds sums up to 1.7e13.
-* any size: an exchange before it asks in which range of 2³² the largest sum of each hospital lies (a count of hospitals for
-  each range), and each component gets its own scale, with at least 64 bits below its largest sum.
+* known size (`scale_bits` given): one exchange; a hospital whose sum is beyond 2^(100 − scale) refuses. The default of
+  the Newton steps, 2⁻⁵⁶, holds sums up to 1.7e13.
+* any size: an exchange before it asks in which range of 2³² the largest sum of each hospital lies (a count of hospitals
+  for each range), and each component gets its own scale, with at least 64 bits below its largest sum.
 
 A site function for real sums is registered with `@answers_reals` and returns float64; both paths then exist for it.
 """
@@ -42,7 +42,9 @@ def fixed_point(values: RealVector, scale_bits: Sequence[int]) -> list[int]:
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise DataError(f"{bad} of {len(values)} sums are not finite; a column holds values too large to add up")
-    return [round(Fraction(value) * Fraction(2) ** bits) for value, bits in zip(values.tolist(), scale_bits, strict=True)]
+    return [
+        round(Fraction(value) * Fraction(2) ** bits) for value, bits in zip(values.tolist(), scale_bits, strict=True)
+    ]
 
 
 def from_fixed_point(total: IntVector, scale_bits: Sequence[int]) -> RealVector:
@@ -96,9 +98,7 @@ def real_sums(
         (total,) = yield [Question(kind, {**arguments, "phase": "range"}, count * _RANGES, public)]
         occupied = total.reshape(count, _RANGES) > 0
         highest = [int(np.flatnonzero(row)[-1]) if row.any() else None for row in occupied]
-        scales = [
-            0 if top is None else _VALUE_BITS - (_LOWEST_EXPONENT + _RANGE_BITS * (top + 1)) for top in highest
-        ]
+        scales = [0 if top is None else _VALUE_BITS - (_LOWEST_EXPONENT + _RANGE_BITS * (top + 1)) for top in highest]
     else:
         scales = [scale_bits] * count
     (total,) = yield [Question(kind, {**arguments, "phase": "sum", "scale_bits": scales}, 2 * count, public)]

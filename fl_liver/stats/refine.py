@@ -2,8 +2,8 @@
 
 A histogram of 2¹² bins on the score's key comes first; then only bins that hold more than one class are split into 2⁴
 children, until no bin is mixed or the key has no more bits (true ties). The leaves order every positive against every
-negative exactly, so AUC, DeLong's variance and the ROC curve from them are those of the pooled scores, while two patients
-of one class are never told apart. Several scores refine in the same rounds (`together`).
+negative exactly, so AUC, DeLong's variance and the ROC curve from them are those of the pooled scores, while two
+patients of one class are never told apart. Several scores refine in the same rounds (`together`).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def allowed_children(question: Question, total: IntVector) -> NDArray[np.uint64]
         return np.array([], np.uint64)
     counts = total.reshape(-1, len(question.arrays["active"]) << int(named["step"]))
     mixed = (counts > 0).sum(axis=0) > 1
-    return children(question.arrays["active"], int(named["step"]))[mixed]
+    return np.compress(mixed, children(question.arrays["active"], int(named["step"])))
 
 
 def refine(

@@ -2,8 +2,8 @@
 
     results = converse({"internal": roc("score:fused", "label", key="logit32")}, summer)
 
-The first round counts the classes; below the floor nothing finer is asked. AUC, variance and interval equal those of the
-pooled scores exactly. What is published of the curve is merged to steps of at least `min_cell` patients.
+The first round counts the classes; below the floor nothing finer is asked. AUC, variance and interval equal those of
+the pooled scores exactly. What is published of the curve is merged to steps of at least `min_cell` patients.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from fl_liver.errors import ConfigError
 from fl_liver.stats import delong
 from fl_liver.stats.clustered import clustered_covariance
 from fl_liver.stats.conversation import Conversation
-from fl_liver.stats.keys import Key
 from fl_liver.stats.floors import require_floor
+from fl_liver.stats.keys import Key
 from fl_liver.stats.refine import BINARY_LEVELS, Leaves, refine
 from fl_liver.stats.roc_curve import Cutoff, RocCurve, curve_of, youden
 from fl_liver.stats.rows import cell_counts
+
 
 @dataclass(frozen=True, slots=True)
 class RocResult:
@@ -156,6 +157,6 @@ def _partial_range(partial: Mapping[str, Any] | None) -> tuple[str, float, float
     numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v <= 1 for v in (start, stop))
     if on not in ("specificity", "sensitivity") or not numeric or start == stop:
         raise ConfigError(
-            f"partial = {dict(partial)}: wanted {{on = 'specificity' or 'sensitivity', from = a, to = b}} with a ≠ b in [0, 1]"
+            f"partial = {dict(partial)}: wanted on = 'specificity' or 'sensitivity' and from ≠ to, both in [0, 1]"
         )
     return str(on), float(start), float(stop)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ BAND_METHOD = "stratified bootstrap of the pooled histogram, 1000 replicates, po
 
 @dataclass(frozen=True, slots=True)
 class Cutoff:
-    """A threshold (score >= threshold is positive) and what it does. The threshold is a bin edge, not a patient's score."""
+    """A threshold (score >= threshold is positive), a bin edge and not a patient's score, and what it does."""
 
     threshold: float
     sensitivity: float
@@ -38,7 +38,7 @@ class Cutoff:
 
 @dataclass(frozen=True, slots=True)
 class RocCurve:
-    """Published points from (0, 0) to (1, 1), with a pointwise 95 % band of the true-positive rate at each point's fpr."""
+    """Published points from (0, 0) to (1, 1), with a pointwise 95 % band of the tpr at each point's fpr."""
 
     fpr: tuple[float, ...]
     tpr: tuple[float, ...]
@@ -109,8 +109,8 @@ def curve_of(leaves: Leaves, min_cell: int, band_seed: int = 0) -> RocCurve:
     fpr, tpr = fp[kept] / fp[-1], tp[kept] / tp[-1]
     edges = np.concatenate([[math.inf], leaves.thresholds()[::-1][ends - 1]])
     low, high = band(h0, h1, fpr, seed=band_seed)
-    lists = [tuple(float(v) for v in values) for values in (fpr, tpr, low, high, edges)]
-    return RocCurve(*lists, band_method=BAND_METHOD)
+    x, y, lower, upper, cut = (tuple(float(v) for v in values) for values in (fpr, tpr, low, high, edges))
+    return RocCurve(x, y, lower, upper, cut, BAND_METHOD)
 
 
 def band(
@@ -118,8 +118,8 @@ def band(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pointwise 95 % limits of the true-positive rate at given false-positive rates.
 
-    Stratified bootstrap: positives and negatives are drawn anew over the bins (merged to at most 256), the curve of each
-    draw is interpolated at `fpr`, and the 2.5th and 97.5th percentiles are returned. Deterministic in `seed`.
+    Stratified bootstrap: positives and negatives are drawn anew over the bins (merged to at most 256), the curve of
+    each draw is interpolated at `fpr`, and the 2.5th and 97.5th percentiles are returned. Deterministic in `seed`.
     """
     groups = merge_steps(h0 + h1, max(1, math.ceil(int((h0 + h1).sum()) / BAND_GROUPS)))
     starts = np.concatenate([[0], groups[:-1]])

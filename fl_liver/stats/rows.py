@@ -1,8 +1,8 @@
 """Which rows of a hospital's table a question is about, their levels and labels, and the counts that come first.
 
 Arguments that every question here understands: `where` {column: level} keeps the rows with these levels, and `complete`
-[columns] drops the rows in which one of them is missing (NaN, empty or NA). The columns that a question itself names are
-always complete.
+[columns] drops the rows in which one of them is missing (NaN, empty or NA). The columns that a question itself names
+are always complete.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def union_levels(tables: Sequence[Table], column: str) -> list[str]:
 
 
 def rows_for(question: Question, table: Table, columns: Sequence[str]) -> Table:
-    """The named columns over the rows that the question is about: its `where`, its `complete`, and complete cases of `columns`.
+    """The named columns over the rows that a question is about: its `where`, its `complete`, complete in `columns`.
 
     Raises:
         ProtocolError: a column is not there.
@@ -98,7 +98,9 @@ def numbers(table: Table, column: str) -> NDArray[np.float64]:
         raise DataError(f"column '{column}' is text; a column of numbers is needed")
     values = np.asarray(values, np.float64)
     if not np.isfinite(values).all():
-        raise DataError(f"column '{column}': {int((~np.isfinite(values)).sum())} values are not finite; repair those rows")
+        raise DataError(
+            f"column '{column}': {int((~np.isfinite(values)).sum())} values are not finite; repair those rows"
+        )
     return values
 
 
@@ -112,7 +114,7 @@ def binary(table: Table, column: str) -> NDArray[np.bool_]:
     others = int(np.count_nonzero((values != 0.0) & (values != 1.0)))
     if others:
         raise DataError(f"column '{column}': {others} of {values.size} values are neither 0 nor 1; recode it as 0/1")
-    return values == 1.0
+    return np.equal(values, 1.0)
 
 
 def level_index(table: Table, column: str, levels: Sequence[str], *, others: str = "refuse") -> NDArray[np.int64]:
@@ -136,10 +138,13 @@ def level_index(table: Table, column: str, levels: Sequence[str], *, others: str
 # --- counts of a cross-table, which come before every finer question ------------------------------------------------
 
 
-def cell_counts(columns: Sequence[tuple[str, Sequence[str]]], *, complete: Sequence[str] = ()) -> Conversation[NDArray[np.int64]]:
+def cell_counts(
+    columns: Sequence[tuple[str, Sequence[str]]], *, complete: Sequence[str] = ()
+) -> Conversation[NDArray[np.int64]]:
     """Ask for the cross-table of some columns: [(column, levels), …] → int64 array of shape (len(levels), …).
 
-    Rows with a level that is not listed are refused at the site. `complete` names columns whose missing rows are dropped.
+    Rows with a level that is not listed are refused at the site. `complete` names columns whose missing rows are
+    dropped.
     """
     shape = tuple(len(levels) for _, levels in columns)
     arguments = {"columns": [[name, list(levels)] for name, levels in columns], "complete": list(complete)}

@@ -87,10 +87,12 @@ def draw_view(patient: Patient, scanner: UltrasoundScanner, exam: Exam, number: 
     field = field_of_view(scanner.curvature_px)
     grey = _compressed(random, echo_db, scanner, exam)
     hand = patient.random(_BOXES, number)
+    box = _lesion_box(hand, centre, lesion.size_mm / 2 / exam.pixel_mm)
     clear = field & (distance > lesion.margin_mm + lesion.halo_mm * lesion.halo)
+    clear[box.y_min_px : box.y_max_px, box.x_min_px : box.x_max_px] = False
     return View(
         grey=np.where(field, grey, 0).astype(np.uint8),
-        lesion=_lesion_box(hand, centre, lesion.size_mm / 2 / exam.pixel_mm),
+        lesion=box,
         background=_background_box(hand, clear, centre[1]),
         lesion_mask=distance < 0,
     )

@@ -94,15 +94,19 @@ def crop(image: NDArray[np.generic], box: Box, size_px: int, margin: float) -> N
         margin: side over the longer side of a lesion box; ignored for a background box.
     """
     side = margin * max(box.width_px, box.height_px)
+    first, last = (0, 0), (image.shape[0] - 1, image.shape[1] - 1)
     if box.kind == "background":
         side = min(box.width_px, box.height_px)
+        # The filter would otherwise look one pixel beyond the box.
+        first = (math.ceil(box.y_min_px), math.ceil(box.x_min_px))
+        last = (max(first[0], math.floor(box.y_max_px) - 1), max(first[1], math.floor(box.x_max_px) - 1))
     left = (box.x_min_px + box.x_max_px - side) / 2
     top = (box.y_min_px + box.y_max_px - side) / 2
     # The filter reaches one target pixel, or one source pixel, beyond the square.
     reach = math.ceil(max(1.0, side / size_px)) + 1
     y0, x0 = math.floor(top) - reach, math.floor(left) - reach
-    y = np.arange(y0, math.ceil(top + side) + reach).clip(0, image.shape[0] - 1)
-    x = np.arange(x0, math.ceil(left + side) + reach).clip(0, image.shape[1] - 1)
+    y = np.arange(y0, math.ceil(top + side) + reach).clip(first[0], last[0])
+    x = np.arange(x0, math.ceil(left + side) + reach).clip(first[1], last[1])
     around = Image.fromarray(image[np.ix_(y, x)].astype(np.float32))
     where = (left - x0, top - y0, left - x0 + side, top - y0 + side)
     resampled = around.resize((size_px, size_px), Image.Resampling.BILINEAR, box=where)

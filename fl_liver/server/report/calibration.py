@@ -68,7 +68,9 @@ def _drawable(summary: Summary, part: str) -> list[str]:
 
 def _why_none(summary: Summary) -> Missing:
     reasons = [table(summary, "models", model, "calibration", part) for model in DRAWN for part in PARTS]
-    return next((why for why in reasons if isinstance(why, Missing) and not why.released), Missing("not computed"))
+    return next(
+        (why for why in reasons if isinstance(why, Missing) and not why.released), Missing("not computed in this run")
+    )
 
 
 def _panel(axes: Axes, strip: Axes, summary: Summary, part: str, models: list[str]) -> None:
@@ -110,7 +112,7 @@ def _points(axes: Axes, strip: Axes, measured: Summary | Missing, model: str) ->
         linewidth=1.0,
         label=_label(look.label, measured),
     )
-    strip.vlines(predicted, 0, n, color=look.colour, linewidth=2.0, linestyle=look.dash)
+    strip.vlines(predicted, 0, n, color=look.colour, linewidth=1.6)
     strip.plot(predicted, n, look.marker, color=look.colour, markersize=4)
 
 

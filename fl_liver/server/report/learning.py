@@ -27,7 +27,7 @@ def draw_learning(summary: Summary) -> Drawing | Missing:
     for place, (title, y) in enumerate(drawn.items()):
         axes = axes_at(figure, 0.6 + place * 4.55, 0.55, 3.4, 2.1)
         _panel(axes, title, x, y, hollow)
-    caption = "Left: mean loss over the hospitals' own training images. Right: AUC on patients kept from training."
+    caption = "Left: mean loss over the hospitals' own training patients. Right: AUC on patients kept from training."
     if len(drawn) == 1:
         caption = f"{next(iter(drawn))} after each round."
     if hollow.any():

@@ -1,0 +1,41 @@
+"""What every entry of an analysis plan has in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from fl_liver.stats.conversation import Conversation
+from fl_liver.stats.rows import level_name
+from fl_liver.toml_file import Section
+
+
+def _level(value: object) -> object:
+    return level_name(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Column = Annotated[str, Field(min_length=1)]
+Level = Annotated[str, BeforeValidator(_level)]
+"""A level of a grouping column; a number in the plan means the level of that number."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Analysis(Section):
+    """One entry of a plan. `id` names its result; the columns that it names decide its complete cases."""
+
+    id: Annotated[str, Field(min_length=1)]
+    kind: str
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the analysis reads at every site."""
+        raise NotImplementedError
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        """The conversation that answers it, with the floor `min_cell`."""
+        raise NotImplementedError
+
+
+def named(*columns: str | None) -> tuple[str, ...]:
+    """The columns that are given."""
+    return tuple(column for column in columns if column is not None)

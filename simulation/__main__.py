@@ -1,0 +1,97 @@
+"""`python -m simulation`: virtual hospitals train a model together on this machine; a report says how well."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fl_liver.cli import run_app
+from fl_liver.errors import ConfigError
+
+EXAMPLE = """
+Example, on 4 cores:
+
+  $ python -m simulation --seed 2020
+
+  study lesion_us_fusion, seed 2020: Focal liver lesions in B-mode ultrasound, 13 hospitals
+
+Real patients:  python -m simulation clinical --data DIR --partition dirichlet:0.5 --hospitals 8 --external 2
+
+Exit status: 0 done, 2 unusable data, 64 usage, 75 interrupted or incomplete, 78 configuration.
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(help=__doc__, epilog=EXAMPLE)
+def simulate(
+    study: Annotated[str, typer.Argument(help="A shipped study's name or a .toml file.")] = "lesion_us_fusion",
+    data: Annotated[Path | None, typer.Option(help="Folder of a public data set instead of phantom patients.")] = None,
+    reader: Annotated[str | None, typer.Option(help="Its reader; found by the folder's files if not given.")] = None,
+    partition: Annotated[str, typer.Option(help="iid | dirichlet:ALPHA | sizes:POWER | by:COLUMN")] = "iid",
+    hospitals: Annotated[int | None, typer.Option(help="Hospitals in all.")] = None,
+    external: Annotated[int | None, typer.Option(help="Of these, how many only test.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Patients, split, weights and batches follow from it.")] = None,
+    engine: Annotated[Literal["serial", "processes", "ray"], typer.Option(help="What runs the work.")] = "processes",
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda:N")] = "auto",
+    full: Annotated[bool, typer.Option("--full", help="The published size: ResNet-18 at 224 px.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="8 small hospitals, 3 rounds: to see that all works.")] = False,
+    cross_fit: Annotated[bool, typer.Option("--cross-fit", help="Five federations for unseen scores.")] = False,
+    leave_one_centre_out: Annotated[
+        bool, typer.Option("--leave-one-centre-out", help="Also one federation without each training hospital.")
+    ] = False,
+    baselines: Annotated[bool, typer.Option(help="Also train each hospital alone, and all data pooled.")] = True,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/<study>-<time>.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the study as it would run, and stop.")] = False,
+) -> int:
+    """Read the options, run, report."""
+    from simulation.options import Options, load_options, new_folder, resolve_study, save_options
+
+    if resume is not None:
+        options, folder = load_options(resume), resume
+    else:
+        options = Options(
+            study=study,
+            data=str(data.resolve()) if data else None,
+            reader=reader,
+            partition=partition,
+            hospitals=hospitals,
+            external=external,
+            rounds=rounds,
+            seed=seed,
+            engine=engine,
+            device=device,
+            workers=workers,
+            full=full,
+            quick=quick,
+            cross_fit=cross_fit,
+            leave_one_centre_out=leave_one_centre_out,
+            baselines=baselines,
+        )
+        resolved = resolve_study(options)
+        if dry_run:
+            typer.echo(resolved.to_toml())
+            typer.echo(f"# SHA-256 without first weights: {resolved.sha256}")
+            return 0
+        folder = out or new_folder(resolved.name)
+        if (folder / "run.json").exists():
+            raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+        save_options(options, folder)
+    from simulation.session import run_session
+
+    return run_session(options, folder)
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_app(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Figures of the baselines, asked of the hospitals by the same questions as those of the federated model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fl_liver.errors import FLLiverError, PrivacyError
+from fl_liver.messages import Done, Score, Vector
+from fl_liver.server.enrolment import Participants
+from fl_liver.server.evaluation import Evaluation, figures
+from fl_liver.server.exchange import Exchange
+from fl_liver.server.summing import PlainSummer
+from fl_liver.stats.compare import compare
+from fl_liver.stats.compose import Withheld, or_withheld
+from fl_liver.stats.conversation import converse, over
+from fl_liver.stats.roc import roc
+from fl_liver.study import Study
+
+
+class BaselineFigures:
+    """Scores baseline models at the hospitals and asks for their AUCs."""
+
+    def __init__(self, exchange: Exchange, study: Study, participants: Participants, evaluation: Evaluation) -> None:
+        self._exchange, self._study, self._participants, self._evaluation = exchange, study, participants, evaluation
+        self._external = participants.external(study)
+
+    def score(self, name: str, vector: Vector) -> None:
+        """A hospital's own model is scored there and at the external hospitals; the pooled one everywhere."""
+        everyone = tuple(self._participants.ready)
+        sites = (name, *self._external) if name in everyone else everyone
+        answers = self._exchange.ask(
+            Score(self._study.sha256, name, "all", "", vector),
+            sites,
+            Done,
+            timeout_s=self._study.training.round_timeout_s,
+        )
+        if len(answers.answered) < len(sites):
+            raise FLLiverError(f"baseline {name}: not every hospital scored its patients: {answers.why_not()}")
+
+    def pooled(self, name: str) -> dict[str, Any]:
+        """The pooled model, like any other."""
+        return self._evaluation.of_models({name: name}, cutoffs=False)[name]
+
+    def local(self, study: Study) -> dict[str, Any]:
+        """Each hospital's own model: the mean AUC on the external patients with its interval, and on its own patients.
+
+        The external interval is that of a mean of correlated AUCs (contrast 1/M of DeLong's covariance). The internal
+        mean is over hospitals whose own test part has both classes; it has no interval, its patients differ by model.
+        """
+        training = self._participants.training(study)
+        return {
+            "internal": self._own(training),
+            "external": self._elsewhere(training),
+            "per_site": {},
+            "is": "mean over hospitals' own models",
+        }
+
+    def _elsewhere(self, training: tuple[str, ...]) -> dict[str, Any]:
+        talk = compare([f"score:{name}" for name in training], "label", key="logit32", min_cell=self._floor)
+        try:
+            found = self._evaluation.ask("external", {"local": talk})["local"]
+        except PrivacyError as error:
+            return {"not_released": str(error)}
+        mean = found.mean()
+        by_model = {name: float(auc) for name, auc in zip(training, found.auc, strict=True)}
+        counts = {"n": found.n_pos + found.n_neg, "positives": found.n_pos}
+        return {"auc": mean.estimate, "ci95": list(mean.ci95), "se": math.sqrt(mean.var), "by_model": by_model} | counts
+
+    def _own(self, training: tuple[str, ...]) -> dict[str, Any]:
+        named = [name for name in training if name in self._participants.named()]
+        by_model: dict[str, float] = {}
+        for name in named:
+            summer = PlainSummer(self._exchange, self._study, [name], "named")
+            talk = or_withheld(roc(f"score:{name}", "label", key="logit32", min_cell=self._floor))
+            result = converse({"own": over("internal", talk)}, summer)["own"]
+            if not isinstance(result, Withheld) and (auc := figures(result)["auc"]) is not None:
+                by_model[name] = auc
+        if not by_model:
+            return {"not_released": "no hospital's own test part is large enough, or none consents"}
+        mean = math.fsum(by_model.values()) / len(by_model)
+        return {"auc": mean, "ci95": None, "n": None, "positives": None, "models": len(by_model), "by_model": by_model}
+
+    @property
+    def _floor(self) -> int:
+        return self._study.analysis.min_cell

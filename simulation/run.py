@@ -1,0 +1,162 @@
+"""One simulation from options to report: hospitals, first weights, federation, baselines, summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fl_liver.server.enrolment import Participants, gather
+from fl_liver.server.evaluation import Evaluation
+from fl_liver.server.journal import Journal
+from fl_liver.server.run import FEDERATED, Seconds, load_checked, write_summary
+from fl_liver.study import Study
+from simulation.baseline_figures import BaselineFigures
+from simulation.baselines import Baseline, BaselineRunner
+from simulation.display import Display
+from simulation.engine import Engine, make_engine
+from simulation.federate import VirtualFederation
+from simulation.hospitals import Hospitals, approve_everywhere, make_hospitals
+from simulation.memory import PeakMemory
+from simulation.options import Options, resolve_study
+from simulation.tasks import check_study_in_worker
+
+POOLED, LOCAL = "pooled", "local_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A run in its folder. `begin` may be called on a folder of an interrupted run: what is done is not done again."""
+
+    options: Options
+    folder: Path
+    display: Display
+
+    def begin(self) -> dict[str, Any]:
+        """Run to the end; returns the summary, which lies in `summary.json` beside the report."""
+        memory = PeakMemory()
+        journal = Journal(self.folder / "journal.jsonl", self.display.listen)
+        engine = make_engine(self.options.engine, self.options.workers)
+        seconds = Seconds()
+        try:
+            with seconds.phase("hospitals", journal):
+                hospitals = self._hospitals()
+                study = self._checked_study(engine, hospitals)
+                approve_everywhere(study, hospitals.folders)
+            summary = self._study(engine, study, hospitals, journal, seconds)
+            if self.options.leave_one_centre_out:
+                with seconds.phase("leave one centre out", journal):
+                    summary["analysis"]["leave_one_centre_out"] = self._leave_one_out(engine, study, hospitals)
+        finally:
+            engine.close()
+            peak_mb = memory.stop()
+        summary["seconds"] = seconds.phases | {f"server: {k}": v for k, v in summary["seconds"].items()}
+        summary["peak_rss_mb"] = peak_mb
+        summary["engine"] = {"name": self.options.engine, "workers": engine.workers, "device": self.options.device}
+        for line in summary["sites"]:
+            line["device"] = hospitals.devices.get(line["name"])
+        write_summary(self.folder, summary)
+        return summary
+
+    def _hospitals(self) -> Hospitals:
+        study = resolve_study(self.options)
+        self.display.say(f"study {study.name}, seed {study.seed}: {study.title}")
+        hospitals = make_hospitals(
+            study,
+            self.options,
+            self.folder / "hospitals",
+            lambda done, total: self.display.bar("patients written", done, total),
+        )
+        for note in hospitals.notes:
+            self.display.say(f"note: {note}")
+        return hospitals
+
+    def _checked_study(self, engine: Engine, hospitals: Hospitals) -> Study:
+        """`fl-liver study check`, in a worker: the coordinator's process never imports torch."""
+        folder = self.folder / "study"
+        engine.submit(check_study_in_worker, hospitals.study.to_toml(), str(folder)).result()
+        study, _ = load_checked(folder / "study.toml")
+        self.display.say(f"study hash {study.sha256}")
+        return study
+
+    def _study(
+        self, engine: Engine, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds
+    ) -> dict[str, Any]:
+        federation = VirtualFederation(engine, hospitals.folders, self.options.device)
+        with seconds.phase("cohorts", journal):
+            participants = gather(federation.exchange(), study, Journal(self.folder / "journal.jsonl"))
+        runner = BaselineRunner(engine, study, self._show_baseline(study, participants))
+        study_file = self.folder / "study" / "study.toml"
+        baselines = self._baselines(study, participants, hospitals, study_file) if self.options.baselines else []
+        for baseline in baselines:
+            runner.start(baseline)
+        with seconds.phase("federation", journal):
+            summary = federation.run(study_file, self.folder, self.display.listen)
+        if baselines:
+            with seconds.phase("baselines", journal):
+                runner.wait()
+            with seconds.phase("baseline figures", journal):
+                self._judge(federation, study, participants, baselines, journal, summary)
+        return summary
+
+    def _baselines(
+        self, study: Study, participants: Participants, hospitals: Hospitals, study_file: Path
+    ) -> list[Baseline]:
+        """Pooled first: its rounds are the longest chain."""
+        training = participants.training(study)
+        folders = {name: str(hospitals.folders[name]) for name in training}
+        place = self.folder / "baselines"
+        several = [Baseline(POOLED, str(study_file), tuple(folders.values()), str(place / POOLED), self.options.device)]
+        return several + [
+            Baseline(name, str(study_file), (folders[name],), str(place / name), self.options.device)
+            for name in training
+        ]
+
+    def _show_baseline(self, study: Study, participants: Participants) -> Any:
+        done = {POOLED: 0, LOCAL: 0}
+        rounds = study.training.rounds
+        totals = {POOLED: rounds, LOCAL: rounds * len(participants.training(study))}
+
+        def show(name: str, _: int) -> None:
+            kind = POOLED if name == POOLED else LOCAL
+            done[kind] += 1
+            self.display.bar(f"baseline {kind.replace('_', ' ')}", min(done[kind], totals[kind]), totals[kind])
+
+        return show
+
+    def _judge(
+        self,
+        federation: VirtualFederation,
+        study: Study,
+        participants: Participants,
+        baselines: list[Baseline],
+        journal: Journal,
+        summary: dict[str, Any],
+    ) -> None:
+        """Have hospitals score the baselines and ask for their figures exactly as for the federated model."""
+        evaluation = Evaluation(federation.exchange(), study, participants, journal)
+        figures = BaselineFigures(federation.exchange(), study, participants, evaluation)
+        for baseline in baselines:
+            figures.score(baseline.name, baseline.model(study))
+        summary["models"] |= {POOLED: figures.pooled(POOLED), LOCAL: figures.local(study)}
+        summary["comparisons"] += evaluation.compare([(FEDERATED, POOLED)])
+
+    def _leave_one_out(self, engine: Engine, study: Study, hospitals: Hospitals) -> list[dict[str, Any]]:
+        """One federation without each training hospital, tested there."""
+        found: list[dict[str, Any]] = []
+        for number, left_out in enumerate(study.sites.train, start=1):
+            rest = [name for name in study.sites.train if name != left_out]
+            without = study.changed(sites={"train": rest, "external": [left_out]}, analysis={"fusion": []})
+            folder = self.folder / "leave-one-out" / left_out
+            folder.mkdir(parents=True, exist_ok=True)
+            study_file = folder / "study.toml"
+            study_file.write_text(without.to_toml(), encoding="utf-8")
+            initial = self.folder / "study" / "initial.safetensors"
+            (folder / "initial.safetensors").write_bytes(initial.read_bytes())
+            taking_part = {name: hospitals.folders[name] for name in without.every_site}
+            approve_everywhere(without, taking_part)
+            done = VirtualFederation(engine, taking_part, self.options.device).run(study_file, folder)
+            figure = done["models"][FEDERATED]["per_site"].get(left_out, {})
+            found.append({"left_out": left_out} | {key: figure.get(key) for key in ("auc", "ci95", "n_pos", "n_neg")})
+            self.display.bar("leave one centre out", number, len(study.sites.train), left_out)
+        return found
