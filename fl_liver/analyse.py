@@ -11,46 +11,49 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from fl_liver.errors import ConfigError, DataError, FLLiverError, PrivacyError, ProtocolError
+from fl_liver.errors import ConfigError, DataError, PrivacyError, ProtocolError
 from fl_liver.stats.conversation import Question, Table, Totals, answer
 from fl_liver.stats.plan import DEFAULT_MIN_CELL, Plan, Refused, read_plan, refusals, run_plan
 
 MIN_SITES = 3
-_MISSING = ("", "NA", "NaN", "nan")
-_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity)", re.IGNORECASE)
+_MISSING = ("", "NA")
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE)
 
 
-def analyse(
-    plan: Annotated[Path, typer.Argument(help="Plan in TOML: [[analysis]] tables with id, kind and that kind's keys.")],
-    site: Annotated[list[str], typer.Option(help="NAME=FILE.csv, once for each site; three or more.")],
-    json_file: Annotated[Path, typer.Option("--json", help="Where {id: result} is written, if all are answered.")],
-    min_cell: Annotated[
-        int, typer.Option(help="Smallest group that a result may describe; 1 (public data) switches floors off.")
-    ] = DEFAULT_MIN_CELL,
-) -> None:
-    """Answer an analysis plan over the tables of three or more sites."""
-    read = read_plan(plan)
+def analyse(plan: Path, sites: Sequence[str], json_file: Path, *, min_cell: int = DEFAULT_MIN_CELL) -> int:
+    """Answer an analysis plan over the tables of three or more sites; returns the exit status.
+
+    Args:
+        plan: TOML, [[analysis]] tables with id, kind and that kind's keys.
+        sites: NAME=FILE.csv, one for each site.
+        json_file: where {id: result} is written if every analysis was answered; otherwise it is left alone.
+        min_cell: smallest group that a result may describe; 1 (public data) switches floors and merging off.
+    Returns:
+        0, or the exit status of the first analysis that was refused.
+    Raises:
+        ConfigError, DataError, PrivacyError: a wrong plan, command line or table; nothing was answered.
+    """
     if min_cell < 1:
         raise ConfigError(f"--min-cell {min_cell}: wanted 1 (public data, no floor) or more")
-    paths = site_files(site)
-    tables = read_tables(paths, read)
+    read = read_plan(plan)
+    tables = read_tables(site_files(sites), read)
     results = run_plan(read, SitesSummer(tables), min_cell=min_cell)
     written = {name: result.to_json() for name, result in results.items()}
     refused = refusals(results)
     _show(read, written, refused, tables, min_cell)
     if refused:
-        raise typer.Exit(next(iter(refused.values())).exit_code)
+        return next(iter(refused.values())).exit_code
     write_json(json_file, written)
+    return 0
 
 
 class SitesSummer:
@@ -81,7 +84,7 @@ def site_files(options: Sequence[str]) -> dict[str, Path]:
     """{site: file} from NAME=FILE options.
 
     Raises:
-        ConfigError: an option that is not NAME=FILE, or a name given twice.
+        ConfigError: an option that is not NAME=FILE, or a name or file given twice.
         PrivacyError: fewer than three sites.
     """
     found: dict[str, Path] = {}
@@ -91,6 +94,8 @@ def site_files(options: Sequence[str]) -> dict[str, Path]:
             raise ConfigError(f"--site {option}: wanted NAME=FILE.csv")
         if name in found:
             raise ConfigError(f"--site {name}: given twice; every site has one table")
+        if Path(path).resolve() in {one.resolve() for one in found.values()}:
+            raise ConfigError(f"--site {name}: {path} is already another site's table; its patients would count twice")
         found[name] = Path(path)
     if len(found) < MIN_SITES:
         raise PrivacyError(
@@ -104,14 +109,17 @@ def read_tables(paths: Mapping[str, Path], plan: Plan) -> dict[str, Table]:
     """One table a site with the columns of the plan, each a number column everywhere or a text column everywhere.
 
     Raises:
-        DataError: a file cannot be read, a row has too few or too many fields, or sites disagree on a column's type.
+        DataError: a file cannot be read, a row has too few or too many fields, a number is not finite, or sites
+            disagree on a column's type.
         ConfigError: a site has no column of that name.
     """
     needed = plan.columns()
     texts = {name: _read_texts(name, path, needed) for name, path in paths.items()}
     numeric = {column: _is_numeric(column, {name: site[column] for name, site in texts.items()}) for column in needed}
     return {
-        name: Table({column: _typed(site[column], numeric[column]) for column in needed})
+        name: Table(
+            {column: _typed(f"site {name}: column '{column}'", site[column], numeric[column]) for column in needed}
+        )
         for name, site in texts.items()
     }
 
@@ -129,24 +137,37 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _read_texts(site: str, path: Path, needed: Sequence[str]) -> dict[str, list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.reader(handle))
+            rows = csv.reader(handle)
+            header = next(rows, None)
+            if header is None:
+                raise DataError(f"site {site}: {path} is empty; a site with nobody still has a header line")
+            _check_header(site, path, header, needed)
+            return _columns(f"site {site}: {path}", rows, header, needed)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"site {site}: {path} cannot be read as CSV ({type(error).__name__}: {error})") from error
-    if not rows:
-        raise DataError(f"site {site}: {path} is empty; a site with nobody still has a header line")
-    header = rows[0]
+
+
+def _check_header(site: str, path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     if len(set(header)) < len(header):
         raise DataError(f"site {site}: {path} has two columns of one name; rename one")
-    for name in needed:
-        if name not in header:
-            raise ConfigError(
-                f"site {site}: no column '{name}' in {path} (columns: {', '.join(header)}); correct the plan"
-            )
-    for line, row in enumerate(rows[1:], start=2):
+    absent = [name for name in needed if name not in header]
+    if absent:
+        known = ", ".join(header)
+        raise ConfigError(f"site {site}: no column '{absent[0]}' in {path} (columns: {known}); correct the plan")
+
+
+def _columns(
+    where: str, rows: Iterable[list[str]], header: Sequence[str], needed: Sequence[str]
+) -> dict[str, list[str]]:
+    places = {name: header.index(name) for name in needed}
+    columns: dict[str, list[str]] = {name: [] for name in needed}
+    for line, row in enumerate(rows, start=2):
         if row and len(row) != len(header):
-            raise DataError(f"site {site}: {path} row {line} has {len(row)} fields, the header has {len(header)}")
-    place = {name: header.index(name) for name in needed}
-    return {name: [row[place[name]].strip() for row in rows[1:] if row] for name in needed}
+            raise DataError(f"{where} row {line} has {len(row)} fields, the header has {len(header)}")
+        if row:
+            for name, place in places.items():
+                columns[name].append(row[place].strip())
+    return columns
 
 
 def _is_numeric(column: str, by_site: Mapping[str, Sequence[str]]) -> bool:
@@ -165,9 +186,17 @@ def _is_numeric(column: str, by_site: Mapping[str, Sequence[str]]) -> bool:
     return not text
 
 
-def _typed(values: Sequence[str], numeric: bool) -> NDArray[Any]:
+def _typed(where: str, values: Sequence[str], numeric: bool) -> NDArray[Any]:
     if numeric:
-        return np.array([np.nan if value in _MISSING else float(value) for value in values], dtype=np.float64)
+        given = np.array([float(value) for value in values if value not in _MISSING], dtype=np.float64)
+        infinite = int((~np.isfinite(given)).sum())
+        if infinite:
+            raise DataError(
+                f"{where}: {infinite} values are not finite numbers; leave the fields of unknown values empty"
+            )
+        column = np.full(len(values), np.nan)
+        column[[value not in _MISSING for value in values]] = given
+        return column
     return np.array(["" if value in _MISSING else value for value in values], dtype=object)
 
 
@@ -215,17 +244,3 @@ def _brief(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_brief(one) for one in value) + "]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _main() -> int:
-    application = typer.Typer(pretty_exceptions_enable=False)
-    application.command()(analyse)
-    try:
-        return int(application(standalone_mode=False) or 0)
-    except FLLiverError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

@@ -83,7 +83,7 @@ def test_a_vector_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ProtocolError, match=r"has 7 numbers, wanted 8 .* different models"):
         unflatten(vector[:-1], layout)
     with pytest.raises(ProtocolError, match=r"float64\(8,\), wanted a contiguous float32\(8,\)"):
-        unflatten(vector.astype(np.float64), layout)  # type: ignore[arg-type]
+        unflatten(vector.astype(np.float64), layout)
     with pytest.raises(ProtocolError, match="wanted a contiguous float32"):
         unflatten(np.repeat(vector, 2)[::2], layout)
 

@@ -90,7 +90,9 @@ def model_from_vector(study: Study, vector: Vector, layout: Layout, device: torc
                 buffer.zero_()
     for parameter in model.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            # `to`, not `contiguous`: with one input channel both orders hold, and only `to` sets the strides by which
+            # torch keeps the whole trunk channels-last (max pooling after the stem is then 7 times as fast).
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
     return model
 
 

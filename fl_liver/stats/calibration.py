@@ -34,6 +34,15 @@ FIXED_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRates:
+    """Mean prediction, outcome rate and size of each group, in the order of prediction."""
+
+    mean_pred: tuple[float, ...]
+    obs_rate: tuple[float, ...]
+    n: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Groups:
     """Rows in groups of ascending prediction: n, Σy and Σp of each, and Σ(p − y)² over all."""
 
@@ -49,6 +58,11 @@ class Groups:
         n, events = np.add.reduceat(self.n, starts), np.add.reduceat(self.events, starts)
         predicted, kept = np.add.reduceat(self.predicted, starts), n > 0
         return Groups(n[kept], events[kept], predicted[kept], self.squared_error)
+
+    def shown(self) -> GroupRates:
+        """As a result holds them; no group may be empty."""
+        rates = self.predicted / self.n, self.events / self.n
+        return GroupRates(tuple(rates[0].tolist()), tuple(rates[1].tolist()), tuple(self.n.tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +82,13 @@ class HosmerLemeshow:
 
 
 @dataclass(frozen=True, slots=True)
-class FixedBins:
-    """Ten bins [0, 0.1), …, [0.9, 1], neighbours merged to the floor; empty ones left out."""
-
-    mean_pred: tuple[float, ...]
-    obs_rate: tuple[float, ...]
-    n: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Calibration:
     """Calibration of one column of predictions; slope and intercept are null where their fit has no finite maximum.
 
     slope, intercept   logit P(y) = intercept + slope · logit p
     citl               calibration in the large: logit P(y) = citl + logit p
     mean_pred, …       the groups of equal size (ten unless said otherwise), merged to the floor
+    fixed_bins         the same for [0, 0.1), …, [0.9, 1], neighbours merged to the floor, empty ones left out
     flags              "apparent", or why a fit is missing
     """
 
@@ -95,7 +101,7 @@ class Calibration:
     mean_pred: tuple[float, ...]
     obs_rate: tuple[float, ...]
     n: tuple[int, ...]
-    fixed_bins: FixedBins
+    fixed_bins: GroupRates
     smooth: SmoothCurve
     flags: tuple[str, ...]
 
@@ -159,7 +165,7 @@ def calibration(
         ]
     )
     slope, large, grouped, fixed, smooth = fits
-    tenths, bins = grouped.merged(min_cell), fixed.merged(min_cell)
+    tenths = grouped.merged(min_cell).shown()
     reasons = [fit.reason for fit in (slope, large) if isinstance(fit, Withheld)]
     return Calibration(
         slope=_coefficient(slope, 1),
@@ -168,12 +174,10 @@ def calibration(
         citl=_coefficient(large, 0),
         citl_se=_error(large, 0),
         brier=fixed.squared_error / sum(counts),
-        mean_pred=tuple((tenths.predicted / tenths.n).tolist()),
-        obs_rate=tuple((tenths.events / tenths.n).tolist()),
-        n=tuple(tenths.n.tolist()),
-        fixed_bins=FixedBins(
-            tuple((bins.predicted / bins.n).tolist()), tuple((bins.events / bins.n).tolist()), tuple(bins.n.tolist())
-        ),
+        mean_pred=tenths.mean_pred,
+        obs_rate=tenths.obs_rate,
+        n=tenths.n,
+        fixed_bins=fixed.merged(min_cell).shown(),
         smooth=smooth,
         flags=(*(["apparent"] if apparent else []), *reasons),
     )

@@ -60,22 +60,15 @@ class CentreAuc:
 def centre_auc(score: str, label: str, *, min_cell: int = 5) -> Conversation[CentreAuc]:
     """Within-centre AUC, between-centre τ² and prediction interval of one score.
 
-    A hospital whose AUC has no variance (all pairs alike) is weighed by Newcombe's variance at (concordant + ½)/(pairs
-    + 1).
+    A hospital whose AUC has no variance (all pairs alike) is weighed by Newcombe's variance at
+    (concordant + ½)/(pairs + 1).
 
     Raises:
         PrivacyError: fewer than three hospitals have both classes (`min_cell` 1 lifts this).
         DataError: no hospital has two patients of each class.
     """
     arguments = {"score": score, "label": label}
-    (total,) = yield [Question("centre_counts", arguments, 2)]
-    centres, with_variance = int(total[0]), int(total[1])
-    if min_cell > 1 and min(centres, with_variance) < MIN_CENTRES:
-        raise PrivacyError(
-            f"'{score}': fewer than {MIN_CENTRES} hospitals have two patients of each class; their sum would be theirs"
-        )
-    if with_variance == 0:
-        raise DataError(f"'{score}': no hospital has two patients of each class; there is no within-centre AUC")
+    centres, with_variance = yield from _centre_counts_above_floor(arguments, min_cell)
     concordant, pairs, spread, w, wa, waa, ww = yield from _sums(arguments, 0.0)
     auc, var = concordant / pairs, spread / pairs**2
     q = max(waa - wa * wa / w, 0.0)
@@ -83,12 +76,11 @@ def centre_auc(score: str, label: str, *, min_cell: int = 5) -> Conversation[Cen
     tau2 = max(0.0, (q - (with_variance - 1)) / scale) if with_variance > 1 and scale > 0 else 0.0
     _, _, _, v, va, _, _ = yield from _sums(arguments, tau2)
     mean, mean_se = va / v, math.sqrt(1.0 / v)
-    interval = delong.interval(auc, var) or (0.0, 1.0)
     return CentreAuc(
         auc=auc,
         var=var,
         se=math.sqrt(var),
-        ci95=interval,
+        ci95=delong.interval(auc, var) or (0.0, 1.0),
         centres=centres,
         centres_with_variance=with_variance,
         mean=mean,
@@ -98,6 +90,19 @@ def centre_auc(score: str, label: str, *, min_cell: int = 5) -> Conversation[Cen
         prediction95=_prediction(mean, tau2 + mean_se**2, with_variance),
         flags=("variance_incomplete",) if with_variance < centres else (),
     )
+
+
+def _centre_counts_above_floor(arguments: dict[str, Any], min_cell: int) -> Conversation[tuple[int, int]]:
+    (total,) = yield [Question("centre_counts", arguments, 2)]
+    centres, with_variance = int(total[0]), int(total[1])
+    score = arguments["score"]
+    if min_cell > 1 and min(centres, with_variance) < MIN_CENTRES:
+        raise PrivacyError(
+            f"'{score}': fewer than {MIN_CENTRES} hospitals have two patients of each class; their sum would be theirs"
+        )
+    if with_variance == 0:
+        raise DataError(f"'{score}': no hospital has two patients of each class; there is no within-centre AUC")
+    return centres, with_variance
 
 
 def _prediction(mean: float, variance: float, centres: int) -> tuple[float, float] | None:

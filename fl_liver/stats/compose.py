@@ -46,15 +46,8 @@ def together(conversations: Sequence[Conversation[R]]) -> Conversation[list[R]]:
     return [results[index] for index in range(len(conversations))]
 
 
-def within(
-    conversation: Conversation[R], *, where: Mapping[str, str | float] | None = None, rows: str | None = None
-) -> Conversation[R]:
-    """The same conversation over part of the rows.
-
-    where: {column: level}; keeps the rows with these levels (added to any `where` that a question has already).
-    rows: name of a part of the cohort, which the client picks before it answers ("calibration", "internal", …).
-    """
-    extra: dict[str, Any] = {} if rows is None else {"rows": rows}
+def within(conversation: Conversation[R], *, where: Mapping[str, str | float]) -> Conversation[R]:
+    """The same conversation over the rows that have the given levels, {column: level}; strata nest."""
     totals: Totals | None = None
     while True:
         try:
@@ -62,14 +55,12 @@ def within(
         except StopIteration as end:
             result: R = end.value
             return result
-        totals = yield [_narrowed(question, where or {}, extra) for question in questions]
+        totals = yield [_narrowed(question, where) for question in questions]
 
 
-def _narrowed(question: Question, where: Mapping[str, str | float], extra: Mapping[str, Any]) -> Question:
-    arguments = {**question.arguments, **extra}
-    if where:
-        arguments["where"] = {**question.arguments.get("where", {}), **where}
-    return replace(question, arguments=arguments)
+def _narrowed(question: Question, where: Mapping[str, str | float]) -> Question:
+    nested = {**question.arguments.get("where", {}), **where}
+    return replace(question, arguments={**question.arguments, "where": nested})
 
 
 def or_withheld(conversation: Conversation[R]) -> Conversation[R | Withheld]:

@@ -23,8 +23,9 @@ from fl_liver.stats.refine import BINARY_LEVELS, Leaves, leaf_of
 from fl_liver.stats.rows import level_index, numbers, rows_for
 
 Matrix = list[list[Fraction]]
-_LARGEST_CLASS = 1 << 30
-"""Products of two components must fit an int64."""
+ONE_LIMB = 2**63
+"""Sums of products that stay below this travel as one int64 each."""
+_LARGEST_CLASS = 1 << 30  # products of two components must fit an int64
 
 
 def cross_arguments(
@@ -80,7 +81,7 @@ def covariance_of(
         raise DataError(f"a class has {max(m, n)} patients; paired comparisons stop at 2^30")
     if min(m, n) < 2:
         return None
-    limbs = 1 if max(m * (2 * n) ** 2, n * (2 * m) ** 2) < 2**63 else 2
+    limbs = 1 if max(m * (2 * n) ** 2, n * (2 * m) ** 2) < ONE_LIMB else 2
     size = len(scores)
     triangle = size * (size + 1) // 2
     arguments = cross_arguments(scores, label, leaves, levels, complete) | {"limbs": limbs}

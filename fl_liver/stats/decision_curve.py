@@ -25,6 +25,7 @@ class DecisionCurve:
     n: int
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 

@@ -111,7 +111,7 @@ def score_interval(auc: float, m: int, n: int) -> tuple[float, float]:
     Newcombe, Stat Med 25 (2006) 559–573, method 5: solves |θ − AUC| = z √V(θ), with V the `newcombe_variance`.
 
     >>> [round(v, 3) for v in score_interval(1.0, 10, 10)]
-    [0.839, 1.0]
+    [0.8, 1.0]
     """
 
     def gap(theta: float) -> float:

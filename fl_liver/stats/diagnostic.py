@@ -45,6 +45,7 @@ class Diagnostic:
     kappa_p: float
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 

@@ -33,6 +33,7 @@ class FleissKappa:
     agree_percent: float
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 

@@ -33,6 +33,7 @@ class CohenKappa:
     n: int
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 from fl_liver.errors import ConfigError
+from fl_liver.stats.compose import together
 from fl_liver.stats.conversation import Conversation, IntVector
 from fl_liver.stats.group_moments import Moments, group_moments
 from fl_liver.stats.groups import groups_of
@@ -35,6 +36,7 @@ class KruskalWallis:
     F_p: float
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 
@@ -50,8 +52,8 @@ def kruskal_wallis(x: str, group: str, levels: Sequence[str] = (), *, min_cell: 
     if len(levels) < 2:
         raise ConfigError(f"Kruskal-Wallis of '{x}': '{group}' has {len(levels)} level, two or more are compared")
     of = Grouping(columns=(x,), group=group, levels=tuple(levels))
-    leaves = yield from refine_groups(of, "occupied")
-    moments = yield from group_moments(x, group, levels)
+    asked: list[Conversation[Any]] = [refine_groups(of, "occupied"), group_moments(x, group, levels)]
+    leaves, moments = yield from together(asked)
     h = kruskal_h(leaves.counts, leaves.ties())
     df = len(levels) - 1
     f, f_p = one_way_f(moments)

@@ -20,6 +20,7 @@ from fl_liver.stats.compose import Withheld, or_withheld, together
 from fl_liver.stats.conversation import Conversation, IntVector, Question, Table, answers
 from fl_liver.stats.delong import Z95
 from fl_liver.stats.design import Factor, Term, design_terms
+from fl_liver.stats.firth import firth as penalised
 from fl_liver.stats.floors import require_floor
 from fl_liver.stats.moments import moments
 from fl_liver.stats.newton import Fit, Problem, newton
@@ -133,17 +134,7 @@ def fit_terms(
     """Fit columns that are already built (for other statistics); `counts` are the rows with outcome 0 and 1."""
     if 0 in counts:
         raise DataError(f"'{outcome}': all complete rows have the same outcome; there is nothing to fit")
-    numeric = [term for term in columns if term.level is None]
-    shift: dict[Term, tuple[float, float]] = {}
-    if numeric:
-        found = yield from moments(numeric, complete=[*complete, outcome])
-        shift = dict(zip(numeric, zip(found.mean, found.sd, strict=True), strict=True))
-        flat = [term.name for term, (mean, sd) in shift.items() if not sd > 1e-12 * max(1.0, abs(mean))]
-        if flat:
-            raise DataError(
-                f"logistic regression of '{outcome}': {', '.join(flat)} is constant over all sites; leave it out"
-            )
-    placed = [shift.get(term, (0.0, 1.0)) for term in columns]
+    placed = yield from _centres_and_scales(outcome, columns, complete)
     problem = Problem(
         outcome=outcome,
         columns=tuple({**t.to_json(), "centre": c, "scale": s} for t, (c, s) in zip(columns, placed, strict=True)),
@@ -152,8 +143,34 @@ def fit_terms(
         complete=tuple(complete),
         offset=offset,
     )
-    fit = yield from newton(problem, firth=firth)
+    fit = yield from (penalised(problem) if firth else newton(problem))
     return _finish(columns, placed, fit, counts, firth=firth, with_offset=offset is not None)
+
+
+def _centres_and_scales(
+    outcome: str, columns: Sequence[Term], complete: Sequence[str]
+) -> Conversation[list[tuple[float, float]]]:
+    """(mean, sd) over all hospitals of each column of numbers; (0, 1) for a dummy."""
+    numeric = [term for term in columns if term.level is None]
+    shift: dict[Term, tuple[float, float]] = {}
+    if numeric:
+        found = yield from moments(numeric, complete=[*complete, outcome])
+        shift = dict(zip(numeric, zip(found.mean, found.sd, strict=True), strict=True))
+        flat = [term.name for term, (mean, sd) in shift.items() if not sd > 1e-12 * abs(mean)]
+        if flat:
+            raise DataError(
+                f"logistic regression of '{outcome}': {', '.join(flat)} is constant over all sites; leave it out"
+            )
+    return [shift.get(term, (0.0, 1.0)) for term in columns]
+
+
+def _original_scale(fit: Fit, placed: Sequence[tuple[float, float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coefficients of the columns themselves and their covariance, from those of the standardised columns."""
+    back = np.eye(len(placed) + 1)
+    for place, (centre, scale) in enumerate(placed, start=1):
+        back[place, place] = 1.0 / scale
+        back[0, place] = -centre / scale
+    return back @ fit.beta, back @ np.linalg.inv(fit.hessian) @ back.T
 
 
 def _finish(
@@ -165,17 +182,9 @@ def _finish(
     firth: bool,
     with_offset: bool,
 ) -> LogisticResult:
-    size = len(columns) + 1
-    back = np.eye(size)  # standardised coefficients → coefficients of the columns themselves
-    for place, (centre, scale) in enumerate(placed, start=1):
-        back[place, place] = 1.0 / scale
-        back[0, place] = -centre / scale
-    beta = back @ fit.beta
-    cov = back @ np.linalg.inv(fit.hessian) @ back.T
+    beta, cov = _original_scale(fit, placed)
     se = np.sqrt(np.diag(cov))
     z = beta / se
-    events = min(counts)
-    flags = [*(["few_events"] if events < EVENTS_PER_COEFFICIENT * len(columns) else []), *(["firth"] if firth else [])]
     n0, n1 = counts
     n = n0 + n1
     with np.errstate(over="ignore"):
@@ -193,12 +202,17 @@ def _finish(
         deviance=-2.0 * fit.loglik,
         null_deviance=None if with_offset else -2.0 * (n1 * math.log(n1 / n) + n0 * math.log(n0 / n)),
         loglik=fit.loglik,
-        aic=-2.0 * fit.loglik + 2.0 * size,
+        aic=-2.0 * fit.loglik + 2.0 * len(beta),
         cov=tuple(_floats(row) for row in cov),
         iterations=fit.iterations,
-        flags=tuple(flags),
+        flags=_flags(columns, counts, firth=firth),
         design=tuple(columns),
     )
+
+
+def _flags(columns: Sequence[Term], counts: tuple[int, int], *, firth: bool) -> tuple[str, ...]:
+    few = min(counts) < EVENTS_PER_COEFFICIENT * len(columns)
+    return (*(["few_events"] if few else []), *(["firth"] if firth else []))
 
 
 def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:
@@ -237,6 +251,8 @@ def _whole_level(name: str, level: str, row: IntVector) -> None:
 
 def _binary_cells(outcome: str, columns: Sequence[str], complete: Sequence[str]) -> Conversation[IntVector]:
     """(len(columns), 5): rows whose value is neither 0 nor 1, then the four cells of value by outcome."""
+    if not columns:
+        return np.zeros((0, 5), np.int64)
     arguments = {"outcome": outcome, "columns": list(columns), "complete": list(complete)}
     (total,) = yield [Question("binary_cells", arguments, 5 * len(columns))]
     return total.reshape(len(columns), 5)
@@ -252,4 +268,4 @@ def _count_binary_cells(question: Question, table: Table) -> IntVector:
         values = numbers(chosen, name)
         cell = np.where((values == 0.0) | (values == 1.0), 1 + 2 * (values == 1.0) + y, 0)
         rows.append(np.bincount(cell, minlength=5))
-    return np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64)
+    return np.concatenate(rows).astype(np.int64)

@@ -28,6 +28,7 @@ class McNemar:
     odds_ratio: float
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 

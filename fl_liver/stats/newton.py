@@ -1,8 +1,7 @@
 """Newton's method for logistic regression on sums: each step asks for the gradient, the Hessian and the log-likelihood.
 
 With standardised columns x (ones first), p = expit(xβ + offset) and w = p(1−p): gradient Σ(y − p)x, Hessian Σ w·xx'.
-Firth's correction (Biometrika 80 (1993) 27–38) adds Σ h(½ − p)x with h = w·x'H⁻¹x, for which H⁻¹ is broadcast first;
-its limit is finite under separation. Only β and H⁻¹ go out to the hospitals.
+Only β goes out to the hospitals. Firth's correction is `firth`.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from fl_liver.stats.real_sums import STEP_SCALE_BITS, answers_reals, real_sums
 from fl_liver.stats.rows import binary, numbers, rows_for
 
 MAX_ITERATIONS = 25
-_TOLERANCE = {False: 1e-11, True: 1e-10}
-_LONGEST_STEP = 5.0
+LONGEST_STEP = 5.0
+_TOLERANCE = 1e-11
 _SINGULAR = 1e-11
 
 
@@ -59,8 +58,8 @@ class Fit:
     iterations: int
 
 
-def newton(problem: Problem, *, firth: bool = False) -> Conversation[Fit]:
-    """Fit by Newton steps with halving, at most 25 exchanges of sums (twice that with `firth`).
+def newton(problem: Problem) -> Conversation[Fit]:
+    """Fit by Newton steps with halving, at most 25 exchanges.
 
     Raises:
         DataError: the columns are linearly dependent, or the fit does not converge (separation); names the terms.
@@ -68,23 +67,23 @@ def newton(problem: Problem, *, firth: bool = False) -> Conversation[Fit]:
     beta = np.zeros(len(problem.columns) + 1)
     kept: tuple[NDArray[np.float64], float] | None = None
     for iteration in range(1, MAX_ITERATIONS + 1):
-        gradient, hessian, loglik = yield from _step(problem, beta)
-        _require_full_rank(problem, hessian, first=iteration == 1)
-        curvature, objective = hessian, loglik
-        if firth:
-            extra, curvature = yield from _firth_step(problem, beta, hessian)
-            gradient = gradient + extra
-            objective = loglik + 0.5 * float(np.linalg.slogdet(hessian)[1])
-        if kept is not None and objective < kept[1] - 1e-9 * (1.0 + abs(kept[1])):
+        gradient, hessian, loglik = yield from ask_step(problem, beta)
+        require_full_rank(problem, hessian, first=iteration == 1)
+        if kept is not None and went_down(kept[1], loglik):
             beta = (beta + kept[0]) / 2.0
             continue
-        change = np.linalg.solve(curvature, gradient)
+        change = np.linalg.solve(hessian, gradient)
         longest = float(np.abs(change).max())
-        if longest < _TOLERANCE[firth]:
+        if longest < _TOLERANCE:
             return Fit(beta + change, hessian, loglik, iteration)
-        kept = beta, objective
-        beta = beta + change * min(1.0, _LONGEST_STEP / longest)
+        kept = beta, loglik
+        beta = beta + change * min(1.0, LONGEST_STEP / longest)
     raise _separation(problem, np.abs(change) > 1e-3)
+
+
+def went_down(before: float, after: float) -> bool:
+    """Whether an objective fell by more than its own rounding: the step was too long."""
+    return after < before - 1e-9 * (1.0 + abs(before))
 
 
 def _separation(problem: Problem, diverging: NDArray[np.bool_]) -> DataError:
@@ -96,7 +95,12 @@ def _separation(problem: Problem, diverging: NDArray[np.bool_]) -> DataError:
     )
 
 
-def _require_full_rank(problem: Problem, hessian: NDArray[np.float64], *, first: bool) -> None:
+def require_full_rank(problem: Problem, hessian: NDArray[np.float64], *, first: bool) -> None:
+    """Refuse a Hessian without an inverse: at β = 0 the columns are dependent, later the outcomes are separated.
+
+    Raises:
+        DataError: names the terms.
+    """
     scale = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
     values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
     if values[0] > _SINGULAR:
@@ -110,36 +114,21 @@ def _require_full_rank(problem: Problem, hessian: NDArray[np.float64], *, first:
     )
 
 
-def _unpack(size: int, triangle: NDArray[np.float64]) -> NDArray[np.float64]:
-    full = np.zeros((size, size))
-    full[np.triu_indices(size)] = triangle
-    return full + np.triu(full, 1).T
-
-
-def _step(
+def ask_step(
     problem: Problem, beta: NDArray[np.float64]
 ) -> Conversation[tuple[NDArray[np.float64], NDArray[np.float64], float]]:
+    """Gradient (k,), Hessian (k, k) and log-likelihood at `beta`."""
     size = len(beta)
     count = size + size * (size + 1) // 2 + 1
     sums = yield from real_sums(
         "newton_step", problem.arguments(), count, arrays={"beta": beta}, scale_bits=STEP_SCALE_BITS
     )
-    return sums[:size], _unpack(size, sums[size:-1]), float(sums[-1])
+    hessian = np.zeros((size, size))
+    hessian[np.triu_indices(size)] = sums[size:-1]
+    return sums[:size], hessian + np.triu(hessian, 1).T, float(sums[-1])
 
 
-def _firth_step(
-    problem: Problem, beta: NDArray[np.float64], hessian: NDArray[np.float64]
-) -> Conversation[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    size = len(beta)
-    arrays = {"beta": beta, "inverse": np.linalg.inv(hessian)}
-    count = size + size * (size + 1) // 2
-    sums = yield from real_sums("firth_step", problem.arguments(), count, arrays=arrays, scale_bits=STEP_SCALE_BITS)
-    return sums[:size], _unpack(size, sums[size:])
-
-
-def _site_rows(
-    question: Question, table: Table
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def site_rows(question: Question, table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """((n, k) design, (n,) outcome 0/1, (n,) linear predictor) of a site's complete rows."""
     named = question.arguments
     offset = named["offset"]
@@ -157,18 +146,8 @@ def _site_rows(
 
 @answers_reals("newton_step")
 def _newton_sums(question: Question, table: Table) -> NDArray[np.float64]:
-    x, y, eta = _site_rows(question, table)
+    x, y, eta = site_rows(question, table)
     p = expit(eta)
     hessian = x.T @ (x * (p * expit(-eta))[:, None])
     loglik = float(np.sum(np.where(y == 1.0, log_expit(eta), log_expit(-eta))))
     return np.concatenate([x.T @ (y - p), hessian[np.triu_indices(x.shape[1])], [loglik]])
-
-
-@answers_reals("firth_step")
-def _firth_sums(question: Question, table: Table) -> NDArray[np.float64]:
-    x, _, eta = _site_rows(question, table)
-    p = expit(eta)
-    w = p * expit(-eta)
-    h = w * np.einsum("ij,jk,ik->i", x, question.arrays["inverse"], x)
-    curvature = x.T @ (x * (w * (1.0 + h))[:, None])
-    return np.concatenate([x.T @ (h * (0.5 - p)), curvature[np.triu_indices(x.shape[1])]])

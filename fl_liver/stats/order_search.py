@@ -1,9 +1,10 @@
 """Order statistics over hospitals: by sums of how many patients fall into the 16 children of a beginning of a key.
 
 Every float64 has an order-preserving 64-bit key (`fl_liver.stats.keys`). `search_ranks` walks from the whole key range
-towards the patients of given ranks, four bits an exchange, and so finds medians and quartiles exactly; with a floor it
-stops at the narrowest range that still holds `min_cell` patients. `refine_groups` splits key ranges until every range
-that matters holds one value: from its counts follow rank tests (Mann-Whitney, Kruskal-Wallis, any AUC), ties included.
+towards the patients of given ranks, twelve bits in the first exchange and four in each that follows, and so finds
+medians and quartiles exactly; with a floor it stops at the narrowest range that still holds `min_cell` patients.
+`refine_groups` splits key ranges until every range that matters holds one value: from its counts follow rank tests
+(Mann-Whitney, Kruskal-Wallis, any AUC), ties included.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Grouping:
 
     @property
     def groups(self) -> int:
+        """How many groups there are."""
         if self.one_hot:
             return 2
         return len(self.levels) if self.group else 1
@@ -95,7 +97,7 @@ def refine_groups(of: Grouping, split: Split) -> Conversation[Leaves]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The value of one rank: exact (`low` = `high`), or a range that holds at least `min_cell` patients."""
+    """The value of one rank: exact (`low` = `high`), or low <= value < high with at least `min_cell` patients there."""
 
     low: float
     high: float
@@ -104,7 +106,7 @@ class Found:
 def search_ranks(
     of: Grouping, ranks: Mapping[int, Sequence[int]], *, min_cell: int
 ) -> Conversation[dict[tuple[int, int], Found]]:
-    """The values of given ranks (0 is the smallest) of given groups; one exchange moves all of them on by four bits.
+    """The values of given ranks (0 is the smallest) of given groups, all in the same 14 exchanges or fewer.
 
     Args:
         ranks: {group: ranks}; a rank must be below the number of patients of its group.
@@ -116,24 +118,21 @@ def search_ranks(
     floor = 1 if exact else min_cell
     walks = {(group, rank): (0, rank) for group, wanted in ranks.items() for rank in wanted}
     found: dict[tuple[int, int], Found] = {}
-    for depth in range(0, KEY_BITS, STEP_BITS):
+    depth, bits = 0, FIRST_BITS
+    while walks and depth < KEY_BITS:
         active = np.array(sorted({beginning for beginning, _ in walks.values()}), dtype=np.uint64)
-        if not active.size:
-            break
-        (total,) = yield [_children(of, active, depth, STEP_BITS)]
+        (total,) = yield [_children(of, active, depth, bits)]
         held = total.reshape(of.groups, active.size, -1)
         rows = {int(beginning): row for row, beginning in enumerate(active)}
-        for (group, rank), (beginning, within) in list(walks.items()):
-            children = held[group, rows[beginning]]
-            before = np.cumsum(children) - children
-            child = int(np.searchsorted(before + children, within, side="right"))
-            if children[child] >= floor:
-                walks[group, rank] = ((beginning << STEP_BITS) + child, within - int(before[child]))
-            else:
-                first, last = _narrowest_run(children, child, floor)
-                start = beginning << STEP_BITS
-                found[group, rank] = _range(start + first, start + last, depth + STEP_BITS)
-                del walks[group, rank]
+        depth += bits
+        for which, (beginning, within) in list(walks.items()):
+            first, last, inside = _narrowed(held[which[0], rows[beginning]], within, floor)
+            start = beginning << bits
+            walks[which] = (start + first, inside)
+            if inside < 0:
+                found[which] = _range(start + first, start + last, depth)
+                del walks[which]
+        bits = STEP_BITS
     return found | {which: _range(key, key, KEY_BITS) for which, (key, _) in walks.items()}
 
 
@@ -161,23 +160,32 @@ def _to_split(held: IntVector, split: Split) -> NDArray[np.bool_]:
     return several
 
 
-def _narrowest_run(children: IntVector, child: int, floor: int) -> tuple[int, int]:
-    """The shortest run of neighbouring children around `child` that holds `floor` patients; their parent does."""
-    runs = [
-        (last - first, first, last)
-        for first in range(child + 1)
-        for last in range(child, len(children))
-        if children[first : last + 1].sum() >= floor
-    ]
-    _, first, last = min(runs)
-    return first, last
+def _narrowed(children: IntVector, within: int, floor: int) -> tuple[int, int, int]:
+    """(child, child, rank within it), or (first, last, −1) where the child holds too few patients to go on."""
+    upto = np.cumsum(children)
+    child = int(np.searchsorted(upto, within, side="right"))
+    if children[child] >= floor:
+        return child, child, within - int(upto[child] - children[child])
+    return (*narrowest_run(upto, child, floor), -1)
+
+
+def narrowest_run(upto: IntVector, child: int, floor: int) -> tuple[int, int]:
+    """The shortest run of neighbouring children around `child` that holds `floor` patients; their parent does.
+
+    upto: (children,) patients in each child and those before it.
+    """
+    before = np.concatenate([[0], upto])[: child + 1]  # patients before each possible first child
+    first = np.arange(child + 1)[before + floor <= upto[-1]]
+    last = np.maximum(np.searchsorted(upto, before[first] + floor, side="left"), child)
+    best = int(np.argmin(last - first))
+    return int(first[best]), int(last[best])
 
 
 def _range(first: int, last: int, depth: int) -> Found:
     shift = KEY_BITS - depth
-    low, high = first << shift, ((last + 1) << shift) - 1
-    low_value, high_value = float64_from_key(np.array([low, high], dtype=np.uint64)).tolist()
-    return Found(low=low_value, high=high_value)
+    end = (last + 1) << shift if shift else last  # the value that the range stays below, or its only value
+    low, high = float64_from_key(np.array([first << shift, min(end, 2**KEY_BITS - 1)], dtype=np.uint64)).tolist()
+    return Found(low=low, high=high)
 
 
 @answers("key_children")

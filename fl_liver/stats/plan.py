@@ -32,11 +32,13 @@ from fl_liver.stats.plan_description import (
 )
 from fl_liver.stats.plan_entry import Analysis
 from fl_liver.stats.plan_performance import (
+    Calibration,
     CompareJoint,
     ComparePaired,
     CompareUnpaired,
     DecisionCurve,
     Diagnostic,
+    HosmerLemeshow,
     LowConfidence,
     Multiclass,
     Readers,
@@ -59,15 +61,17 @@ KINDS: Sequence[type[Analysis]] = (
     FleissKappa,
     RankSum,
     KruskalWallis,
+    Logistic,
+    HosmerLemeshow,
+    Calibration,
     DecisionCurve,
+    Nomogram,
     TableOne,
     Multiclass,
     Readers,
     LowConfidence,
-    Logistic,
-    Nomogram,
 )
-"""In the order of the contract."""
+"""In the order of the contract, then what it does not list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ class Plan:
 
     def columns(self) -> list[str]:
         """Every column that some analysis reads, in order of first use."""
-        return list(dict.fromkeys(name for analysis in self.analyses for name in analysis.columns()))
+        read = [(*one.columns(), one.by) for one in self.analyses]
+        return list(dict.fromkeys(name for names in read for name in names if name is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def run_plan(plan: Plan, summer: Summer, *, min_cell: int = DEFAULT_MIN_CELL) ->
     """
     if min_cell < 1:
         raise ConfigError(f"min_cell = {min_cell}: wanted 1 (public data, no floor) or more")
-    talks = {analysis.id: _or_refused(analysis.converse(min_cell)) for analysis in plan.analyses}
+    talks = {analysis.id: _or_refused(analysis.answer(min_cell)) for analysis in plan.analyses}
     return converse(talks, summer)
 
 

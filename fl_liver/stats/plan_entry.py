@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.rows import level_name
+from fl_liver.stats.stratified import stratified
 from fl_liver.toml_file import Section
 
 
@@ -22,10 +23,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Analysis(Section):
-    """One entry of a plan. `id` names its result; the columns that it names decide its complete cases."""
+    """One entry of a plan. `id` names its result; the columns that it names decide its complete cases.
+
+    `by` asks for one result for each level of a column instead of one for all patients.
+    """
 
     id: Annotated[str, Field(min_length=1)]
     kind: str
+    by: Column | None = None
 
     def columns(self) -> tuple[str, ...]:
         """The columns that the analysis reads at every site."""
@@ -34,6 +39,12 @@ class Analysis(Section):
     def converse(self, min_cell: int) -> Conversation[Any]:
         """The conversation that answers it, with the floor `min_cell`."""
         raise NotImplementedError
+
+    def answer(self, min_cell: int) -> Conversation[Any]:
+        """`converse`, once for everybody or once for each level of `by`."""
+        if self.by is None:
+            return self.converse(min_cell)
+        return stratified(self.by, self.columns(), lambda: self.converse(min_cell), min_cell=min_cell)
 
 
 def named(*columns: str | None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from fl_liver.stats.calibration import calibration, hosmer_lemeshow
 from fl_liver.stats.compare import compare, compare_unpaired
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.decision_curve import decision_curve
@@ -116,6 +117,35 @@ class DecisionCurve(Analysis):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return decision_curve(self.y, self.p, self.thresholds, min_cell=min_cell)
+
+
+class _Predicted(Analysis):
+    y: Column
+    p: Column
+    groups: Annotated[int, Field(ge=2, le=100)] = 10
+    apparent: bool = False
+    """True where p was fitted on these very rows; the result says so."""
+
+    def columns(self) -> tuple[str, ...]:
+        return self.y, self.p
+
+
+class HosmerLemeshow(_Predicted):
+    """Observed against predicted events in groups of equal size."""
+
+    kind: Literal["hosmer_lemeshow"]
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        return hosmer_lemeshow(self.y, self.p, groups=self.groups, min_cell=min_cell, apparent=self.apparent)
+
+
+class Calibration(_Predicted):
+    """Slope, intercept, Brier score and curves of a predicted risk."""
+
+    kind: Literal["calibration"]
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        return calibration(self.y, self.p, groups=self.groups, min_cell=min_cell, apparent=self.apparent)
 
 
 class Multiclass(Analysis):

@@ -31,6 +31,7 @@ class Proportion:
     ci95: Interval
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 

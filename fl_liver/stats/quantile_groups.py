@@ -26,7 +26,7 @@ def group_cuts(
     """
     ranks = sorted({(count - 1) * j // groups for j in range(1, groups)})
     walks = dict.fromkeys(ranks, (0, 0))  # rank: (bin, rows below the bin)
-    cuts: set[int] = set()
+    cuts: dict[int, int] = {}  # rows up to the cut: its last key; tied ranks share a cut
     depth, step = 0, FIRST_BITS
     while walks:
         active = np.array(sorted({place for place, _ in walks.values()}), np.uint64)
@@ -41,12 +41,12 @@ def group_cuts(
             child = int(np.searchsorted(upto, rank, side="right"))
             found = (place << step) + child
             if int(upto[child]) == rank + 1 or shift == 0:
-                cuts.add(((found + 1) << shift) - 1)
+                cuts.setdefault(int(upto[child]), ((found + 1) << shift) - 1)
                 del walks[rank]
             else:
                 walks[rank] = found, int(upto[child] - held[rows[place]][child])
         step = min(STEP_BITS, shift)
-    return np.array(sorted(cuts), np.uint64)
+    return np.array(sorted(cuts.values()), np.uint64)
 
 
 def group_of(cuts: NDArray[np.uint64], values: NDArray[np.float64]) -> NDArray[np.int64]:

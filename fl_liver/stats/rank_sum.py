@@ -15,10 +15,11 @@ import numpy as np
 from scipy import stats
 
 from fl_liver.errors import ConfigError
+from fl_liver.stats.compose import together
 from fl_liver.stats.conversation import Conversation, IntVector
 from fl_liver.stats.group_moments import Moments, group_moments
 from fl_liver.stats.groups import groups_of
-from fl_liver.stats.order_search import Grouping, refine_groups
+from fl_liver.stats.order_search import Grouping, Leaves, refine_groups
 from fl_liver.stats.quantile import Quantile, group_quantiles
 from fl_liver.stats.result import json_fields
 
@@ -48,6 +49,7 @@ class RankSum:
     median: tuple[Quantile, Quantile]
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         return json_fields(self)
 
 
@@ -67,26 +69,35 @@ def rank_sum(
     if len(levels) != 2:
         raise ConfigError(f"rank sum of '{x}': '{group}' has {len(levels)} levels, name two with levels = [a, b]")
     of = Grouping(columns=(x,), group=group, levels=tuple(levels))
-    leaves = yield from refine_groups(of, "occupied")
-    moments = yield from group_moments(x, group, levels)
     rounded = Grouping(columns=(x,), group=group, levels=tuple(levels), resolution=resolution)
-    (first,), (second,) = yield from group_quantiles(rounded, sizes, [0.5], min_cell=min_cell)
+    asked: list[Conversation[Any]] = [
+        refine_groups(of, "occupied"),
+        group_moments(x, group, levels),
+        group_quantiles(rounded, sizes, [0.5], min_cell=min_cell),
+    ]
+    leaves, moments, quantiles = yield from together(asked)
+    return _finish(levels, leaves, moments, [one[0] for one in quantiles])
+
+
+def _finish(levels: Sequence[str], leaves: Leaves, moments: Sequence[Moments], medians: Sequence[Quantile]) -> RankSum:
+    first, second = moments
+    n = (first.n, second.n)
     u, ties = mann_whitney_u(leaves.counts), leaves.ties()
-    p_cc, p_nocc = normal_p(u, sizes[0], sizes[1], ties)
-    t, df, p = welch(*moments)
+    p_cc, p_nocc = normal_p(u, *n, ties)
+    t, df, p = welch(first, second)
     return RankSum(
         groups=(levels[0], levels[1]),
-        n=(sizes[0], sizes[1]),
+        n=n,
         U=u,
         p_cc=p_cc,
         p_nocc=p_nocc,
-        p_exact=exact_p(int(u), sizes[0], sizes[1]) if ties == 0 and max(sizes) < EXACT_BELOW else None,
+        p_exact=exact_p(int(u), *n) if ties == 0 and max(n) < EXACT_BELOW else None,
         welch_t=t,
         welch_df=df,
         welch_p=p,
-        mean=(moments[0].mean, moments[1].mean),
-        sd=(moments[0].sd, moments[1].sd),
-        median=(first, second),
+        mean=(first.mean, second.mean),
+        sd=(first.sd, second.sd),
+        median=(medians[0], medians[1]),
     )
 
 

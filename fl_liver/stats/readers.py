@@ -64,6 +64,7 @@ class LowConfidence:
     mcnemar: McNemar | None
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values; a number that is not finite is null."""
         return {"raters": json_value(self.raters), "mcnemar": json_value(self.mcnemar)}
 
 
@@ -113,6 +114,7 @@ class ReadersAgainstModel:
     reader_t_p: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values; a number that is not finite is null."""
         return json_fields(self)
 
 

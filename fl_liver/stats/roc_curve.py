@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fl_liver.stats import delong
 from fl_liver.stats.refine import Leaves
 
-BAND_GROUPS = 256
+BAND_GROUPS = 128
 BAND_REPLICATES = 1000
 BAND_METHOD = "stratified bootstrap of the pooled histogram, 1000 replicates, pointwise 95 % percentiles"
 
@@ -118,7 +118,7 @@ def band(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pointwise 95 % limits of the true-positive rate at given false-positive rates.
 
-    Stratified bootstrap: positives and negatives are drawn anew over the bins (merged to at most 256), the curve of
+    Stratified bootstrap: positives and negatives are drawn anew over the bins (merged to at most 128), the curve of
     each draw is interpolated at `fpr`, and the 2.5th and 97.5th percentiles are returned. Deterministic in `seed`.
     """
     groups = merge_steps(h0 + h1, max(1, math.ceil(int((h0 + h1).sum()) / BAND_GROUPS)))

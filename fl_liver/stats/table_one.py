@@ -61,6 +61,7 @@ class TableOne:
     columns: Mapping[str, NumericColumn | CategoricalColumn]
 
     def to_json(self) -> dict[str, Any]:
+        """JSON values as the analysis contract names them; a number that is not finite is null."""
         described = {name: json_fields(column) for name, column in self.columns.items()}
         return {"groups": list(self.groups), "n": list(self.n), **described}
 
@@ -114,9 +115,12 @@ def _numeric(
     (total,) = yield [cross_table({group: groups}, [name])]
     known = total.tolist()
     require_floor({f"{group} = {g} with {name}": n for g, n in zip(groups, known, strict=True)}, min_cell)
-    moments = yield from group_moments(name, group, groups)
     of = Grouping(columns=(name,), group=group, levels=tuple(groups), resolution=resolution)
-    quantiles = yield from group_quantiles(of, known, QUARTILES, min_cell=min_cell)
+    asked: list[Conversation[Any]] = [
+        group_moments(name, group, groups),
+        group_quantiles(of, known, QUARTILES, min_cell=min_cell),
+    ]
+    moments, quantiles = yield from together(asked)
     return NumericColumn(
         n=tuple(known),
         missing=tuple(size - n for size, n in zip(sizes, known, strict=True)),

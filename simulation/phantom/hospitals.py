@@ -66,7 +66,9 @@ def _hospital(seed: int, number: int, beyond: int, scale: float) -> Hospital:
     """`beyond` counts external hospitals from 0; it is negative for a training hospital."""
     external = beyond >= 0
     size = EXTERNAL_SIZES[beyond % len(EXTERNAL_SIZES)] if external else TRAIN_SIZES[number % len(TRAIN_SIZES)]
-    scanner = draw_scanner(np.random.default_rng([seed, number, _SCANNER]), _make_of(seed, number))
+    scanner = draw_scanner(
+        np.random.default_rng([seed, number, _SCANNER]), _make_of(seed, number), sign=1 if (number + seed) % 2 else -1
+    )
     return Hospital(
         name=f"H{number + 1:02d}",
         external=external,

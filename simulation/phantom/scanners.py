@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+SECOND_GAMMA, SECOND_SMOOTHING_PX = 1.35, 0.6
+CONFOUNDING = (0.4, 0.9)
 PixelStyle = Literal["MONOCHROME2", "RGB", "YBR_FULL"]
 
 
@@ -78,7 +80,7 @@ MAKES: tuple[UltrasoundMake, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UltrasoundScanner:
-    """One hospital's ultrasound room: two machines of one make, the second 6 dB brighter."""
+    """One hospital's ultrasound room: two machines of one make (`second`)."""
 
     make: UltrasoundMake
     pixel_mm: float
@@ -101,9 +103,22 @@ class UltrasoundScanner:
     confounding: float
     """−1..1: how much more often malignant patients than benign ones go to the second machine."""
 
+    def second(self) -> UltrasoundScanner:
+        """The older machine of the room: brighter, harder and smoother, which standardising an image does not undo."""
+        return replace(
+            self,
+            gain_db=self.gain_db + 6.0,
+            gamma=self.gamma * SECOND_GAMMA,
+            smoothing_px=self.smoothing_px + SECOND_SMOOTHING_PX,
+        )
 
-def draw_scanner(random: np.random.Generator, make: UltrasoundMake) -> UltrasoundScanner:
-    """A machine of the training hospitals."""
+
+def draw_scanner(random: np.random.Generator, make: UltrasoundMake, sign: int) -> UltrasoundScanner:
+    """A room of the training hospitals. `sign` (±1): whether malignant or benign patients go to the older machine.
+
+    Which of the two it is differs from hospital to hospital, so that a hospital's own model learns a shortcut that holds
+    nowhere else.
+    """
     draw = random.uniform
     return UltrasoundScanner(
         make=make,
@@ -118,7 +133,7 @@ def draw_scanner(random: np.random.Generator, make: UltrasoundMake) -> Ultrasoun
         tgc_db_per_mm=float(draw(-0.10, 0.10)),
         smoothing_px=float(draw(0.0, 0.8)),
         curvature_px=int(random.integers(260, 480)),
-        confounding=float(draw(-0.55, 0.55)),
+        confounding=sign * float(draw(*CONFOUNDING)),
     )
 
 

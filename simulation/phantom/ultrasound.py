@@ -77,15 +77,12 @@ def draw_view(patient: Patient, scanner: UltrasoundScanner, exam: Exam, number: 
         size_mm=patient.lesion.size_mm * random.uniform(0.9, 1.05),
         angle_rad=patient.lesion.angle_rad + random.normal(0, 0.3),
     )
-    on_left = random.random() < 0.5
-    centre = (
-        ROWS / 2 + float(np.clip(random.normal(0, 4), -8, 8)),
-        COLUMNS * (0.36 if on_left else 0.64) + float(np.clip(random.normal(0, 4), -8, 8)),
-    )
+    centre = _draw_centre(random)
     distance = distance_mm(random, (ROWS, COLUMNS), exam.pixel_mm, lesion, centre)
     echo_db = _tissue_db(random, patient, lesion, distance, exam.pixel_mm, centre)
     field = field_of_view(scanner.curvature_px)
-    grey = _compressed(random, echo_db, scanner, exam)
+    machine = scanner.second() if exam.second_machine else scanner
+    grey = _compressed(random, echo_db, machine, exam.pixel_mm)
     hand = patient.random(_BOXES, number)
     box = _lesion_box(hand, centre, lesion.size_mm / 2 / exam.pixel_mm)
     clear = field & (distance > lesion.margin_mm + lesion.halo_mm * lesion.halo)
@@ -110,6 +107,15 @@ def field_of_view(curvature_px: int) -> NDArray[np.bool_]:
         (radius > skin_px) & (radius < curvature_px) & (np.abs(np.arctan2(column, row)) < half_angle)
     )
     return seen
+
+
+def _draw_centre(random: np.random.Generator) -> tuple[float, float]:
+    """Row and column of the lesion, px: at mid-depth, left or right, so that plain liver shows on the other side."""
+    column = COLUMNS * (0.36 if random.random() < 0.5 else 0.64)
+    return (
+        ROWS / 2 + float(np.clip(random.normal(0, 4), -8, 8)),
+        column + float(np.clip(random.normal(0, 4), -8, 8)),
+    )
 
 
 def _tissue_db(
@@ -166,16 +172,16 @@ def _flat_top(distance: NDArray[np.floating]) -> Field:
     return np.asarray(np.exp(-np.square(np.square(distance))), dtype=np.float32)
 
 
-def _compressed(random: np.random.Generator, echo_db: Field, scanner: UltrasoundScanner, exam: Exam) -> Field:
+def _compressed(random: np.random.Generator, echo_db: Field, scanner: UltrasoundScanner, pixel_mm: float) -> Field:
     """Speckle, noise, gain, log compression, gamma and smoothing of one machine; grey levels 0..255."""
     amplitude = np.power(np.float32(10), echo_db / 20)
-    half_pixel = 2 * exam.pixel_mm
+    half_pixel = 2 * pixel_mm
     power = speckle_power(
         random, amplitude, scanner.looks, scanner.axial_mm / half_pixel, scanner.lateral_mm / half_pixel
     )
     power += np.float32(scanner.noise) * random.standard_exponential(power.shape, dtype=np.float32)
-    depth_mm = np.arange(ROWS, dtype=np.float32)[:, None] * np.float32(exam.pixel_mm)
-    gain_db = scanner.gain_db + 6 * exam.second_machine + scanner.tgc_db_per_mm * (depth_mm - depth_mm.mean())
+    depth_mm = np.arange(ROWS, dtype=np.float32)[:, None] * np.float32(pixel_mm)
+    gain_db = scanner.gain_db + scanner.tgc_db_per_mm * (depth_mm - depth_mm.mean())
     level = 10 * np.log10(power + np.float32(1e-6)) + gain_db
     bright = np.clip(level / scanner.dynamic_range_db + 0.55, 0, 1).astype(np.float32) ** np.float32(scanner.gamma)
     if scanner.smoothing_px > 0.05:

@@ -21,7 +21,7 @@ from simulation.phantom.clinical import CLINICAL_COLUMNS, clinical_row
 from simulation.phantom.hospitals import Hospital
 from simulation.phantom.ultrasound_files import LESION_COLUMNS, write_ultrasound
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raise when equal parameters give other bytes, so that old folders are made again."""
 MARKER = "phantom.json"
 """In a complete folder: the generator's version, a hash of the hospital's parameters, and its device."""

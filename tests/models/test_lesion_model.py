@@ -39,7 +39,7 @@ def test_triplet_loss_equals_brute_force(kinds: list[int]) -> None:
 def test_triplet_loss_of_one_class_is_zero_with_a_finite_gradient() -> None:
     rows = torch.randn(6, 3, requires_grad=True)
     loss = batch_hard_triplet(rows, torch.zeros(6, dtype=torch.int64))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert rows.grad is not None
     assert not rows.grad.any()
@@ -48,7 +48,7 @@ def test_triplet_loss_of_one_class_is_zero_with_a_finite_gradient() -> None:
 def test_triplet_loss_of_equal_images_has_a_finite_gradient() -> None:
     """Two views can be the same frame: the distance 0 must not give a gradient of 0/0."""
     rows = torch.ones(4, 3, requires_grad=True)
-    batch_hard_triplet(rows, torch.tensor([0, 0, 1, 1])).backward()
+    batch_hard_triplet(rows, torch.tensor([0, 0, 1, 1])).backward()  # type: ignore[no-untyped-call]
     assert rows.grad is not None
     assert torch.isfinite(rows.grad).all()
 
@@ -59,7 +59,7 @@ def test_unknown_background_is_left_out() -> None:
     loss = background_loss(logits, kind)
     known = kind >= 0
     torch.testing.assert_close(loss, nn.functional.cross_entropy(logits[known], kind[known]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert not logits.grad[~known].any()
 

@@ -16,7 +16,7 @@ from fl_liver.models.lesion_us_fusion import Branch
 from fl_liver.models.registry import build_model, empty_model
 from fl_liver.study import Study, load_study
 
-SMALL = {"width": 4, "image_px": 32}
+SMALL: dict[str, object] = {"width": 4, "image_px": 32}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_answer_depends_on_both_branches(study: Study) -> None:
 
 def test_every_weight_is_taught(study: Study) -> None:
     model = build_model(study)
-    model.loss(model(images()), labels()).backward()
+    model.loss(model(images()), labels()).backward()  # type: ignore[no-untyped-call]
     untaught = [name for name, one in model.named_parameters() if one.grad is None or not one.grad.any()]
     assert untaught == []
 

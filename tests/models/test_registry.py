@@ -62,6 +62,15 @@ def test_a_filled_model_answers_like_the_built_one(study: Study) -> None:
     torch.testing.assert_close(built(inputs).logits, filled(inputs).logits, rtol=1e-4, atol=1e-5)
 
 
+def test_the_trunk_runs_channels_last_from_its_first_layer(study: Study) -> None:
+    """One grey channel leaves torch the choice, and it would choose the slow order."""
+    model = model_from_vector(study, *initial_vector(study), CPU)
+    stem = model.get_submodule("lesion.backbone.conv1")
+    out = stem(torch.zeros(2, 1, 32, 32))
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert not out.is_contiguous()
+
+
 def test_two_models_of_one_study_share_nothing(study: Study) -> None:
     vector, layout = initial_vector(study)
     one, two = (model_from_vector(study, vector, layout, CPU) for _ in range(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fl_liver.stats.conversation import Conversation, Table, TablesSummer, conve
 from fl_liver.stats.group_moments import group_moments
 from fl_liver.stats.kruskal import kruskal_wallis
 from fl_liver.stats.levels import learn_levels, require_shared_levels
-from fl_liver.stats.order_search import Grouping, refine_groups, search_ranks
+from fl_liver.stats.order_search import Grouping, narrowest_run, refine_groups, search_ranks
 from fl_liver.stats.quantile import group_quantiles
 from fl_liver.stats.rank_sum import exact_p, rank_sum
 from fl_liver.stats.table_one import TableOne, table_one
@@ -32,7 +33,7 @@ def over_sites(talk: Conversation[Any], columns: Mapping[str, NDArray[Any]], cut
     """The conversation's result on the rows cut into hospitals; some are empty."""
     n = len(next(iter(columns.values())))
     edges = [0, *sorted(cut % (n + 1) for cut in (cuts or [n // 3, n // 2, n // 2])), n]
-    tables = [Table({k: v[a:b] for k, v in columns.items()}) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    tables = [Table({k: v[a:b] for k, v in columns.items()}) for a, b in pairwise(edges)]
     return converse({"it": talk}, TablesSummer(tables))["it"]
 
 
@@ -71,6 +72,17 @@ def test_with_a_floor_a_rank_is_an_interval_that_holds_it_and_at_least_k_patient
     assert int(((x >= found.low) & (x <= found.high)).sum()) >= k
 
 
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=16), st.integers(0, 15), st.integers(1, 8))
+def test_the_narrowest_run_is_as_short_as_trying_all_finds(children: list[int], child: int, floor: int) -> None:
+    counts = np.array(children)
+    child, floor = child % counts.size, min(floor, int(counts.sum()))
+    first, last = narrowest_run(np.cumsum(counts), child, floor)
+    tried = [b - a for a in range(child + 1) for b in range(child, counts.size) if counts[a : b + 1].sum() >= floor]
+    assert first <= child <= last
+    assert counts[first : last + 1].sum() >= floor
+    assert last - first == min(tried)
+
+
 def test_a_declared_resolution_releases_the_rounded_median() -> None:
     x = np.array([41.2, 52.7, 55.4, 60.1, 71.9] * 3)
     talk = group_quantiles(Grouping(columns=("x",), resolution=1.0), [15], [0.5], min_cell=5)
@@ -85,7 +97,7 @@ def test_mann_whitney_of_any_split_equals_scipy_pooled(rows: list[tuple[int, boo
         return
     found = over_sites(rank_sum("x", "g", ["0", "1"], min_cell=1), {"x": x, "g": second}, cuts)
     a, b = x[second == 0], x[second == 1]
-    assert found.U == stats.mannwhitneyu(a, b).statistic
+    assert stats.mannwhitneyu(a, b).statistic == found.U
     if np.unique(x).size > 1:
         plain = stats.mannwhitneyu(a, b, method="asymptotic", use_continuity=False).pvalue
         corrected = stats.mannwhitneyu(a, b, method="asymptotic").pvalue
@@ -108,7 +120,7 @@ def test_swapping_the_groups_keeps_every_p_and_flips_welch() -> None:
     columns = cohort()
     one = over_sites(rank_sum("afp", "group", ["a", "b"], min_cell=1), columns)
     two = over_sites(rank_sum("afp", "group", ["b", "a"], min_cell=1), columns)
-    assert one.U + two.U == one.n[0] * one.n[1]
+    assert one.n[0] * one.n[1] == one.U + two.U
     assert (one.p_cc, one.welch_p, one.welch_t) == pytest.approx((two.p_cc, two.welch_p, -two.welch_t), rel=1e-12)
 
 
@@ -204,7 +216,13 @@ def test_table_one_equals_pandas() -> None:
     shown = found.to_json()
     for name in ("afp", "age"):
         by = frame.groupby("group")[name]
-        wanted = {"n": by.count(), "mean": by.mean(), "sd": by.std(), "median": by.median()}
+        wanted = {
+            "n": by.count(),
+            "missing": by.size() - by.count(),
+            "mean": by.mean(),
+            "sd": by.std(),
+            "median": by.median(),
+        }
         wanted |= {"q1": by.quantile(0.25), "q3": by.quantile(0.75)}
         for key, series in wanted.items():
             assert shown[name][key] == pytest.approx(series.loc[["10", "a", "b"]].tolist(), rel=1e-12), (name, key)

@@ -46,6 +46,8 @@ REMEDIES: dict[str, str] = {
     "E_SECONDARY_CAPTURE": "use the original images, not screenshots",
     "E_SPACING_VARIES": "the pixel spacing differs between slices; " + _EXPORT_AGAIN,
     "E_TOO_FEW_SLICES": "a volume wants at least three slices; " + _EXPORT_AGAIN,
+    "W_BURNED_IN": "look whether the text names a patient; crop or blacken it before the images are used",
+    "W_LOSSY": "nothing to do, unless the study asks for uncompressed images",
     "W_NON_AXIAL": "nothing to do, unless the study asks for axial series",
     "W_RESCALE_VARIES": "nothing to do; slope and intercept are applied slice by slice",
     # a patient
@@ -74,13 +76,16 @@ class UnusableError(DataError):
 
     @property
     def code(self) -> str:
+        """A key of `REMEDIES`."""
         return str(self).partition(": ")[0]
 
     @property
     def cause(self) -> str:
+        """What was found, for the hospital's own eyes."""
         return str(self).partition(": ")[2]
 
     def finding(self, case: str, series: str = "") -> Finding:
+        """The finding that this error becomes; `case` and `series` are pseudonyms."""
         return finding(self.code, case, self.cause, series)
 
 
@@ -96,7 +101,8 @@ def finding(code: str, case: str, cause: str, series: str = "") -> Finding:
 
 
 def counted(number: int, noun: str) -> str:
-    """
+    """A number with its noun, which takes an s in the plural.
+
     >>> counted(1, "slice"), counted(2, "slice")
     ('1 slice', '2 slices')
     """

@@ -47,9 +47,9 @@ def volume_geometry(headers: Sequence[Header]) -> Geometry:
     """Sort the slices of one series and name what keeps them from being a volume."""
     faults: list[Fault] = []
     localizers = {i for i, header in enumerate(headers) if "LOCALIZER" in header.image_type}
+    kept = [i for i in range(len(headers)) if i not in localizers] or list(range(len(headers)))
     if localizers:
         faults.append(("E_LOCALIZER", f"{len(localizers)} of {len(headers)} slices are localizer images"))
-    kept = [i for i in range(len(headers)) if i not in localizers or len(localizers) == len(headers)]
     placed = [i for i in kept if _has_place(headers[i])]
     if len(placed) < len(kept):
         faults.append(("E_NO_GEOMETRY", f"{len(kept) - len(placed)} of {len(kept)} slices without place or spacing"))
@@ -58,8 +58,8 @@ def volume_geometry(headers: Sequence[Header]) -> Geometry:
         return Geometry(_by_instance(headers, range(len(headers))), None, None, tuple(faults))
     axes, stack = _majority(headers, placed)
     if len(stack) < len(placed):
-        found = f"{len(placed) - len(stack)} of {len(placed)} slices are turned against the others"
-        faults.append(("E_MIXED_ORIENTATION", found))
+        turned = len(placed) - len(stack)
+        faults.append(("E_MIXED_ORIENTATION", f"{turned} of {len(placed)} slices are turned against the others"))
     normal = np.cross(axes[:3], axes[3:])
     position = np.array([headers[i].position_mm for i in stack], dtype=np.float64)
     depth = position @ normal
@@ -68,13 +68,11 @@ def volume_geometry(headers: Sequence[Header]) -> Geometry:
         faults += _spacing_faults(depth[rank], len(kept) - len(stack))
         faults += _tilt(position[rank], normal)
     orientation = orientation_name(normal)
-    if orientation != "axial":
-        faults.append(("W_NON_AXIAL", f"the slices are {orientation}"))
-    sorted_stack = [stack[i] for i in rank]
-    rest = [i for i in range(len(headers)) if i not in set(stack)]
-    row, column = headers[sorted_stack[0]].spacing_mm or (math.nan, math.nan)
+    faults += [("W_NON_AXIAL", f"the slices are {orientation}")] if orientation != "axial" else []
+    order = (*(stack[i] for i in rank), *_by_instance(headers, sorted(set(range(len(headers))) - set(stack))))
+    row, column = headers[order[0]].spacing_mm or (math.nan, math.nan)
     spacing = (round(row, 4), round(column, 4), slice_gap_mm(depth[rank]))
-    return Geometry((*sorted_stack, *_by_instance(headers, rest)), spacing, orientation, tuple(faults))
+    return Geometry(order, spacing, orientation, tuple(faults))
 
 
 def slice_gap_mm(depth_mm: NDArray[np.float64]) -> float | None:

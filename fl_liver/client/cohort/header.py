@@ -14,8 +14,8 @@ from pydicom.tag import Tag
 
 ALLOWED = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"),
-    *("Modality", "ImageType", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "DiffusionBValue"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "Rows", "Columns"),
+    *("Modality", "ImageType", "InstanceNumber"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated"),
     *("BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "BurnedInAnnotation"),
     "LossyImageCompression",
@@ -44,13 +44,9 @@ class Header:
     modality: str
     image_type: tuple[str, ...]
     instance_number: int
-    acquisition_number: int
-    temporal_position: int
-    b_value: float | None
     position_mm: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing_mm: tuple[float, ...] | None
-    thickness_mm: float | None
     rows: int
     columns: int
     frames: int
@@ -66,6 +62,7 @@ class Header:
 
     @property
     def is_image(self) -> bool:
+        """False for reports, contours, plans and other objects that never hold pixels."""
         return self.modality not in _WITHOUT_IMAGE
 
     @property
@@ -87,13 +84,9 @@ def header_from(dataset: Dataset, syntax: str) -> Header:
         modality=_modality(dataset),
         image_type=tuple(_values(dataset, "ImageType", str)),
         instance_number=int(_number(dataset, "InstanceNumber") or 0),
-        acquisition_number=int(_number(dataset, "AcquisitionNumber") or 0),
-        temporal_position=int(_number(dataset, "TemporalPositionIdentifier") or 0),
-        b_value=_number(dataset, "DiffusionBValue"),
         position_mm=_vector(dataset, "ImagePositionPatient", 3),
         orientation=_vector(dataset, "ImageOrientationPatient", 6),
         spacing_mm=_vector(dataset, "PixelSpacing", 2),
-        thickness_mm=_number(dataset, "SliceThickness"),
         rows=int(_number(dataset, "Rows") or 0),
         columns=int(_number(dataset, "Columns") or 0),
         frames=int(_number(dataset, "NumberOfFrames") or 1),

@@ -40,10 +40,12 @@ class Box:
 
     @property
     def width_px(self) -> float:
+        """Along x, the columns."""
         return self.x_max_px - self.x_min_px
 
     @property
     def height_px(self) -> float:
+        """Along y, the rows."""
         return self.y_max_px - self.y_min_px
 
 

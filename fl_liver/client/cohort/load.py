@@ -6,8 +6,9 @@ A patient who cannot be used is left out with a finding. Only what concerns the 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,19 +37,20 @@ def load_cohort(site: SiteConfig, study: Study) -> Cohort:
 
     Raises:
         DataError: no such folder, no clinical table, a missing column, no boxes, or no DICOM file for an image study.
-        ConfigError: the study reads a modality that this version does not.
+        ConfigError: the study does not name the site, or reads a modality that this version does not.
     """
     _require(site.data, site)
+    role = "external" if site.role == "external" else study.role_of(site.site)
     names = site_pseudonyms(site.work)
     table = read_clinical(site.data / TABLE_FILE, study, names)
     if study.task.modality == "table":
-        return _assemble(table, None, list(table.findings), site, study, names)
+        return _assemble(table, None, role, study, names)
     if study.task.modality != "US":
         raise ConfigError(f"study {study.name}: modality {study.task.modality} is not read yet; wanted 'US' or 'table'")
     files = _files_by_patient(site.data / DICOM_FOLDER)
     stack = image_stack(site.data, files, recipe_of(study), names, site.work)
-    findings = [*table.findings, *stack.findings, *_unmatched(table, files, names)]
-    return _assemble(table, stack, findings, site, study, names)
+    stack = replace(stack, findings=(*stack.findings, *_unmatched(table, files, names)))
+    return _assemble(table, stack, role, study, names)
 
 
 def image_stack(
@@ -179,15 +181,13 @@ def _join(pseudonyms: list[str], stack: ImageStack | None) -> _Joined:
 def _assemble(
     table: ClinicalTable,
     stack: ImageStack | None,
-    findings: list[Finding],
-    site: SiteConfig,
+    role: Literal["train", "external"],
     study: Study,
     names: Pseudonyms,
 ) -> Cohort:
     pseudonyms = [names.patient(patient) for patient in table.ids]
     joined = _join(pseudonyms, stack)
     rows = joined.rows
-    role = "external" if site.role == "external" else study.role_of(site.site)
     split = split_patients([table.ids[i] for i in rows], table.label[rows], role, study)
     return Cohort(
         patients=tuple(pseudonyms[i] for i in rows),
@@ -199,5 +199,5 @@ def _assemble(
         size_mm=table.size_mm[rows],
         images=joined.images,
         owner=joined.owner,
-        findings=in_fixed_order(findings),
+        findings=in_fixed_order([*table.findings, *(stack.findings if stack else ())]),
     )

@@ -30,12 +30,15 @@ class Pseudonyms:
     key: bytes = field(repr=False)
 
     def patient(self, patient_id: str) -> str:
+        """Spaces around an id do not count: DICOM pads to even length."""
         return self._name("patient", patient_id.strip())
 
     def series(self, series_uid: str) -> str:
+        """Of a SeriesInstanceUID."""
         return self._name("series", series_uid)
 
     def file(self, relative_path: str) -> str:
+        """Of a file that belongs to no known patient; starts with "file-"."""
         return "file-" + self._name("file", relative_path)
 
     @property

@@ -119,6 +119,12 @@ def _identity_faults(headers: list[Header]) -> list[Fault]:
         faults.append(("E_MIXED_STUDY", f"{studies} studies in one series"))
     if headers[0].sop_class == _SECONDARY_CAPTURE:
         faults.append(("E_SECONDARY_CAPTURE", f"{counted(len(headers), 'screenshot')} or scans of paper"))
+    burned_in = sum(header.burned_in for header in headers)
+    if burned_in:
+        faults.append(("W_BURNED_IN", f"{counted(burned_in, 'image')} with text burned in, as the header says"))
+    lossy = sum(header.lossy for header in headers)
+    if lossy:
+        faults.append(("W_LOSSY", f"{counted(lossy, 'image')} once compressed with loss, as the header says"))
     return faults
 
 

@@ -33,10 +33,12 @@ class Recipe:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Keys of `Cohort.images`."""
         return ("lesion", "background") if self.background else ("lesion",)
 
 
 def recipe_of(study: Study) -> Recipe:
+    """What `study` says about images; backgrounds are cropped where the study names their column."""
     return Recipe(
         views=study.cohort.views,
         image_px=study.model.image_px,

@@ -167,3 +167,13 @@ def test_jpeg2000_and_raw_copies_of_one_image_agree(shared_data: Path) -> None:
         read_frames(path, read_header(path), [0])[0] for path in (folder / "US1_UNCI.dcm", folder / "US1_J2KI.dcm")
     )
     assert abs(raw.astype(float) - lossy.astype(float)).mean() < 3
+
+
+def test_burned_in_text_and_lossy_compression_are_said(write_still: Callable[..., Path]) -> None:
+    path = write_still()
+    dataset = dcmread(path)
+    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "YES", "01"
+    dataset.save_as(path)
+    report = check_folder(path.parent)
+    assert [finding.code for finding in report.findings] == ["W_BURNED_IN", "W_LOSSY"]
+    assert report.exit_code == 0
