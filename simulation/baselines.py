@@ -33,6 +33,8 @@ class Baseline:
     sites: tuple[str, ...]
     folder: str
     device: str
+    priority: int
+    """The longer the chain of rounds, the smaller."""
 
     def checkpoints(self, study: Study) -> Checkpoints:
         return Checkpoints(Path(self.folder), study.sha256)
@@ -114,7 +116,7 @@ class BaselineRunner:
         if done >= self._study.training.rounds:
             self._ended[baseline.name].set_result(None)
             return
-        step = self._engine.submit(baseline_step, baseline, urgent=False)
+        step = self._engine.submit(baseline_step, baseline, priority=baseline.priority)
         step.add_done_callback(lambda future: self._after(baseline, future))
 
     def _after(self, baseline: Baseline, future: Future[int]) -> None:

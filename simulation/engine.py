@@ -5,6 +5,8 @@ All three take the same tasks and give the same bits: a task draws everything ra
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import multiprocessing
 import os
 import queue
@@ -14,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fl_liver.errors import ConfigError, FLLiverError
@@ -23,13 +25,17 @@ from simulation.carrier import Carrier, SameProcess, SharedFiles
 ENGINES = ("serial", "processes", "ray")
 
 
+URGENT = 0
+"""Priority of a round's messages. Background work (baselines) has larger numbers, and runs in their order."""
+
+
 class Engine(Protocol):
-    """Runs functions; `urgent` ones (a round's messages) before the others (baselines)."""
+    """Runs functions, those with the smallest `priority` first and equal ones in the order they came."""
 
     carrier: Carrier
     workers: int
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, urgent: bool = True) -> Future[Any]: ...
+    def submit(self, function: Callable[..., Any], *arguments: Any, priority: int = URGENT) -> Future[Any]: ...
 
     def close(self) -> None: ...
 
@@ -77,7 +83,7 @@ class SerialEngine:
         self.carrier: Carrier = SameProcess()
         self.workers = 1
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, urgent: bool = True) -> Future[Any]:  # noqa: ARG002
+    def submit(self, function: Callable[..., Any], *arguments: Any, priority: int = URGENT) -> Future[Any]:  # noqa: ARG002
         future: Future[Any] = Future()
         try:
             future.set_result(function(*arguments))
@@ -89,17 +95,21 @@ class SerialEngine:
         """Nothing runs."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, order=True)
 class _Task:
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    urgent: bool
-    future: Future[Any]
-    suspect: bool = False
+    priority: int
+    number: int
+    function: Callable[..., Any] = field(compare=False)
+    arguments: tuple[Any, ...] = field(compare=False)
+    future: Future[Any] = field(compare=False)
+    suspect: bool = field(default=False, compare=False)
 
 
 class ProcessEngine:
-    """A pool of single-threaded workers with two queues. A worker that dies costs its own task and nobody else's.
+    """A pool of single-threaded workers. A worker that dies costs its own task and nobody else's.
+
+    Background work never takes the last place: one worker more than cores waits for messages, so that a sum of a
+    millisecond does not stand behind a baseline's minute.
 
     When a worker is killed the pool breaks and every task in flight is a suspect; suspects are run again one at a time
     in a new pool, and the one that kills its worker again fails with a typed error.
@@ -111,8 +121,8 @@ class ProcessEngine:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["simulation.worker"])
         self._pool = self._new_pool()
-        self._urgent: deque[_Task] = deque()
-        self._background: deque[_Task] = deque()
+        self._waiting: list[_Task] = []
+        self._numbers = itertools.count()
         self._suspects: deque[_Task] = deque()
         self._running = 0
         self._alone = False
@@ -121,8 +131,8 @@ class ProcessEngine:
         self._thread = threading.Thread(target=self._dispatch, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, urgent: bool = True) -> Future[Any]:
-        task = _Task(function, arguments, urgent, Future())
+    def submit(self, function: Callable[..., Any], *arguments: Any, priority: int = URGENT) -> Future[Any]:
+        task = _Task(priority, next(self._numbers), function, arguments, Future())
         self._events.put((task, None))
         return task.future
 
@@ -140,13 +150,13 @@ class ProcessEngine:
         self.carrier.close()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers, mp_context=self._context, initializer=start_worker)
+        return ProcessPoolExecutor(self.workers + 1, mp_context=self._context, initializer=start_worker)
 
     def _dispatch(self) -> None:
         while (event := self._events.get()) is not None:
             task, ended = event
             if ended is None:
-                (self._urgent if task.urgent else self._background).append(task)
+                heapq.heappush(self._waiting, task)
             else:
                 self._running -= 1
                 self._end(task, ended)
@@ -158,8 +168,8 @@ class ProcessEngine:
                 if self._running:
                     return
                 task, self._alone = self._suspects.popleft(), True
-            elif self._running < (1 if self._alone else self.workers) and (self._urgent or self._background):
-                task = (self._urgent or self._background).popleft()
+            elif self._waiting and self._running < self._places(self._waiting[0]):
+                task = heapq.heappop(self._waiting)
             else:
                 return
             self._running += 1
@@ -169,6 +179,11 @@ class ProcessEngine:
                 started = Future()
                 started.set_exception(error)
             started.add_done_callback(lambda ended, task=task: self._events.put((task, ended)))  # type: ignore[misc]
+
+    def _places(self, task: _Task) -> int:
+        if self._alone:
+            return 1
+        return self.workers + (task.priority == URGENT)
 
     def _end(self, task: _Task, ended: Future[Any]) -> None:
         error = ended.exception()

@@ -14,7 +14,7 @@ import ray
 
 from fl_liver.errors import FLLiverError
 from simulation.carrier import Carrier
-from simulation.engine import start_worker
+from simulation.engine import URGENT, start_worker
 
 
 class RayStore:
@@ -43,7 +43,7 @@ class _Worker:
 
 
 class RayEngine:
-    """One actor a core; urgent tasks first. A task whose actor dies fails, and the actor is started again."""
+    """One actor a core; the smallest priority first. A task whose actor dies fails, and the actor is started again."""
 
     def __init__(self, workers: int) -> None:
         if not ray.is_initialized():
@@ -56,9 +56,9 @@ class RayEngine:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, urgent: bool = True) -> Future[Any]:
+    def submit(self, function: Callable[..., Any], *arguments: Any, priority: int = URGENT) -> Future[Any]:
         future: Future[Any] = Future()
-        self._tasks.put((0 if urgent else 1, next(self._order), (function, arguments, future)))
+        self._tasks.put((priority, next(self._order), (function, arguments, future)))
         return future
 
     def close(self) -> None:

@@ -106,9 +106,11 @@ class Simulation:
         training = participants.training(study)
         folders = {name: str(hospitals.folders[name]) for name in training}
         place = self.folder / "baselines"
-        several = [Baseline(POOLED, str(study_file), tuple(folders.values()), str(place / POOLED), self.options.device)]
+        several = [
+            Baseline(POOLED, str(study_file), tuple(folders.values()), str(place / POOLED), self.options.device, 1)
+        ]
         return several + [
-            Baseline(name, str(study_file), (folders[name],), str(place / name), self.options.device)
+            Baseline(name, str(study_file), (folders[name],), str(place / name), self.options.device, 2)
             for name in training
         ]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from fl_liver.client.cohort.cohort import PARTS, Cohort
 from fl_liver.client.scores import ScoreStore, disease_log_odds
@@ -43,7 +42,7 @@ def positive_classes(study: Study) -> list[int]:
 
 def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str, NDArray[Any]]:
     """Every column a question may name: class_name (text) and, (n,) float64 each, label, factors, background, size_mm,
-    score:NAME (log-odds) and probability:NAME.
+    score:NAME (log-odds).
 
     A network of K > 2 classes adds score:NAME:CLASS, the log-odds of that class against the rest.
     """
@@ -58,7 +57,6 @@ def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str,
     for name in store.names():
         scores = store.load(name)
         columns[f"score:{name}"] = disease_log_odds(scores, positive)
-        columns[f"probability:{name}"] = expit(columns[f"score:{name}"])
         if scores.shape[1] > 1:
             for index, each in enumerate(study.task.classes):
                 columns[f"score:{name}:{each}"] = disease_log_odds(scores, [index])

@@ -90,7 +90,7 @@ class Evaluation:
         return converse({name: over(rows, talk) for name, talk in talks.items()}, self.summer(rows))
 
     def _pooled(self, rows: str, scores: Mapping[str, str]) -> dict[str, Any]:
-        floor = self._study.analysis.min_cell
+        floor, groups = self._study.analysis.min_cell, self._study.analysis.calibration_groups
         talks: dict[str, Conversation[Any]] = {
             f"roc {name}": roc(f"score:{score}", "label", key="logit32", min_cell=floor)
             for name, score in scores.items()
@@ -99,7 +99,9 @@ class Evaluation:
             talks |= {f"classes {name}": self._classes(score) for name, score in scores.items()}
         else:
             talks |= {
-                f"calibration {name}": calibration("label", f"probability:{score}", min_cell=floor)
+                f"calibration {name}": calibration(
+                    "label", f"score:{score}", log_odds=True, groups=groups, min_cell=floor
+                )
                 for name, score in scores.items()
             }
         try:

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-SECOND_GAMMA, SECOND_SMOOTHING_PX = 1.35, 0.6
-CONFOUNDING = (0.4, 0.9)
+SECOND_GAMMA, SECOND_SMOOTHING_PX = 1.25, 0.5
+CONFOUNDING = (0.35, 0.85)
 PixelStyle = Literal["MONOCHROME2", "RGB", "YBR_FULL"]
 
 
@@ -116,7 +116,7 @@ class UltrasoundScanner:
 def draw_scanner(random: np.random.Generator, make: UltrasoundMake, sign: int) -> UltrasoundScanner:
     """A room of the training hospitals. `sign` (±1): whether malignant or benign patients go to the older machine.
 
-    Which of the two it is differs from hospital to hospital, so that a hospital's own model learns a shortcut that holds
+    Which of the two it is differs from hospital to hospital: a hospital's own model learns a shortcut that holds
     nowhere else.
     """
     draw = random.uniform

@@ -77,7 +77,12 @@ def numbers(column: pd.Series[str]) -> NDArray[np.float64]:
 
 
 def factor_values(column: pd.Series[str], factor: Factor) -> NDArray[np.float64]:
-    """One factor, (n,) float64, from its column of text; NaN is missing."""
+    """One factor, (n,) float64, from its column of text; a missing value is `factor.missing`, or NaN without it."""
+    values = _measured(column, factor)
+    return values if factor.missing is None else np.where(np.isnan(values), factor.missing, values)
+
+
+def _measured(column: pd.Series[str], factor: Factor) -> NDArray[np.float64]:
     if factor.equals is not None:
         same = column.map(_code).eq(_code(factor.equals)).to_numpy(dtype=np.float64)
         return np.where(column.eq("").to_numpy(), np.nan, same)
