@@ -5,6 +5,7 @@ Every error that fl_liver raises on purpose ends in one line on stderr and the e
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,24 @@ app.add_typer(site_commands, name="site")
 def version() -> None:
     """Print the version."""
     typer.echo(f"fl_liver {__version__}")
+
+
+@app.command(
+    epilog="Example:  fl-liver analyse plan.toml --site north=north.csv --site south=south.csv --site east=east.csv "
+    "--json results.json   Exit status: 0 all answered · 2 data · 76 protocol · 77 a floor · 78 plan or command line.",
+)
+def analyse(
+    plan: Annotated[Path, typer.Argument(help="Plan in TOML: [[analysis]] tables with id, kind and that kind's keys.")],
+    site: Annotated[list[str], typer.Option(help="NAME=FILE.csv, once for each site; three or more.")],
+    json_file: Annotated[Path, typer.Option("--json", help="Where {id: result} is written, if all are answered.")],
+    min_cell: Annotated[
+        int, typer.Option(help="Smallest group that a result may describe; 1 (public data) switches floors off.")
+    ] = 5,
+) -> None:
+    """Answer an analysis plan over the tables of three or more sites."""
+    from fl_liver.analyse import analyse as answer
+
+    raise typer.Exit(answer(plan, site, json_file, min_cell=min_cell))
 
 
 @study_commands.command("list")
@@ -81,12 +100,13 @@ def site_check(
     """Read every series; report, send nothing. No patient tag is printed."""
     from rich.console import Console
 
-    from fl_liver.client.cohort.check import check_folder, render, write_json
+    from fl_liver.client.cohort.check import check_folder, render
 
     report = check_folder(folder)
     render(report, Console())
     if json_file is not None:
-        write_json(report, json_file)
+        json_file.touch(mode=0o600)
+        json_file.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
     raise typer.Exit(report.exit_code)
 
 

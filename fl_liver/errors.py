@@ -3,8 +3,10 @@
 FLLiverError              70   something went wrong that no leaf below names
 ├── ConfigError           78   a study, site file, plan or command line is wrong
 ├── DataError              2   a series, label or table cannot be used
+│   └── OneClassError      2   a hospital that trains has patients of one class only
 ├── ProtocolError         76   the other side broke the agreement
 ├── PrivacyError          77   answering would break the site's own limit
+│   └── ConsentError      77   this hospital does not consent to the release of its own figures
 ├── TrainingError         71   the arithmetic failed: NaN loss, wrong device
 └── IncompleteError       75   it finished with fewer hospitals than the study names, or was interrupted
 
@@ -36,6 +38,10 @@ class DataError(FLLiverError):
     exit_code = 2
 
 
+class OneClassError(DataError):
+    """A hospital that trains has patients of one class only."""
+
+
 class ProtocolError(FLLiverError):
     """The other side broke the agreement: wrong hash, wrong length, unknown question."""
 
@@ -46,6 +52,10 @@ class PrivacyError(FLLiverError):
     """Answering would break a floor or a consent."""
 
     exit_code = 77
+
+
+class ConsentError(PrivacyError):
+    """This hospital does not consent to the release of its own figures."""
 
 
 class TrainingError(FLLiverError):

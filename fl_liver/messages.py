@@ -14,7 +14,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -26,7 +27,7 @@ from fl_liver.stats.conversation import Question
 Vector = NDArray[np.float32]
 Purpose = Literal["masked", "named"]
 RefusalCode = Literal[
-    "NOT_APPROVED", "DATA", "BELOW_FLOOR", "ONE_CLASS", "ROLE", "CONSENT", "PROTOCOL", "TRAINING", "BUSY"
+    "NOT_APPROVED", "CONFIG", "DATA", "BELOW_FLOOR", "ONE_CLASS", "ROLE", "CONSENT", "PROTOCOL", "TRAINING", "BUSY"
 ]
 
 
@@ -154,6 +155,7 @@ _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (Prepare, Ready, Fit, Update, Score, Combine, Done, Sum, Totals, Named, Figures, Refusal)
 }
+_TYPES = {kind: get_type_hints(kind) for kind in _KINDS.values()}
 _RAW = "little-endian"
 
 
@@ -194,24 +196,54 @@ def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
         ) from error
     if kind not in expected:
         raise ProtocolError(f"message is a {kind.__name__}, wanted {' or '.join(one.__name__ for one in expected)}")
+    if not isinstance(plain, dict):
+        raise ProtocolError(f"{kind.__name__}: its fields are a {type(plain).__name__}, wanted a table")
     if kind is Sum:
         plain["questions"] = _questions(plain.get("questions", []), arrays)
-        arrays = {}
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("questions/")}
     fields = {**plain, **arrays}
     wanted = {field.name for field in dataclasses.fields(kind)}
     if set(fields) != wanted:
         raise ProtocolError(f"{kind.__name__}: fields {sorted(fields)}, wanted {sorted(wanted)}")
-    if kind is Named:
+    if kind is Named and isinstance(fields["scores"], list):
         fields["scores"] = tuple(fields["scores"])
+    for name, value in fields.items():
+        if not _fits(value, _TYPES[kind][name]):
+            raise ProtocolError(f"{kind.__name__}: field '{name}' is a {type(value).__name__}, which it must not be")
     return kind(**fields)
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    """Whether a decoded value is what the field's annotation says; numbers as JSON has them, arrays by dtype."""
+    origin, inside = get_origin(wanted), get_args(wanted)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inside)
+    if origin is Literal:
+        return value in inside
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(one, inside[1]) for one in value.values())
+    if origin is np.ndarray:
+        return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == get_args(inside[1])[0]
+    if wanted is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return wanted is Any or isinstance(value, wanted)
 
 
 def _questions(heads: list[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) -> tuple[Question, ...]:
     found: list[Question] = []
-    for index, head in enumerate(heads):
-        prefix = f"questions/{index}/"
-        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        found.append(Question(str(head["kind"]), dict(head["arguments"]), int(head["length"]), own))
+    try:
+        for index, head in enumerate(heads):
+            prefix = f"questions/{index}/"
+            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            found.append(Question(str(head["kind"]), dict(head["arguments"]), int(head["length"]), own))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(
+            f"a question cannot be read ({type(error).__name__}); wanted kind, arguments, length"
+        ) from error
     return tuple(found)
 
 
@@ -230,6 +262,8 @@ def _unpack(array: Array) -> NDArray[Any]:
     dtype = np.dtype(array.dtype)
     if dtype.hasobject:
         raise ValueError(array.dtype)
-    view = np.frombuffer(array.data, dtype=dtype).reshape(array.shape)
+    view = np.frombuffer(array.data, dtype=dtype)
+    if view.shape != tuple(array.shape):
+        view = view.reshape(array.shape)
     view.flags.writeable = False
     return view

@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from fl_liver.errors import ConfigError
-from fl_liver.toml_file import Section, read_toml
+from fl_liver.toml_file import Section, parse, read_toml
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -217,11 +217,11 @@ class Study(Section):
         raw = self.model_dump(mode="json", exclude_none=True)
         for section, keys in sections.items():
             raw[section] = {**raw.get(section, {}), **keys}
-        return Study.model_validate(raw)
+        return parse(raw, Study, f"study {self.name}")
 
     def with_top(self, **keys: object) -> Study:
         """A copy with top-level keys replaced (`seed`, `initial`), validated again."""
-        return Study.model_validate({**self.model_dump(mode="json", exclude_none=True), **keys})
+        return parse({**self.model_dump(mode="json", exclude_none=True), **keys}, Study, f"study {self.name}")
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ from fl_liver.errors import ConfigError
 class Section(BaseModel):
     """One table of a TOML file: frozen, no unknown keys, no silent conversion of text to numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)
@@ -42,7 +43,8 @@ def read_toml(path: Path, kind: type[S]) -> S:
 def parse(raw: dict[str, object], kind: type[S], where: str) -> S:
     """Validate a mapping as `kind`; `where` names it in the error."""
     try:
-        return kind.model_validate(raw)
+        # JSON mode, strict: "3" is no number and true is no 1, but a list is a tuple and a text a path.
+        return kind.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(_explain(item, kind) for item in error.errors())) from None
 
@@ -59,7 +61,9 @@ def _explain(item: object, kind: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return f"key '{key}' is missing"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return f"'{key}': {message} (found {detail.get('input')!r})"
+    if not path or isinstance(detail.get("input"), dict):
+        return f"'{key}': {message}"
+    return f"'{key}': {message} (found {detail.get('input')!r:.60})"
 
 
 def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fl_liver.errors import FLLiverError, PrivacyError
 from fl_liver.messages import Done, Score, Vector
 from fl_liver.server.enrolment import Participants
@@ -62,10 +64,23 @@ class BaselineFigures:
             found = self._evaluation.ask("external", {"local": talk})["local"]
         except PrivacyError as error:
             return {"not_released": str(error)}
+        curve = self._mean_curve(training)
         mean = found.mean()
         by_model = {name: float(auc) for name, auc in zip(training, found.auc, strict=True)}
         counts = {"n": found.n_pos + found.n_neg, "positives": found.n_pos}
-        return {"auc": mean.estimate, "ci95": list(mean.ci95), "se": math.sqrt(mean.var), "by_model": by_model} | counts
+        return (
+            {"auc": mean.estimate, "ci95": list(mean.ci95), "se": math.sqrt(mean.var), "by_model": by_model}
+            | counts
+            | curve
+        )
+
+    def _mean_curve(self, training: tuple[str, ...]) -> dict[str, Any]:
+        """Mean sensitivity of the hospitals' own models at each specificity (vertical average of their ROC curves)."""
+        talks = {name: roc(f"score:{name}", "label", key="logit32", min_cell=self._floor) for name in training}
+        curves = [result.curve for result in self._evaluation.ask("external", talks).values()]
+        fpr = np.linspace(0.0, 1.0, 101)
+        tpr = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in curves], axis=0)
+        return {"roc": {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "tpr_low": None, "tpr_high": None}}
 
     def _own(self, training: tuple[str, ...]) -> dict[str, Any]:
         named = [name for name in training if name in self._participants.named()]

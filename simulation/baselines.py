@@ -103,7 +103,7 @@ class BaselineRunner:
         """Begin, or go on after the last round that was checkpointed."""
         self._ended[baseline.name] = Future()
         done = baseline.checkpoints(self._study).latest()
-        self._next(baseline, len(done[1]) if done is not None else 0)
+        self._advance(baseline, len(done[1]) if done is not None else 0)
 
     def wait(self) -> None:
         """Until all have ended; raises the first error of one."""
@@ -112,18 +112,30 @@ class BaselineRunner:
             if error is not None:
                 raise FLLiverError(f"baseline {name} failed: {error}") from error
 
-    def _next(self, baseline: Baseline, done: int) -> None:
-        if done >= self._study.training.rounds:
-            self._ended[baseline.name].set_result(None)
-            return
-        step = self._engine.submit(baseline_step, baseline, priority=baseline.priority)
-        step.add_done_callback(lambda future: self._after(baseline, future))
-
-    def _after(self, baseline: Baseline, future: Future[int]) -> None:
-        error = future.exception()
-        if error is not None:
+    def _advance(self, baseline: Baseline, done: int) -> None:
+        """Submit the next round; an engine that ran it here and now is followed in a loop, not by recursion."""
+        try:
+            while done < self._study.training.rounds:
+                step = self._engine.submit(baseline_step, baseline, priority=baseline.priority)
+                if not step.done():
+                    step.add_done_callback(lambda ended: self._after(baseline, ended))
+                    return
+                done = self._finished(baseline, step)
+        except BaseException as error:  # a callback's error would vanish in the future's machinery, and `wait` hang
             self._ended[baseline.name].set_exception(error)
-            return
+        else:
+            self._ended[baseline.name].set_result(None)
+
+    def _after(self, baseline: Baseline, ended: Future[int]) -> None:
+        try:
+            done = self._finished(baseline, ended)
+        except BaseException as error:
+            self._ended[baseline.name].set_exception(error)
+        else:
+            self._advance(baseline, done)
+
+    def _finished(self, baseline: Baseline, ended: Future[int]) -> int:
+        done = ended.result()
         with self._lock:
-            self._on_step(baseline.name, future.result())
-        self._next(baseline, future.result())
+            self._on_step(baseline.name, done)
+        return done

@@ -49,10 +49,10 @@ class SharedFiles:
 
     def __init__(self) -> None:
         shared = Path("/dev/shm")  # noqa: S108 - the kernel's shared memory, mode 0700 folder inside
-        self._folder = Path(tempfile.mkdtemp(prefix="fl-liver-", dir=shared if shared.is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="fl-liver-", dir=shared if shared.is_dir() else None))
 
     def put(self, data: Any) -> str:
-        path = self._folder / uuid.uuid4().hex
+        path = self.folder / uuid.uuid4().hex
         with path.open("wb") as file:
             file.write(data)
         return str(path)
@@ -69,4 +69,4 @@ class SharedFiles:
         Path(handle).unlink(missing_ok=True)
 
     def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -98,4 +98,5 @@ def _cell(figure: dict[str, Any] | None) -> str:
         return "not released"
     interval = figure.get("ci95")
     shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return f"{figure['auc']:.3f}{shown}  n = {figure['n']}"
+    count = f"  n = {figure['n']}" if figure.get("n") is not None else ""
+    return f"{figure['auc']:.3f}{shown}{count}"

@@ -13,10 +13,11 @@ import queue
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from typing import Any, Protocol
 
 from fl_liver.errors import ConfigError, FLLiverError
@@ -27,6 +28,8 @@ ENGINES = ("serial", "processes", "ray")
 
 URGENT = 0
 """Priority of a round's messages. Background work (baselines) has larger numbers, and runs in their order."""
+PRELOAD = ("simulation.worker", "fl_liver.client.app")
+"""What every worker needs: imported once, by the fork server, and shared by all."""
 
 
 class Engine(Protocol):
@@ -46,7 +49,9 @@ def make_engine(name: str, workers: int | None = None) -> Engine:
     Raises:
         ConfigError: unknown name, or `ray` without the extra.
     """
-    count = workers or available_cores()
+    count = available_cores() if workers is None else workers
+    if count < 1:
+        raise ConfigError(f"--workers {count}: at least 1 is wanted")
     if name == "serial":
         return SerialEngine()
     if name == "processes":
@@ -115,11 +120,12 @@ class ProcessEngine:
     in a new pool, and the one that kills its worker again fails with a typed error.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, preload: Sequence[str] = PRELOAD) -> None:
         self.workers = workers
         self.carrier: Carrier = SharedFiles()
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["simulation.worker"])
+        self._context.set_forkserver_preload(list(preload))
+        forkserver.ensure_running()  # its imports take seconds; they need not wait for the first task
         self._pool = self._new_pool()
         self._waiting: list[_Task] = []
         self._numbers = itertools.count()

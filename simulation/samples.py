@@ -1,28 +1,29 @@
-"""A few phantom images of each hospital for the report: what the differences between devices look like."""
+"""A few phantom lesions of each hospital for the report, as the network sees them: how much devices differ."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
-PER_HOSPITAL = 2
+from fl_liver.client.cohort.load import load_cohort
+from fl_liver.client.site import load_site
+from fl_liver.study import Study
+
+PER_HOSPITAL = 3
+GREY_PER_SD, GREY_OF_MEAN = 55, 118
 
 
-def sample_images(hospitals: Path) -> dict[str, list[NDArray[np.uint8]]]:
-    """Hospital → the first images of its first patients, grey (rows, columns). Only for phantom patients."""
+def sample_images(study: Study, hospitals: Path) -> dict[str, list[NDArray[np.uint8]]]:
+    """Hospital → the first lesion image of its first patients, grey (rows, columns). Only for phantom patients."""
     found: dict[str, list[NDArray[np.uint8]]] = {}
-    for folder in sorted(path for path in hospitals.iterdir() if (path / "dicom").is_dir()):
-        patients = sorted((folder / "dicom").iterdir())[:PER_HOSPITAL]
-        found[folder.name] = [_first_frame(sorted(patient.glob("*.dcm"))[0]) for patient in patients]
+    for name in study.every_site:
+        cohort = load_cohort(load_site(hospitals / name / "site.toml"), study)
+        first = np.searchsorted(cohort.owner, np.arange(min(PER_HOSPITAL, len(cohort.patients))))
+        found[name] = [_grey(cohort.images["lesion"][index]) for index in first]
     return found
 
 
-def _first_frame(path: Path) -> NDArray[np.uint8]:
-    dataset = pydicom.dcmread(path)
-    pixels = dataset.pixel_array
-    if int(dataset.get("NumberOfFrames", 1)) > 1:
-        pixels = pixels[0]
-    return np.asarray(pixels if pixels.ndim == 2 else pixels.mean(axis=-1), np.uint8)
+def _grey(standardised: NDArray[np.float16]) -> NDArray[np.uint8]:
+    return np.clip(standardised.astype(np.float32) * GREY_PER_SD + GREY_OF_MEAN, 0, 255).astype(np.uint8)

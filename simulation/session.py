@@ -8,6 +8,7 @@ from typing import Any
 
 from fl_liver.errors import IncompleteError
 from fl_liver.server.report import write_report
+from fl_liver.server.run import load_checked
 from simulation.display import Display, result_table
 from simulation.options import Options
 from simulation.run import Simulation
@@ -29,7 +30,9 @@ def run_session(options: Options, folder: Path) -> int:
             raise IncompleteError(
                 f"interrupted; whole rounds are kept, go on with: python -m simulation --resume {folder}"
             ) from interrupt
-    report = write_report(summary, folder, sample_images(folder / "hospitals") if options.data is None else None)
+    study, _ = load_checked(folder / "study" / "study.toml")
+    samples = sample_images(study, folder / "hospitals") if options.data is None else None
+    report = write_report(summary, folder, samples)
     display.console.print(result_table(summary))
     _say_where(display, summary, report)
     return IncompleteError.exit_code if summary["incomplete"] else 0

@@ -6,18 +6,22 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, Metadata, RecordDict
+from flwr.clientapp import ClientApp
 
-from fl_liver.client.app import app as client_app
 from simulation.carrier import Carrier
 
 SMALL_BYTES = 1 << 16
 """Below this a buffer travels inside the task."""
 CRASHED = 13
 """Error code of a ClientApp that raised: a defect, not a refusal."""
+HOSPITAL_APP = "fl_liver.client.app:app"
+"""What a hospital runs. Imported where messages are answered only: the coordinator's process stays without torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,20 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class VirtualSite:
-    """Where a virtual hospital lives, and on which device it trains."""
+    """Where a virtual hospital lives, on which device it trains, and its ClientApp as "module:name"."""
 
     node_id: int
     folder: str
     device: str
+    app: str = HOSPITAL_APP
+
+
+@cache
+def client_app(path: str) -> ClientApp:
+    """The ClientApp behind "module:name"."""
+    module, _, name = path.partition(":")
+    app: ClientApp = getattr(import_module(module), name)
+    return app
 
 
 def pack(record: RecordDict, metadata: Metadata, carrier: Carrier) -> Parcel:
@@ -77,7 +90,7 @@ def answer_message(parcel: Parcel, site: VirtualSite, carrier: Carrier) -> Parce
     context = Context(run_id=1, node_id=site.node_id, node_config=config, state=RecordDict(), run_config={})
     with _site_log(Path(site.folder)) as log:
         try:
-            reply = client_app(message, context)
+            reply = client_app(site.app)(message, context)
         except Exception as error:
             log.exception("the client app failed")
             return Parcel(parcel.metadata, {}, {}, (CRASHED, type(error).__name__))

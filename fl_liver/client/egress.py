@@ -11,7 +11,7 @@ import numpy as np
 from flwr.app import RecordDict
 
 from fl_liver.client.site import SiteConfig
-from fl_liver.errors import PrivacyError, ProtocolError, TrainingError
+from fl_liver.errors import ConsentError, PrivacyError, ProtocolError, TrainingError
 from fl_liver.messages import Done, Figures, Outgoing, Ready, Refusal, RefusalCode, Sum, Totals, Update, to_record
 from fl_liver.study import Study
 
@@ -43,7 +43,7 @@ def release_totals(site: SiteConfig, study: Study, question: Sum, vector: np.nda
     """Integer sums: masked over enough hospitals, or named with this hospital's consent.
 
     Raises:
-        PrivacyError: a masked sum over fewer hospitals than `min_sites`, or a named one without consent.
+        PrivacyError: a masked sum over fewer hospitals than `min_sites`; ConsentError: a named one without consent.
         ProtocolError: the vector is not the announced length.
     """
     if question.purpose == "masked" and question.contributors < study.privacy.min_sites:
@@ -53,6 +53,8 @@ def release_totals(site: SiteConfig, study: Study, question: Sum, vector: np.nda
         )
     if question.purpose == "named":
         require_consent(site)
+    elif question.purpose != "masked":
+        raise ProtocolError(f"site {site.site}: a sum for '{question.purpose}' was asked, wanted masked or named")
     wanted = sum(one.length for one in question.questions)
     if vector.shape != (wanted,):
         raise ProtocolError(f"site {site.site}: sum of length {vector.size}, announced {wanted}")
@@ -60,7 +62,7 @@ def release_totals(site: SiteConfig, study: Study, question: Sum, vector: np.nda
 
 
 def release_figures(site: SiteConfig, figures: Figures) -> RecordDict:
-    """This hospital's own figures. Raises PrivacyError without its consent."""
+    """This hospital's own figures. Raises ConsentError without its consent."""
     require_consent(site)
     return _send(site, figures)
 
@@ -79,9 +81,9 @@ def refuse(site: SiteConfig, code: RefusalCode, reason: str, count: int = 0) -> 
 
 
 def require_consent(site: SiteConfig) -> None:
-    """Raises PrivacyError unless `site.toml` says release = "named"."""
+    """Raises ConsentError unless `site.toml` says release = "named"."""
     if site.release != "named":
-        raise PrivacyError(
+        raise ConsentError(
             f'site {site.site}: its own figures were asked, but site.toml says release = "{site.release}"'
         )
 

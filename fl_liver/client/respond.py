@@ -19,7 +19,17 @@ from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.table import SiteTables, select_rows
 from fl_liver.client.train import fit, pick_device, score
-from fl_liver.errors import DataError, FLLiverError, PrivacyError, ProtocolError, TrainingError
+from fl_liver.errors import (
+    ConfigError,
+    ConsentError,
+    DataError,
+    FLLiverError,
+    IncompleteError,
+    OneClassError,
+    PrivacyError,
+    ProtocolError,
+    TrainingError,
+)
 from fl_liver.messages import (
     Combine,
     Done,
@@ -41,7 +51,11 @@ from fl_liver.study import Study
 log = logging.getLogger("fl_liver.site")
 
 _CODES: dict[type[FLLiverError], RefusalCode] = {
+    ConfigError: "CONFIG",
+    ConsentError: "CONSENT",
     DataError: "DATA",
+    IncompleteError: "BUSY",
+    OneClassError: "ONE_CLASS",
     PrivacyError: "BELOW_FLOOR",
     ProtocolError: "PROTOCOL",
     TrainingError: "TRAINING",
@@ -78,7 +92,9 @@ def respond(site: SiteConfig, question: Incoming, device: str = "auto") -> Recor
                 return _sum(site, question)
             case Named():
                 return _named(site, question)
-    except (DataError, PrivacyError, ProtocolError, TrainingError) as error:
+    except FLLiverError as error:
+        if type(error) not in _CODES:
+            raise
         return egress.refuse(site, _CODES[type(error)], str(error))
 
 

@@ -32,9 +32,8 @@ class Participants:
         """The first line of a run that is not whole."""
         if not self.out:
             return None
-        return f"{len(self.ready)} of {len(study.every_site)} hospitals took part; out: " + "; ".join(
-            f"{site} ({reason})" for site, reason in self.out.items()
-        )
+        reasons = "; ".join(f"{site} ({reason})" for site, reason in self.out.items())
+        return f"{len(self.ready)} of {len(study.every_site)} hospitals took part; out: {reasons}."
 
 
 def gather(exchange: Exchange, study: Study, journal: Journal) -> Participants:

@@ -6,20 +6,23 @@ hides one of them, so their figures are named releases: each by its own consent,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fl_liver.errors import FLLiverError, PrivacyError
+from fl_liver.errors import PrivacyError
 from fl_liver.messages import Figures, Named, Purpose
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
 from fl_liver.server.summing import PlainSummer
 from fl_liver.stats.calibration import calibration
+from fl_liver.stats.centres import centre_auc
 from fl_liver.stats.compare import compare
+from fl_liver.stats.compose import Withheld, or_withheld
 from fl_liver.stats.conversation import Conversation, Summer, converse, over
 from fl_liver.stats.diagnostic import diagnostic
-from fl_liver.stats.multiclass import multiclass
+from fl_liver.stats.multiclass import Multiclass, multiclass
 from fl_liver.stats.roc import RocResult, roc
 from fl_liver.study import Study
 
@@ -36,6 +39,8 @@ class Evaluation:
         found: dict[str, dict[str, Any]] = {name: {} for name in scores}
         for rows in ("internal", "external"):
             for name, figures in self._pooled(rows, scores).items():
+                if "calibration" in figures:
+                    found[name].setdefault("calibration", {})[rows] = figures.pop("calibration")
                 found[name][rows] = figures
         for name, per_site in self._per_site(scores).items():
             found[name]["per_site"] = per_site
@@ -50,7 +55,7 @@ class Evaluation:
         found: list[dict[str, Any]] = []
         for rows in ("internal", "external"):
             talks = {
-                f"{a} − {b}": compare([f"score:{a}", f"score:{b}"], "label", key="logit32", min_cell=floor)
+                f"{a} − {b}": or_withheld(compare([f"score:{a}", f"score:{b}"], "label", key="logit32", min_cell=floor))
                 for a, b in pairs
             }
             try:
@@ -59,12 +64,25 @@ class Evaluation:
                 found += [{"name": name, "rows": rows, "not_released": str(error)} for name in talks]
                 continue
             for (a, b), name in zip(pairs, talks, strict=True):
+                if isinstance(results[name], Withheld):
+                    found.append({"name": name, "rows": rows} | results[name].to_json())
+                    continue
                 test = results[name].paired()
                 found.append(
                     {"name": name, "a": a, "b": b, "rows": rows, "difference": test.difference}
                     | {"ci95": list(test.ci95), "p": test.p, "n": test.n_pos + test.n_neg}
                 )
         return found
+
+    def between_centres(self, scores: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Within-centre AUC and the spread between the training hospitals: another question than the pooled AUC."""
+        talks = {
+            f"within_centre_{name}": or_withheld(
+                centre_auc(f"score:{score}", "label", min_cell=self._study.analysis.min_cell)
+            )
+            for name, score in scores.items()
+        }
+        return {name: result.to_json() | {"rows": "internal"} for name, result in self.ask("internal", talks).items()}
 
     def summer(self, rows: str) -> Summer:
         """Who is asked about these rows, and how the answer may be opened.
@@ -105,18 +123,17 @@ class Evaluation:
                 for name, score in scores.items()
             }
         try:
-            results = self.ask(rows, talks)
+            results = self.ask(rows, {name: or_withheld(talk) for name, talk in talks.items()})
         except PrivacyError as error:
             return {name: {"not_released": str(error)} for name in scores}
-        return {
-            name: figures(results[f"roc {name}"])
-            | {
-                kind: results[f"{kind} {name}"].to_json()
-                for kind in ("classes", "calibration")
-                if f"{kind} {name}" in results
-            }
-            for name in scores
-        }
+        pooled: dict[str, Any] = {}
+        for name in scores:
+            pooled[name] = figures(results[f"roc {name}"])
+            if f"calibration {name}" in results:
+                pooled[name]["calibration"] = results[f"calibration {name}"].to_json()
+            if f"classes {name}" in results:
+                pooled[name] |= class_figures(results[f"classes {name}"])
+        return pooled
 
     def _classes(self, score: str) -> Conversation[Any]:
         columns = {name: f"score:{score}:{name}" for name in self._study.task.classes}
@@ -134,41 +151,52 @@ class Evaluation:
                 timeout_s=study.training.round_timeout_s,
             )
             for site in sites:
-                word = answers.answered.get(site)
-                own: dict[str, Any] = {"not_released": "no consent to named release"} if word is None else word.figures
+                own: dict[str, Any] = {"not_released": "no consent to named release"}
+                if site in answers.answered:
+                    own = answers.answered[site].figures
+                elif site in consenting:
+                    own = {"not_released": answers.why_not()}
+                counts = {key: own.get(key) for key in ("n", "positives")}
                 for name, score in scores.items():
-                    per_site[name][site] = own.get(score, own) | {"rows": rows}
+                    per_site[name][site] = own.get(score, own) | counts | {"rows": rows}
         return per_site
 
     def _cutoffs(self, scores: Mapping[str, str]) -> dict[str, Any]:
         """Youden's cut-off on patients that the network was not trained on, and what it does elsewhere."""
-        rows = fitting_rows(self._study)
-        floor = self._study.analysis.min_cell
-        names = {name: out_of_training(self._study, score) for name, score in scores.items()}
-        try:
-            found = self.ask(
-                rows,
-                {name: roc(f"score:{score}", "label", key="logit32", min_cell=floor) for name, score in names.items()},
+        rows, floor = fitting_rows(self._study), self._study.analysis.min_cell
+        talks = {
+            name: or_withheld(
+                roc(f"score:{out_of_training(self._study, score)}", "label", key="logit32", min_cell=floor)
             )
-        except FLLiverError as error:
-            return {name: {"not_released": str(error)} for name in scores}
+            for name, score in scores.items()
+        }
+        found = self.ask(rows, talks)
         cut: dict[str, Any] = {}
+        thresholds: dict[str, float] = {}
         for name, result in found.items():
-            youden = result.youden
-            cut[name] = {"rows": rows, "n": result.n_pos + result.n_neg} | (youden.to_json() if youden else {})
+            cut[name] = {"rows": rows}
+            if isinstance(result, Withheld):
+                cut[name] |= result.to_json()
+            elif result.youden is None or not math.isfinite(result.youden.threshold):
+                cut[name] |= {"not_released": "no threshold separates anybody"}
+            else:
+                cut[name] |= {"n": result.n_pos + result.n_neg} | result.youden.to_json()
+                thresholds[name] = result.youden.threshold
         for part in ("internal", "external"):
-            talks = {
-                name: diagnostic(f"score:{scores[name]}", "label", found[name].youden.threshold, min_cell=floor)
-                for name in scores
-                if found[name].youden is not None
-            }
-            try:
-                for name, result in self.ask(part, talks).items():
-                    cut[name][part] = result.to_json()
-            except PrivacyError as error:
-                for name in talks:
-                    cut[name][part] = {"not_released": str(error)}
+            for name, accuracy in self._at_thresholds(part, scores, thresholds).items():
+                cut[name][part] = accuracy
         return cut
+
+    def _at_thresholds(self, rows: str, scores: Mapping[str, str], thresholds: Mapping[str, float]) -> dict[str, Any]:
+        floor = self._study.analysis.min_cell
+        talks = {
+            name: or_withheld(diagnostic(f"score:{scores[name]}", "label", threshold, min_cell=floor))
+            for name, threshold in thresholds.items()
+        }
+        try:
+            return {name: result.to_json() for name, result in self.ask(rows, talks).items()}
+        except PrivacyError as error:
+            return {name: {"not_released": str(error)} for name in talks}
 
 
 def fitting_rows(study: Study) -> str:
@@ -181,7 +209,22 @@ def out_of_training(study: Study, score: str) -> str:
     return f"{score}_unseen" if study.cohort.folds else score
 
 
-def figures(result: RocResult) -> dict[str, Any]:
+def figures(result: RocResult | Withheld) -> dict[str, Any]:
     """One ROC in the form of `summary.json`."""
+    if isinstance(result, Withheld):
+        return result.to_json()
+    return result.to_json() | {"n": result.n_pos + result.n_neg, "positives": result.n_pos}
+
+
+def class_figures(result: Multiclass | Withheld) -> dict[str, Any]:
+    """Each class against the rest, and the confusion matrix, in the form of `summary.json`."""
+    if isinstance(result, Withheld):
+        return {"per_class": result.to_json(), "confusion": result.to_json()}
     body = result.to_json()
-    return body | {"n": result.n_pos + result.n_neg, "positives": result.n_pos}
+    return {
+        "per_class": {
+            name: {"auc": auc, "ci95": interval, "n": n}
+            for name, auc, interval, n in zip(body["classes"], body["auc"], body["ci95"], body["n"], strict=True)
+        },
+        "confusion": {"labels": body["classes"], "counts": body["confusion"]},
+    } | {key: body[key] for key in ("macro_auc", "micro_auc", "hand_till", "accuracy", "kappa")}

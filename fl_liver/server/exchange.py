@@ -58,8 +58,10 @@ class Exchange:
         """
         record = to_record(question)
         kind = "train" if isinstance(question, Fit) else "query"
-        waiting = self._push(record, kind, sites, timeout_s)
         answers: Answers[A] = Answers()
+        answers.lost |= {site: "no such node" for site in sites if site not in self._nodes}
+        waiting = self._push(record, kind, [site for site in sites if site in self._nodes], timeout_s)
+        answers.lost |= {site: "could not be sent" for site in sites if site not in {*waiting.values(), *answers.lost}}
         deadline = time.monotonic() + timeout_s
         while waiting and time.monotonic() < deadline:
             replies = list(self._grid.pull_messages(list(waiting)))

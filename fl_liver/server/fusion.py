@@ -12,6 +12,7 @@ name and with the reason: the first Newton step would publish the cell.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fl_liver.errors import DataError, FLLiverError, PrivacyError
@@ -52,12 +53,12 @@ def fuse(
     except (PrivacyError, DataError) as error:
         return {"not_released": str(error)}
     beta = dict(zip(fused.terms, fused.beta, strict=True))
-    _store_everywhere(
-        exchange,
-        study,
-        participants,
-        Combine(study.sha256, FUSION, base, beta[score], beta[INTERCEPT], {name: beta[name] for name in used}),
-    )
+    factors = {name: beta[name] for name in used}
+    combine = Combine(study.sha256, FUSION, base, beta[score], beta[INTERCEPT], factors)
+    _store(exchange, study, tuple(participants.ready), combine)
+    if study.cohort.folds:
+        unseen = replace(combine, name=out_of_training(study, FUSION), base=out_of_training(study, base))
+        _store(exchange, study, participants.training(study), unseen)
     labels = {factor.name: factor.label for factor in study.factor} | {score: SCORE_LABEL}
     return {
         "rows": rows,
@@ -76,10 +77,9 @@ def finite(terms: Sequence[str], min_cell: int) -> Conversation[LogisticResult]:
     return (yield from logistic("label", terms, min_cell=min_cell, firth=True))
 
 
-def _store_everywhere(exchange: Exchange, study: Study, participants: Participants, combine: Combine) -> None:
-    timeout_s = study.training.round_timeout_s
-    answers = exchange.ask(combine, tuple(participants.ready), Done, timeout_s=timeout_s)
-    if len(answers.answered) < len(participants.ready):
+def _store(exchange: Exchange, study: Study, sites: tuple[str, ...], combine: Combine) -> None:
+    answers = exchange.ask(combine, sites, Done, timeout_s=study.training.round_timeout_s)
+    if len(answers.answered) < len(sites):
         raise FLLiverError(f"fused score: not every hospital stored it: {answers.why_not()}")
 
 

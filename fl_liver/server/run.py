@@ -69,21 +69,23 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
     with seconds.phase("evaluate", journal):
         models = evaluation.of_models(scores)
         comparisons = evaluation.compare([(FUSION, FEDERATED)]) if FUSION in scores else []
+        analysis = evaluation.between_centres(scores)
     summary = {
         "study": study.name,
         "title": study.title,
         "source": study.source,
         "study_sha256": study.sha256,
         "seed": study.seed,
+        "task": _task(study),
         "secure_sum": study.privacy.secure_sum,
         "software": versions(),
-        "incomplete": participants.incomplete(study) or _missed(rounds),
+        "incomplete": participants.incomplete(study) or _missed(training.missing),
         "sites": _sites(study, participants),
         "rounds": rounds,
         "models": models,
         "fusion": fusion,
         "comparisons": comparisons,
-        "analysis": {},
+        "analysis": analysis,
         "seconds": seconds.phases,
     }
     write_summary(folder, summary)
@@ -127,14 +129,18 @@ class StudyTraining:
         self._exchange, self._study, self._participants = exchange, study, participants
         self._folder, self._journal = folder, journal
         self._sites = participants.training(study)
+        self.missing: set[str] = set()
+        """Hospitals that missed a round of one of the federations."""
 
     def federate(self, initial: tuple[Vector, Layout]) -> tuple[Vector, list[dict[str, Any]]]:
         """Train, score every hospital's patients with the final model; returns it with the round records."""
         vector, history = self._train("train", initial, self._curve)
+        self.missing |= {site for record in history for site in record.missing}
         self.score(vector, FEDERATED, "all", "train", tuple(self._participants.ready))
         for fold in range(self._study.cohort.folds):
             rows = f"not-fold-{fold}"
-            without, _ = self._train(rows, initial, None)
+            without, records = self._train(rows, initial, None)
+            self.missing |= {site for record in records for site in record.missing}
             self.score(without, out_of_training(self._study, FEDERATED), f"fold-{fold}", rows, self._sites)
         return vector, [asdict(record) | {"missing": list(record.missing)} for record in history]
 
@@ -167,9 +173,14 @@ class StudyTraining:
         return auc
 
 
-def _missed(rounds: list[dict[str, Any]]) -> str | None:
-    missed = {site for record in rounds for site in record["missing"]}
-    return f"rounds were missed by {', '.join(sorted(missed))}" if missed else None
+def _missed(sites: set[str]) -> str | None:
+    return f"Rounds were missed by {', '.join(sorted(sites))}." if sites else None
+
+
+def _task(study: Study) -> dict[str, list[str]]:
+    """The names of the classes on either side of the two-class ROC."""
+    task = study.task
+    return {"positive": list(task.positive), "negative": [name for name in task.classes if name not in task.positive]}
 
 
 def _sites(study: Study, participants: Participants) -> list[dict[str, Any]]:

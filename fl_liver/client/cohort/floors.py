@@ -6,7 +6,7 @@ import numpy as np
 
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.site import SiteConfig
-from fl_liver.errors import DataError, PrivacyError
+from fl_liver.errors import OneClassError, PrivacyError
 from fl_liver.study import Study
 
 
@@ -26,7 +26,7 @@ def require_trainable(cohort: Cohort, study: Study, site: SiteConfig) -> None:
 
     Raises:
         PrivacyError: too few patients.
-        DataError: the training part holds one class only, or nobody; the message has the counts.
+        OneClassError: the training part holds one class only, or nobody; the message has the counts.
     """
     require_enough_patients(cohort, study, site)
     if site.role == "external" or study.role_of(site.site) == "external":
@@ -34,7 +34,13 @@ def require_trainable(cohort: Cohort, study: Study, site: SiteConfig) -> None:
     counts = np.bincount(cohort.label[cohort.rows("train")], minlength=len(study.task.classes))
     if np.count_nonzero(counts) < 2:
         found = ", ".join(f"{count} {name}" for name, count in zip(study.task.classes, counts, strict=True))
-        raise DataError(
+        raise OneClassError(
             f"site {site.site}: one class in the training part ({found}), at least two wanted;"
             " the site sits out of training, check the diagnosis column"
+        )
+    training, floor = len(cohort.rows("train")), max(study.privacy.min_patients, site.min_patients)
+    if training < floor:
+        raise PrivacyError(
+            f"site {site.site}: {training} of its {len(cohort.patients)} patients would train, at least {floor} wanted;"
+            " the site sits out"
         )

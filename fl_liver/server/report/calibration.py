@@ -15,6 +15,7 @@ from fl_liver.server.report.style import (
     PARTS,
     QUIET,
     Drawing,
+    Look,
     axes_at,
     fraction_ticks,
     in_house_style,
@@ -74,11 +75,18 @@ def _why_none(summary: Summary) -> Missing:
 
 
 def _panel(axes: Axes, strip: Axes, summary: Summary, part: str, models: list[str]) -> None:
-    axes.plot([0, 1], [0, 1], ":", color=QUIET, linewidth=1.0)
     for model in models:
-        _points(axes, strip, table(summary, "models", model, "calibration", part), model)
+        measured = table(summary, "models", model, "calibration", part)
+        draw_groups(axes, measured, LOOKS[model])
+        draw_counts(strip, measured, LOOKS[model])
+    calibration_frame(axes, strip, PARTS[part], len(models))
+
+
+def calibration_frame(axes: Axes, strip: Axes, title: str, entries: int) -> None:
+    """Diagonal, ticks, legend of `entries` two-line entries above the panel, and the strip below it; drawn last."""
+    axes.plot([0, 1], [0, 1], ":", color=QUIET, linewidth=1.0, zorder=1)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="Observed frequency")
-    axes.set_title(PARTS[part], pad=8 + 29 * len(models))
+    axes.set_title(title, pad=8 + 29 * entries)
     axes.set_xticks(ticks := [0, 0.2, 0.4, 0.6, 0.8, 1], [])
     axes.set_yticks(ticks)
     fraction_ticks(axes.yaxis)
@@ -92,8 +100,8 @@ def _panel(axes: Axes, strip: Axes, summary: Summary, part: str, models: list[st
     strip.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
-def _points(axes: Axes, strip: Axes, measured: Summary | Missing, model: str) -> None:
-    look = LOOKS[model]
+def draw_groups(axes: Axes, measured: Summary | Missing, look: Look) -> None:
+    """Observed rate of each group over its mean prediction, with Wilson intervals; nothing where they are missing."""
     predicted, observed, n = (series(measured, key) for key in ("mean_pred", "obs_rate", "n"))
     if isinstance(predicted, Missing) or isinstance(observed, Missing) or isinstance(n, Missing):
         return
@@ -112,6 +120,13 @@ def _points(axes: Axes, strip: Axes, measured: Summary | Missing, model: str) ->
         linewidth=1.0,
         label=_label(look.label, measured),
     )
+
+
+def draw_counts(strip: Axes, measured: Summary | Missing, look: Look) -> None:
+    """Patients of each group, at its mean prediction."""
+    predicted, n = series(measured, "mean_pred"), series(measured, "n")
+    if isinstance(predicted, Missing) or isinstance(n, Missing):
+        return
     strip.vlines(predicted, 0, n, color=look.colour, linewidth=1.6)
     strip.plot(predicted, n, look.marker, color=look.colour, markersize=4)
 

@@ -1,4 +1,4 @@
-"""Confusion matrices of a study with several classes: true class in rows, the class of the highest score in columns."""
+"""Confusion matrices: any table of counts, and those of a study with several classes (truth in rows, said in columns)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_confusion(summary: Summary, model: str) -> Drawing | Missing:
     for place, (part, (labels, counts)) in enumerate(panels.items()):
         row, column = divmod(place, across)
         bottom_in = figure.get_size_inches()[1] - (row + 1) * pitch + 1.35
-        _panel(axes_at(figure, 1.75 + column * 4.5, bottom_in, side, side), PARTS[part], labels, counts)
+        confusion_panel(axes_at(figure, 1.75 + column * 4.5, bottom_in, side, side), PARTS[part], labels, counts)
     name = look_of(model).label
     caption = f"{name}: patients of each true class (rows) by the class with the highest score; percent of the row."
     return Drawing(f"confusion_{model}", figure, f"Confusion matrices of the {name.lower()} model.", caption)
@@ -51,7 +51,10 @@ def _matrix(summary: Summary, model: str, part: str) -> tuple[list[str], Series]
     return labels, np.array(parsed)
 
 
-def _panel(axes: Axes, title: str, labels: list[str], counts: Series) -> None:
+def confusion_panel(
+    axes: Axes, title: str, labels: list[str], counts: Series, *, across: str = "Said", down: str = "Truth"
+) -> None:
+    """One (k, k) table of counts, rows `down` and columns `across`. Call within `in_house_style`."""
     totals = np.nansum(counts, axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
     axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
@@ -62,7 +65,7 @@ def _panel(axes: Axes, title: str, labels: list[str], counts: Series) -> None:
     places, shown = range(len(labels)), [wrapped(label, 20) for label in labels]
     axes.set_xticks(places, shown, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, shown)
-    axes.set(xlabel="Said", ylabel="Truth")
+    axes.set(xlabel=across, ylabel=down)
     axes.set_title(title)
     axes.tick_params(length=0)
     for spine in axes.spines.values():

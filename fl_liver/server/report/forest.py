@@ -1,10 +1,11 @@
-"""Forest plot of the AUC in each hospital, with diamonds for all hospitals of a part together.
+"""Forest plot of AUCs: any rows, and each hospital of a run with diamonds for all hospitals of a part together.
 
 The hospitals' own figures are named releases; one that did not consent keeps its row and says "not released".
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -46,25 +47,35 @@ def draw_forest(summary: Summary) -> Drawing | Missing:
     rows = [row for part in PARTS for row in _part(summary, part)]
     if not any(isinstance(row.auc, Estimate) for row in rows):
         return Missing("no hospital and no group of hospitals has an AUC in this run")
+    caption = (
+        "Circles: the federated model in one hospital, with its 95 % interval. Diamonds: all patients of the part "
+        "together; their width is the 95 % interval. Dotted line: chance."
+    )
+    kept_back: dict[str, list[str]] = {}
+    for row in rows:
+        if isinstance(row.auc, Missing):
+            kept_back.setdefault(row.auc.reason, []).append(row.label)
+    for reason, labels in kept_back.items():
+        caption += f" Without AUC ({reason}): {', '.join(labels)}."
+    named = [row.label for row in rows if isinstance(row.auc, Estimate)]
+    alt = f"Forest plot of AUC with intervals for {', '.join(named)}."
+    return Drawing("forest_auc", forest_figure(rows), alt, caption)
+
+
+@in_house_style
+def forest_figure(rows: Sequence[Row]) -> Figure:
+    """One line a row on an axis from .5, or from the lowest interval, to 1; at least one row has an AUC."""
     height = len(rows) * ROW_IN
     figure = Figure(figsize=(PAGE_WIDTH_IN, height + 0.95))
     axes = axes_at(figure, 2.7, 0.55, 4.1, height)
-    lowest = min(min(row.auc.value, row.auc.low or 1) for row in rows if isinstance(row.auc, Estimate))
+    lowest = min(row.auc.value if row.auc.low is None else row.auc.low for row in rows if isinstance(row.auc, Estimate))
     start = max(0.0, min(0.5, int(lowest * 10) / 10))
     axes.set(xlim=(start - 0.01, 1.01), ylim=(len(rows) - 0.4, -0.6), xlabel="AUC")
     axes.axvline(0.5, color=QUIET, linewidth=1.0, linestyle=":")
     for y, row in enumerate(rows):
         _draw_row(axes, y, row)
     _columns(axes)
-    caption = (
-        "Circles: the federated model in one hospital, with its 95 % interval. Diamonds: all patients of the part "
-        "together; their width is the 95 % interval. Dotted line: chance."
-    )
-    kept_back = [f"{row.label} ({row.auc.reason})" for row in rows if isinstance(row.auc, Missing)]
-    if kept_back:
-        caption += f" Without AUC: {', '.join(kept_back)}."
-    named = [row.label for row in rows if isinstance(row.auc, Estimate)]
-    return Drawing("forest_auc", figure, f"Forest plot of AUC with intervals for {', '.join(named)}.", caption)
+    return figure
 
 
 def _part(summary: Summary, part: str) -> list[Row]:

@@ -32,6 +32,17 @@ def draw_odds(summary: Summary) -> Drawing | Missing:
     if not fits:
         why = table(summary, "fusion")
         return why if isinstance(why, Missing) else Missing("no fused model was fitted in this run")
+    caption = (
+        "Odds ratio of a positive diagnosis and its 95 % Wald interval; right of 1, the factor speaks for it. "
+        "The network's score counts per unit of log-odds."
+    )
+    names = dict.fromkeys(text(term, "label") or text(term, "name") for terms in fits.values() for term in terms)
+    return Drawing("odds_ratios", odds_figure(fits), f"Forest plot of odds ratios of {', '.join(names)}.", caption)
+
+
+@in_house_style
+def odds_figure(fits: dict[str, list[Summary]]) -> Figure:
+    """The terms {name, label, odds_ratio, or_ci95, p} of one fit, or of both of `FITS`; a legend where there are two."""
     lines = _lines(fits)
     height = LINE_IN * (lines[-1][0] + 1)
     figure = Figure(figsize=(PAGE_WIDTH_IN, height + 1.05))
@@ -40,13 +51,10 @@ def draw_odds(summary: Summary) -> Drawing | Missing:
     for y, fit, term, measured in lines:
         _line(axes, y, fit, term, measured)
     _labels(axes, lines)
-    _legend(axes, list(fits))
-    caption = (
-        "Odds ratio of a positive diagnosis and its 95 % Wald interval; right of 1, the factor speaks for it. "
-        "The network's score counts per unit of log-odds."
-    )
-    names = dict.fromkeys(text(term, "label") or text(term, "name") for terms in fits.values() for term in terms)
-    return Drawing("odds_ratios", figure, f"Forest plot of odds ratios of {', '.join(names)}.", caption)
+    _headings(axes)
+    if len(fits) > 1:
+        _legend(axes, list(fits))
+    return figure
 
 
 Line = tuple[float, str, Summary, Estimate | Missing]
@@ -110,10 +118,13 @@ def _labels(axes: Axes, lines: list[Line]) -> None:
         axes.text(-0.66, float(np.mean(ys)), wrapped(label, 32), transform=beside, va="center", linespacing=0.95)
 
 
-def _legend(axes: Axes, fits: list[str]) -> None:
+def _headings(axes: Axes) -> None:
     above = axes.get_yaxis_transform()
     axes.text(1.04, -0.95, "OR [95 % interval]", transform=above, va="bottom", color=QUIET)
     axes.text(1.62, -0.95, "p", transform=above, va="bottom", ha="right", color=QUIET)
+
+
+def _legend(axes: Axes, fits: list[str]) -> None:
     for fit in fits:
         axes.plot([], [], marker=_MARKERS[fit], color=_COLOURS[fit], markersize=5.5, linewidth=1.5, label=FITS[fit])
     axes.legend(loc="lower left", bbox_to_anchor=(-0.68, 1.0), ncols=2, borderaxespad=0.2, columnspacing=1.5)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from fl_liver.server.report import headline, run_tables, tables
 from fl_liver.server.report.calibration import draw_calibration
@@ -20,6 +16,7 @@ from fl_liver.server.report.pieces import Missing, Summary, table, text
 from fl_liver.server.report.roc import draw_roc
 from fl_liver.server.report.sample_images import Image, draw_samples
 from fl_liver.server.report.style import LOOKS, Drawing, Rendered, render
+from fl_liver.server.report.template import fill
 
 Pieces = dict[str, Rendered | Missing]
 
@@ -71,12 +68,7 @@ def draw_figures(summary: Summary, samples: Mapping[str, Sequence[Image]] | None
 
 def page_html(summary: Summary, figures: Mapping[str, Rendered | Missing], *, phantom: bool) -> str:
     """The page as text. Every value is escaped; only the style sheet of this package is taken as it is."""
-    package = resources.files("fl_liver.server.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.tests["missing"] = lambda value: isinstance(value, Missing)
-    template = environment.from_string((package / "report.html.jinja").read_text(encoding="utf-8"))
-    css = Markup((package / "report.css").read_text(encoding="utf-8"))  # noqa: S704  our own file
-    return template.render(css=css, figures=figures, **_contents(summary, phantom=phantom)).lstrip()
+    return fill("report.html.jinja", figures=figures, **_contents(summary, phantom=phantom))
 
 
 def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
@@ -94,6 +86,7 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "cutoff": tables.cutoff_table(summary),
         "fusion": table(summary, "fusion"),
         "screening": run_tables.screening_table(summary),
+        "left_out": run_tables.left_out(summary),
         "multivariable": run_tables.terms_table(summary, "multivariable"),
         "fused": run_tables.terms_table(summary, "fused"),
         "pooled_analyses": run_tables.pooled_analyses(summary),

@@ -1,23 +1,38 @@
-"""ROC curves of all models, internal and external side by side, with 95 % bands where the summary holds them."""
+"""ROC curves with their 95 % bands: one panel of any curves, and all models of a run, internal and external."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fl_liver.server.report.number_text import with_interval
-from fl_liver.server.report.pieces import Missing, Summary, estimate, series, table
+from fl_liver.server.report.pieces import Estimate, Missing, Series, Summary, estimate, series, table
 from fl_liver.server.report.style import (
     LOOKS,
     PAGE_WIDTH_IN,
     PARTS,
     QUIET,
     Drawing,
+    Look,
     axes_at,
     fraction_ticks,
     in_house_style,
     look_of,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One ROC curve: rates (n,) in [0, 1], the band's limits where there is one, and how it is named and drawn."""
+
+    label: str
+    look: Look
+    fpr: Series
+    tpr: Series
+    band: tuple[Series, Series] | None = None
 
 
 @in_house_style
@@ -28,12 +43,8 @@ def draw_roc(summary: Summary) -> Drawing | Missing:
         return _why_none(summary)
     figure = Figure(figsize=(PAGE_WIDTH_IN, 4.75))
     for place, (part, curves) in enumerate(panels.items()):
-        axes = axes_at(figure, 0.65 + place * 4.5, 0.6, 3.75, 3.75)
-        _frame(axes, PARTS[part])
-        for model in curves:
-            _curve(axes, summary, model, part)
-        axes.legend(loc="lower right", borderaxespad=0.4, handlelength=2.4, labelspacing=0.5)
-    alt = "; ".join(f"{PARTS[part]}: {', '.join(look_of(m).label for m in curves)}" for part, curves in panels.items())
+        roc_panel(axes_at(figure, 0.65 + place * 4.5, 0.6, 3.75, 3.75), PARTS[part], curves)
+    alt = "; ".join(f"{PARTS[part]}: {', '.join(c.look.label for c in curves)}" for part, curves in panels.items())
     caption = (
         "Shaded: 95 % band of the sensitivity at each specificity. The local-only curve is the mean of the hospitals' "
         "own models and has no band. Dotted diagonal: chance. Legend: AUC [95 % interval]."
@@ -41,25 +52,13 @@ def draw_roc(summary: Summary) -> Drawing | Missing:
     return Drawing("roc", figure, f"ROC curves. {alt}.", caption)
 
 
-def _curves(summary: Summary, part: str) -> list[str]:
-    """Models with a curve for this part, in the order of the looks."""
-    return [
-        model
-        for model in LOOKS
-        if not isinstance(series(summary, "models", model, part, "roc", "fpr"), Missing)
-        and not isinstance(series(summary, "models", model, part, "roc", "tpr"), Missing)
-    ]
+def labelled(name: str, auc: Estimate | Missing) -> str:
+    """A legend entry: the name and, where it is known, the AUC with its interval."""
+    return name if isinstance(auc, Missing) else f"{name}  {with_interval(auc)}"
 
 
-def _why_none(summary: Summary) -> Missing:
-    for part in PARTS:
-        found = table(summary, "models", "federated", part, "roc")
-        if isinstance(found, Missing):
-            return found
-    return Missing("the curve holds no points")
-
-
-def _frame(axes: Axes, title: str) -> None:
+def roc_panel(axes: Axes, title: str, curves: Sequence[Curve]) -> None:
+    """Frame, diagonal, curves with bands, and legend in one panel. Call within `in_house_style`."""
     axes.plot([0, 1], [0, 1], ":", color=QUIET, linewidth=1.0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity", ylabel="Sensitivity")
     axes.set_title(title)
@@ -71,17 +70,38 @@ def _frame(axes: Axes, title: str) -> None:
     fraction_ticks(axes.yaxis)
     axes.grid()
     axes.set_axisbelow(True)
+    for curve in curves:
+        colour = curve.look.colour
+        axes.plot(curve.fpr, curve.tpr, linestyle=curve.look.dash, color=colour, label=curve.label, zorder=3)
+        if curve.band is not None:
+            axes.fill_between(curve.fpr, *curve.band, color=colour, alpha=0.11, linewidth=0, zorder=2)
+    axes.legend(loc="lower right", borderaxespad=0.4, handlelength=2.4, labelspacing=0.5)
 
 
-def _curve(axes: Axes, summary: Summary, model: str, part: str) -> None:
-    look = look_of(model)
-    measured = table(summary, "models", model, part)
+def curve_of(measured: Summary | Missing, name: str, look: Look, *, with_band: bool = True) -> Curve | Missing:
+    """The curve of a measured model {auc, ci95, roc: {fpr, tpr, tpr_low, tpr_high}}; Missing, with the reason."""
     fpr, tpr = series(measured, "roc", "fpr"), series(measured, "roc", "tpr")
-    low, high = series(measured, "roc", "tpr_low"), series(measured, "roc", "tpr_high")
     if isinstance(fpr, Missing) or isinstance(tpr, Missing):
-        return
-    auc = estimate(measured, "auc")
-    label = look.label if isinstance(auc, Missing) else f"{look.label}  {with_interval(auc)}"
-    axes.plot(fpr, tpr, linestyle=look.dash, color=look.colour, label=label, zorder=3)
-    if model != "local_only" and not isinstance(low, Missing) and not isinstance(high, Missing):
-        axes.fill_between(fpr, low, high, color=look.colour, alpha=0.11, linewidth=0, zorder=2)
+        return fpr if isinstance(fpr, Missing) else Missing("the curve holds no points")
+    low, high = series(measured, "roc", "tpr_low"), series(measured, "roc", "tpr_high")
+    known = with_band and not isinstance(low, Missing) and not isinstance(high, Missing)
+    label = labelled(name, estimate(measured, "auc"))
+    return Curve(label, look, fpr, tpr, (low, high) if known else None)  # type: ignore[arg-type]  known says so
+
+
+def _curves(summary: Summary, part: str) -> list[Curve]:
+    """Models with a curve for this part, in the order of the looks."""
+    found = []
+    for model in LOOKS:
+        look, measured = look_of(model), table(summary, "models", model, part)
+        curve = curve_of(measured, look.label, look, with_band=model != "local_only")
+        found += [] if isinstance(curve, Missing) else [curve]
+    return found
+
+
+def _why_none(summary: Summary) -> Missing:
+    for part in PARTS:
+        found = table(summary, "models", "federated", part, "roc")
+        if isinstance(found, Missing):
+            return found
+    return Missing("the curve holds no points")

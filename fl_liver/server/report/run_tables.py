@@ -28,6 +28,12 @@ def screening_table(summary: Summary) -> TextTable | Missing:
     return TextTable(("Factor", "Odds ratio [95 %]", "p", "Kept"), tuple(cells))
 
 
+def left_out(summary: Summary) -> list[str]:
+    """Labels of the factors that a floor kept out of the fused model."""
+    rows = records(summary, "fusion", "left_out")
+    return [] if isinstance(rows, Missing) else [text(row, "label") for row in rows]
+
+
 def terms_table(summary: Summary, fit: str) -> TextTable | Missing:
     """The coefficients of one fit ("multivariable" or "fused"), intercept included."""
     terms = records(summary, "fusion", fit, "terms")

@@ -11,7 +11,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -93,14 +93,14 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A drawing as bytes."""
+    """A drawing as bytes. `png` is empty where only a page was wanted."""
 
     name: str
     svg: bytes
-    png: bytes
     alt: str
     caption: str
     width_px: int
+    png: bytes = b""
 
     @property
     def svg_uri(self) -> str:
@@ -144,10 +144,17 @@ def wrapped(label: str, characters: int) -> str:
 @in_house_style
 def render(drawing: Drawing) -> Rendered:
     """SVG and PNG of a drawing, without date or program version, so that equal figures are equal bytes."""
-    svg, png = io.BytesIO(), io.BytesIO()
+    png = io.BytesIO()
+    drawing.figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return replace(render_svg(drawing), png=png.getvalue())
+
+
+@in_house_style
+def render_svg(drawing: Drawing) -> Rendered:
+    """As `render`, for a page that keeps no files beside it: the SVG alone."""
+    svg = io.BytesIO()
     drawing.figure.savefig(
         svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None, "Title": drawing.name}
     )
-    drawing.figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     width_px = round(drawing.figure.get_size_inches()[0] * 96)
-    return Rendered(drawing.name, svg.getvalue(), png.getvalue(), drawing.alt, drawing.caption, width_px)
+    return Rendered(drawing.name, svg.getvalue(), drawing.alt, drawing.caption, width_px)

@@ -1,0 +1,89 @@
+"""Stored scores: float64 log-odds that come back bit for bit, rows that were not scored are NaN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import log_softmax, logit
+
+from fl_liver.client.scores import ScoreStore, disease_log_odds
+from fl_liver.errors import ProtocolError
+
+TINY_DIFFERENCE = np.array([[30.0], [np.nextafter(30.0, 31)], [-745.0], [1e-300]])
+
+
+def test_scores_come_back_bit_for_bit(tmp_path: Path) -> None:
+    """Two patients whose probabilities are both 1 in float32 keep their order."""
+    store = ScoreStore(tmp_path, 4)
+    store.keep("federated", np.arange(4), TINY_DIFFERENCE)
+    assert store.load("federated").tobytes() == TINY_DIFFERENCE.tobytes()
+
+
+def test_rows_that_were_not_scored_are_missing(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path, 4)
+    store.keep("federated", np.array([1, 3]), np.array([[1.0], [2.0]]))
+    np.testing.assert_array_equal(store.load("federated")[:, 0], [np.nan, 1, np.nan, 2])
+
+
+def test_parts_that_are_scored_one_after_the_other_stand_together(tmp_path: Path) -> None:
+    """Cross-fitting scores one fold at a time under one name."""
+    store = ScoreStore(tmp_path, 4)
+    store.keep("unseen", np.array([0, 2]), np.array([[1.0], [2.0]]))
+    store.keep("unseen", np.array([1, 2]), np.array([[3.0], [4.0]]))
+    np.testing.assert_array_equal(store.load("unseen")[:, 0], [1, 3, 4, np.nan])
+
+
+def test_another_number_of_classes_starts_anew(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path, 2)
+    store.keep("a", np.array([0, 1]), np.ones((2, 1)))
+    store.keep("a", np.array([0]), np.ones((1, 3)))
+    assert store.load("a").shape == (2, 3)
+    assert np.isnan(store.load("a")[1]).all()
+
+
+def test_a_name_that_was_never_scored_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProtocolError, match="no scores 'federated' at this site; a Score must come before a Sum"):
+        ScoreStore(tmp_path, 4).load("federated")
+
+
+def test_scores_of_another_cohort_are_refused(tmp_path: Path) -> None:
+    ScoreStore(tmp_path, 4).keep("a", np.arange(4), TINY_DIFFERENCE)
+    with pytest.raises(ProtocolError, match="scores 'a' are of 4 patients, the cohort has 5"):
+        ScoreStore(tmp_path, 5).load("a")
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "", "a" * 42, "a b", "1a", "a.b", "a\n"])
+def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str) -> None:
+    """The server chooses the name; it must not choose the folder."""
+    with pytest.raises(ProtocolError, match="is not a plain word"):
+        ScoreStore(tmp_path / "site", 4).keep(name, np.arange(4), TINY_DIFFERENCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_lists_what_was_scored(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path, 4)
+    assert store.names() == []
+    store.keep("pooled", np.arange(4), TINY_DIFFERENCE)
+    store.keep("federated", np.arange(4), TINY_DIFFERENCE)
+    assert store.names() == ["federated", "pooled"]
+
+
+def test_one_column_is_the_log_odds_already() -> None:
+    assert disease_log_odds(TINY_DIFFERENCE, [1]).tobytes() == TINY_DIFFERENCE[:, 0].tobytes()
+
+
+@given(st.lists(st.floats(-8, 8), min_size=5, max_size=5), st.sets(st.integers(0, 4), min_size=1, max_size=4))
+def test_several_classes_give_the_log_odds_of_their_summed_probabilities(raw: list[float], positive: set[int]) -> None:
+    scores = log_softmax(np.array([raw]), axis=1)
+    wanted = logit(np.exp(scores)[0, sorted(positive)].sum())
+    np.testing.assert_allclose(disease_log_odds(scores, sorted(positive)), [wanted], rtol=1e-9, atol=1e-9)
+
+
+def test_an_almost_certain_patient_does_not_become_infinite() -> None:
+    scores = log_softmax(np.array([[800.0, 0.0, 0.0]]), axis=1)
+    found = disease_log_odds(scores, [0])
+    np.testing.assert_allclose(found, [800 - np.log(2)], rtol=1e-12)

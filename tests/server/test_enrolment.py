@@ -1,0 +1,83 @@
+"""Before the first round: who can take part, why the others cannot, and when there are too few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Error, Message
+from flwr.serverapp import Grid
+
+from fl_liver.errors import IncompleteError
+from fl_liver.messages import Ready, Refusal, to_record
+from fl_liver.server.enrolment import Participants, gather
+from fl_liver.server.exchange import Exchange
+from fl_liver.server.journal import Journal
+from fl_liver.study import Study
+
+MakeGrid = Callable[[Callable[[Message], Message | None]], Grid]
+NODES = {"H01": 11, "H02": 12, "H03": 13, "H04": 14, "H05": 15}
+NAMES = {node: name for name, node in NODES.items()}
+
+
+def card(site: str, named: bool = True) -> Ready:
+    role = "external" if site == "H05" else "train"
+    figures = {"patients": 40, "positives": 20, "excluded": 1, "images": 160} if named else None
+    return Ready(site, "0.1.0", role, named, figures)
+
+
+def gathered(
+    grid: MakeGrid, study: Study, folder: Path, special: dict[str, Refusal | Ready | None]
+) -> tuple[Participants, list[tuple[str, dict[str, Any]]]]:
+    events: list[tuple[str, dict[str, Any]]] = []
+
+    def answer(message: Message) -> Message:
+        site = NAMES[message.metadata.dst_node_id]
+        word = special.get(site, card(site))
+        if word is None:
+            return Message(Error(code=13, reason="RuntimeError: Anna"), reply_to=message)
+        return Message(to_record(word), reply_to=message)
+
+    journal = Journal(folder / "journal.jsonl", lambda event, details: events.append((event, details)))
+    return gather(Exchange(grid(answer), NODES, poll_s=0.0), study, journal), events
+
+
+def test_everybody_is_ready(local_grid: MakeGrid, table_study: Study, tmp_path: Path) -> None:
+    participants, events = gathered(local_grid, table_study, tmp_path, {})
+    assert participants.training(table_study) == ("H01", "H02", "H03", "H04")
+    assert participants.external(table_study) == ("H05",)
+    assert participants.incomplete(table_study) is None
+    assert [details["site"] for event, details in events if event == "site_ready"] == list(NODES)
+
+
+def test_who_is_out_is_named_with_the_reason(local_grid: MakeGrid, table_study: Study, tmp_path: Path) -> None:
+    participants, events = gathered(
+        local_grid, table_study, tmp_path, {"H02": Refusal("DATA", 3), "H05": None, "H03": card("H03", named=False)}
+    )
+    assert participants.training(table_study) == ("H01", "H03", "H04")
+    assert participants.external(table_study) == ()
+    assert participants.named() == ("H01", "H04")
+    assert participants.out == {"H02": "refused, DATA", "H05": "transport error 13"}
+    assert (
+        participants.incomplete(table_study)
+        == "3 of 5 hospitals took part; out: H02 (refused, DATA); H05 (transport error 13)"
+    )
+    assert [details for event, details in events if event == "site_out"] == [
+        {"site": "H02", "reason": "refused, DATA"},
+        {"site": "H05", "reason": "transport error 13"},
+    ]
+    assert "Anna" not in (tmp_path / "journal.jsonl").read_text()
+
+
+def test_too_few_training_hospitals_end_the_run_with_the_reasons(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path
+) -> None:
+    """The external one does not count towards the floor."""
+    with pytest.raises(
+        IncompleteError,
+        match=r"study tiny_table: 2 of 4 training hospitals can take part, wanted at least 3; .*H01 \(refused, DATA\);"
+        r" H04 \(refused, BELOW_FLOOR\); each hospital's own log says why",
+    ):
+        gathered(local_grid, table_study, tmp_path, {"H01": Refusal("DATA", 0), "H04": Refusal("BELOW_FLOOR", 0)})

@@ -1,0 +1,151 @@
+"""Questions over a Grid that loses, delays, spoils and refuses: every site ends in exactly one place, in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flwr.app import Error, Message, RecordDict
+from flwr.serverapp import Grid
+
+from fl_liver.errors import ProtocolError
+from fl_liver.messages import Done, Fit, Prepare, Refusal, Update, from_record, to_record
+from fl_liver.server.exchange import Answers, Exchange
+
+NODES = {"H01": 11, "H02": 12, "H03": 13}
+MakeGrid = Callable[[Callable[[Message], Message | None]], Grid]
+
+
+def reply(message: Message, content: Done | Refusal | Update) -> Message:
+    return Message(to_record(content), reply_to=message)
+
+
+def ask(grid: Grid, timeout_s: float = 5.0) -> Answers[Done]:
+    return Exchange(grid, NODES, poll_s=0.01).ask(Prepare("s"), ("H01", "H02", "H03"), Done, timeout_s=timeout_s)
+
+
+def at(node: int, special: Callable[[Message], Message | None]) -> Callable[[Message], Message | None]:
+    return lambda message: special(message) if message.metadata.dst_node_id == node else reply(message, Done(0))
+
+
+def test_all_answer(local_grid: MakeGrid) -> None:
+    answers = ask(local_grid(lambda message: reply(message, Done(message.metadata.dst_node_id))))
+    assert answers.answered == {"H01": Done(11), "H02": Done(12), "H03": Done(13)}
+    assert (answers.refused, answers.lost, answers.why_not()) == ({}, {}, "")
+
+
+def test_a_reply_that_never_comes_is_lost_at_the_deadline_and_not_later(local_grid: MakeGrid) -> None:
+    began = time.monotonic()
+    answers = ask(local_grid(at(12, lambda _: None)), timeout_s=0.3)
+    assert 0.3 <= time.monotonic() - began < 2
+    assert answers.lost == {"H02": "no reply within 0 s"}
+    assert set(answers.answered) == {"H01", "H03"}
+
+
+def test_without_a_missing_reply_nobody_waits_for_the_deadline(local_grid: MakeGrid) -> None:
+    began = time.monotonic()
+    ask(local_grid(at(99, lambda _: None)), timeout_s=60)
+    assert time.monotonic() - began < 5
+
+
+def test_a_late_answer_is_taken_before_the_deadline(local_grid: MakeGrid) -> None:
+    ready = time.monotonic() + 0.2
+    answers = ask(local_grid(at(13, lambda message: reply(message, Done(1)) if time.monotonic() > ready else None)))
+    assert answers.answered["H03"] == Done(1)
+    assert not answers.lost
+
+
+def test_a_transport_error_is_lost_by_its_code_alone(local_grid: MakeGrid) -> None:
+    """Flower puts the text of an exception into the reason; a server's report must not repeat it."""
+    grid = local_grid(
+        at(11, lambda message: Message(Error(code=13, reason="KeyError: 'Ziegenpeter'"), reply_to=message))
+    )
+    answers = ask(grid)
+    assert answers.lost == {"H01": "transport error 13"}
+    assert "Ziegenpeter" not in answers.why_not()
+
+
+def test_a_refusal_is_kept_apart_with_its_code(local_grid: MakeGrid) -> None:
+    answers = ask(local_grid(at(12, lambda message: reply(message, Refusal("DATA", 4)))))
+    assert answers.refused == {"H02": Refusal("DATA", 4)}
+    assert answers.why_not() == "H02: refused, DATA"
+
+
+def test_an_answer_of_the_wrong_kind_is_lost_with_the_reason(local_grid: MakeGrid) -> None:
+    update = Update(1, np.zeros(2, np.float32), 3, 0.5)
+    answers = ask(local_grid(at(13, lambda message: reply(message, update))))
+    assert answers.lost == {"H03": "message is a Update, wanted Done or Refusal"}
+
+
+def test_a_record_that_is_not_ours_is_lost_and_ends_nothing(local_grid: MakeGrid) -> None:
+    answers = ask(local_grid(at(13, lambda message: Message(RecordDict(), reply_to=message))))
+    assert answers.lost["H03"].startswith("message cannot be read")
+    assert set(answers.answered) == {"H01", "H02"}
+
+
+def test_the_clause_names_every_site_that_did_not_answer(local_grid: MakeGrid) -> None:
+    replies: dict[int, Callable[[Message], Message | None]] = {
+        11: lambda message: reply(message, Refusal("CONSENT", 0)),
+        12: lambda _: None,
+        13: lambda message: Message(Error(code=2, reason=""), reply_to=message),
+    }
+    answers = ask(local_grid(lambda message: replies[message.metadata.dst_node_id](message)), timeout_s=1.0)
+    assert answers.why_not() == "H01: refused, CONSENT; H02: no reply within 1 s; H03: transport error 2"
+
+
+def test_answers_are_handed_over_and_not_kept(local_grid: MakeGrid) -> None:
+    got: list[tuple[str, Done]] = []
+    answers = Exchange(local_grid(at(99, lambda _: None)), NODES, poll_s=0.0).ask(
+        Prepare("s"), ("H02", "H03"), Done, timeout_s=5, on_answer=lambda site, word: got.append((site, word))
+    )
+    assert sorted(got) == [("H02", Done(0)), ("H03", Done(0))]
+    assert answers.answered == {}
+
+
+def test_an_answer_that_the_receiver_refuses_is_lost_with_its_reason(local_grid: MakeGrid) -> None:
+    def picky(site: str, _: Done) -> None:
+        if site == "H02":
+            raise ProtocolError("round 1: H02 sent weight 0")
+
+    answers = Exchange(local_grid(at(99, lambda _: None)), NODES, poll_s=0.0).ask(
+        Prepare("s"), tuple(NODES), Done, timeout_s=5, on_answer=picky
+    )
+    assert answers.lost == {"H02": "round 1: H02 sent weight 0"}
+
+
+def test_training_goes_to_the_train_handler_and_everything_to_the_named_nodes(local_grid: MakeGrid) -> None:
+    grid: Any = local_grid(lambda message: reply(message, Done(0)))
+    exchange = Exchange(grid, NODES, poll_s=0.0)
+    exchange.ask(Fit("s", 1, "train", np.zeros(2, np.float32)), ("H03", "H01"), Done, timeout_s=7)
+    exchange.ask(Prepare("s"), ("H02",), Done, timeout_s=7)
+    sent: list[Message] = list(grid.sent.values())
+    heads = [(m.metadata.message_type, m.metadata.dst_node_id, m.metadata.ttl) for m in sent]
+    assert heads == [("train", 13, 7), ("train", 11, 7), ("query", 12, 7)]
+    assert sent[0].content is sent[1].content, "one record for all sites: a broadcast is packed once"
+    assert from_record(sent[0].content, (Fit,)).rows == "train"
+
+
+def test_a_site_that_could_not_be_sent_to_is_lost_and_not_forgotten(local_grid: MakeGrid) -> None:
+    """Flower gives an empty id for a message that it could not push."""
+    grid: Any = local_grid(lambda message: reply(message, Done(0)))
+    push = grid.push_messages
+    grid.push_messages = lambda messages: ["", *push(list(messages)[1:])]
+    answers = ask(grid)
+    assert set(answers.answered) == {"H02", "H03"}
+    assert "H01" in answers.lost
+    assert "H01" in answers.why_not()
+
+
+def test_a_site_without_a_node_is_lost_and_the_others_are_asked(local_grid: MakeGrid) -> None:
+    """A hospital that is not connected must not end the run of all others."""
+    exchange = Exchange(local_grid(at(99, lambda _: None)), {"H01": 11, "H02": 12}, poll_s=0.0)
+    answers = exchange.ask(Prepare("s"), tuple(NODES), Done, timeout_s=5)
+    assert set(answers.answered) == {"H01", "H02"}
+    assert set(answers.lost) == {"H03"}
+
+
+def test_nobody_asked_is_nobody_waited_for(local_grid: MakeGrid) -> None:
+    answers = Exchange(local_grid(lambda _: None), NODES).ask(Prepare("s"), (), Done, timeout_s=60)
+    assert answers == Answers()

@@ -1,0 +1,173 @@
+"""Training over rounds with hospitals that are one function: what is asked, what is kept, what a resumed run does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Error, Message
+from flwr.serverapp import Grid
+
+from fl_liver.errors import IncompleteError
+from fl_liver.messages import Fit, Refusal, Update, from_record, to_record
+from fl_liver.parameters import Entry, Layout
+from fl_liver.server.checkpoint import Checkpoints
+from fl_liver.server.exchange import Exchange
+from fl_liver.server.federation import Federation, train_rows
+from fl_liver.server.journal import Journal
+from fl_liver.study import Study
+
+MakeGrid = Callable[[Callable[[Message], Message | None]], Grid]
+SITES = ("H01", "H02", "H03", "H04")
+NODES = {site: 11 + index for index, site in enumerate(SITES)}
+LAYOUT = Layout((Entry("w", (6,)),))
+INITIAL = np.linspace(-1, 1, 6, dtype=np.float32)
+
+
+def trained(fit: Fit, node: int) -> Update:
+    """A deterministic step that depends on hospital and round, and is not linear: order and start matter."""
+    vector = np.tanh(fit.vector * np.float32(1 + 0.1 * node) + np.float32(0.01 * fit.round))
+    return Update(fit.round, vector.astype(np.float32), 10 * (node - 10), 1.0 / (fit.round + node))
+
+
+class Room:
+    """One federation in `folder`; `asked` is every (round, node), `events` the journal's."""
+
+    def __init__(self, grid: MakeGrid, study: Study, folder: Path, rounds: int = 4) -> None:
+        self.study = study.changed(training={"rounds": rounds, "round_timeout_s": 0.5})
+        self.folder, self._grid = folder, grid
+        self.asked: list[tuple[int, int]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def train(self, special: Callable[[Fit, int], Update | Refusal | None] = trained, each_round: Any = None) -> Any:
+        def answer(message: Message) -> Message | None:
+            node = message.metadata.dst_node_id
+            fit = from_record(message.content, (Fit,))
+            self.asked.append((fit.round, node))
+            word = special(fit, node)
+            if word is None:
+                return Message(Error(code=13, reason="RuntimeError"), reply_to=message)
+            return Message(to_record(word), reply_to=message)
+
+        journal = Journal(self.folder / "journal.jsonl", lambda event, details: self.events.append((event, details)))
+        return Federation(self.study, SITES).train(
+            Exchange(self._grid(answer), NODES, poll_s=0.0),
+            journal,
+            Checkpoints(self.folder / "checkpoints", self.study.sha256),
+            (INITIAL, LAYOUT),
+            each_round,
+        )
+
+
+def expected_after(rounds: int, sites: tuple[str, ...] = SITES) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The same federation in float64 numpy: the oracle."""
+    vector = INITIAL.astype(np.float64)
+    for number in range(1, rounds + 1):
+        sent = [trained(Fit("s", number, "train", vector.astype(np.float32)), NODES[site]) for site in sites]
+        vector = np.average([one.vector for one in sent], axis=0, weights=[one.weight for one in sent])
+    return vector
+
+
+def test_each_round_starts_from_the_mean_of_the_last(local_grid: MakeGrid, table_study: Study, tmp_path: Path) -> None:
+    room = Room(local_grid, table_study, tmp_path)
+    vector, history = room.train()
+    np.testing.assert_allclose(vector, expected_after(4), rtol=1e-5, atol=1e-6)
+    assert [record.round for record in history] == [1, 2, 3, 4]
+    assert all(record.sites_answered == record.sites_expected == 4 for record in history)
+    assert room.asked == [(number, node) for number in (1, 2, 3, 4) for node in NODES.values()]
+    weights = np.array([10.0, 20, 30, 40])
+    losses = [1 / (1 + node) for node in NODES.values()]
+    assert history[0].loss == pytest.approx(np.average(losses, weights=weights), rel=1e-12)
+
+
+def test_an_interrupted_run_goes_on_with_the_same_bits(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path
+) -> None:
+    whole, history = Room(local_grid, table_study, tmp_path / "whole").train()
+    room = Room(local_grid, table_study, tmp_path / "cut")
+
+    def interrupted(fit: Fit, node: int) -> Update:
+        if (fit.round, node) == (3, 13):
+            raise KeyboardInterrupt
+        return trained(fit, node)
+
+    with pytest.raises(KeyboardInterrupt):
+        room.train(interrupted)
+    room.asked.clear()
+    vector, resumed = room.train()
+    assert {number for number, _ in room.asked} == {3, 4}, "finished rounds are not asked again"
+    assert vector.tobytes() == whole.tobytes()
+    assert [(one.round, one.loss) for one in resumed] == [(one.round, one.loss) for one in history]
+    assert ("resumed", {"rows": "train", "round": 2}) in room.events
+
+
+def test_a_finished_run_that_is_resumed_asks_nobody(local_grid: MakeGrid, table_study: Study, tmp_path: Path) -> None:
+    room = Room(local_grid, table_study, tmp_path)
+    vector, _ = room.train()
+    room.asked.clear()
+    assert room.train()[0].tobytes() == vector.tobytes()
+    assert room.asked == []
+
+
+def test_a_hospital_that_is_lost_in_a_round_is_missing_there_and_asked_again_in_the_next(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path
+) -> None:
+    room = Room(local_grid, table_study, tmp_path, rounds=2)
+    vector, history = room.train(lambda fit, node: None if (fit.round, node) == (1, 12) else trained(fit, node))
+    assert [record.missing for record in history] == [("H02",), ()]
+    assert [record.sites_answered for record in history] == [3, 4]
+    assert ("warning", {"text": "round 1: H02: transport error 13"}) in room.events
+    assert not np.allclose(vector, expected_after(2))
+
+
+def test_a_refused_update_is_missing_and_its_reason_is_in_the_journal(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path
+) -> None:
+    def odd(fit: Fit, node: int) -> Update | Refusal:
+        if node == 11:
+            return Update(fit.round, fit.vector[:3], 5, 0.1)
+        return Refusal("TRAINING", 0) if node == 14 and fit.round == 2 else trained(fit, node)
+
+    room = Room(local_grid, table_study, tmp_path, rounds=1)
+    _, history = room.train(odd)
+    assert history[0].missing == ("H01",)
+    texts = [details["text"] for event, details in room.events if event == "warning"]
+    assert texts == ["round 1: H01: round 1: H01 sent float32(3,), wanted float32(6,)"]
+    answered = [details["site"] for event, details in room.events if event == "site_answered"]
+    assert answered == ["H02", "H03", "H04"]
+
+
+def test_too_few_answers_end_the_run_and_the_last_checkpoint_stands(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path
+) -> None:
+    room = Room(local_grid, table_study, tmp_path)
+    with pytest.raises(
+        IncompleteError, match=r"round 3: 2 of 4 hospitals answered, wanted at least 3; missing: H03, H04"
+    ):
+        room.train(lambda fit, node: None if fit.round == 3 and node > 12 else trained(fit, node))
+    found = Checkpoints(tmp_path / "checkpoints", room.study.sha256).latest()
+    assert found is not None
+    assert found[1][-1].round == 2
+    np.testing.assert_allclose(found[0], expected_after(2), rtol=1e-5, atol=1e-6)
+
+
+def test_the_curve_is_asked_once_a_round_with_that_rounds_mean(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, bytes]] = []
+
+    def curve(number: int, vector: np.ndarray[Any, np.dtype[np.float32]]) -> float:
+        seen.append((number, vector.tobytes()))
+        return 0.5 + number / 100
+
+    vector, history = Room(local_grid, table_study, tmp_path, rounds=2).train(each_round=curve)
+    assert [record.internal_auc for record in history] == [0.51, 0.52]
+    assert [number for number, _ in seen] == [1, 2]
+    assert seen[-1][1] == vector.tobytes()
+
+
+def test_cross_fitting_leaves_each_fold_out_once() -> None:
+    assert train_rows(3) == ["not-fold-0", "not-fold-1", "not-fold-2"]
