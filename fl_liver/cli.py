@@ -103,7 +103,8 @@ def site_check(
     from fl_liver.client.cohort.check import check_folder, render
 
     report = check_folder(folder)
-    render(report, Console())
+    console = Console()
+    render(report, console if console.is_terminal else Console(width=140))
     if json_file is not None:
         json_file.touch(mode=0o600)
         json_file.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -10,8 +10,16 @@ import os
 import shutil
 import tempfile
 import uuid
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+
+_FREE = "free"
+_RECYCLED_BYTES = 1 << 20
+"""Smaller files are removed when read: sums come in many lengths, models in one."""
 
 
 class Carrier(Protocol):
@@ -45,28 +53,75 @@ class SameProcess:
 
 
 class SharedFiles:
-    """Files in /dev/shm (or the temporary folder), mapped by the reader: one copy in, none out."""
+    """Files in /dev/shm (or the temporary folder), mapped by the reader: one copy in, none out.
+
+    A large file that was read for the last time is written again instead of made anew: fresh pages cost three times the
+    copy. It is free only when the last view of it is gone, and views of it in the reader's process stay mapped.
+    """
 
     def __init__(self) -> None:
         shared = Path("/dev/shm")  # noqa: S108 - the kernel's shared memory, mode 0700 folder inside
         self.folder = Path(tempfile.mkdtemp(prefix="fl-liver-", dir=shared if shared.is_dir() else None))
+        (self.folder / _FREE).mkdir()
+        self._mapped: dict[str, mmap.mmap] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers get the folder; maps stay here."""
+        return {"folder": self.folder, "_mapped": {}}
 
     def put(self, data: Any) -> str:
-        path = self.folder / uuid.uuid4().hex
-        with path.open("wb") as file:
-            file.write(data)
-        return str(path)
+        size = memoryview(data).nbytes
+        name = self._claim(size)
+        if name is None:
+            name = f"{size}-{uuid.uuid4().hex}"
+            (self.folder / name).touch(0o600, exist_ok=False)
+        with (self.folder / name).open("r+b", buffering=0) as file:
+            written = file.write(data)
+        if written != size:
+            raise OSError(
+                f"{self.folder}: no room, {written} of {size} bytes written; give /dev/shm more or fewer workers"
+            )
+        return name
 
     def get(self, handle: str, *, last: bool) -> Any:
-        with Path(handle).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            view = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
-        if last:
-            Path(handle).unlink()
-        return view
+        if not last:
+            return memoryview(self._map(handle))
+        recycled = int(handle.partition("-")[0]) >= _RECYCLED_BYTES
+        mapped = self._mapped.get(handle) or self._map(handle)
+        # Every view of a buffer keeps its exporter, here this array: when it goes, nobody reads the file any more.
+        exporter = np.frombuffer(mapped, np.uint8)
+        if recycled:
+            self._mapped[handle] = mapped
+            weakref.finalize(exporter, self._free, handle).atexit = False
+        else:
+            (self.folder / handle).unlink()
+        return memoryview(exporter)
 
     def drop(self, handle: str) -> None:
-        Path(handle).unlink(missing_ok=True)
+        self._mapped.pop(handle, None)
+        (self.folder / handle).unlink(missing_ok=True)
 
     def close(self) -> None:
+        self._mapped.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _map(self, handle: str) -> mmap.mmap:
+        with (self.folder / handle).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def _claim(self, size: int) -> str | None:
+        """A free file of that size, now ours."""
+        if size < _RECYCLED_BYTES:
+            return None
+        for name in os.listdir(self.folder / _FREE):  # noqa: PTH208 - names, in one call
+            if name.startswith(f"{size}-"):
+                try:
+                    (self.folder / _FREE / name).rename(self.folder / name)
+                except FileNotFoundError:
+                    continue  # another worker was faster
+                return name
+        return None
+
+    def _free(self, handle: str) -> None:
+        with suppress(FileNotFoundError):  # the engine was closed meanwhile
+            (self.folder / handle).rename(self.folder / _FREE / handle)

@@ -91,6 +91,27 @@ def result_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+def class_table(summary: dict[str, Any]) -> Table | None:
+    """Each class against the rest: external, or internal where that is withheld; None for two classes."""
+    for part in ("external", "internal"):
+        found = {name: model.get(part) or {} for name, model in summary["models"].items()}
+        found = {name: figure for name, figure in found.items() if "macro_auc" in figure}
+        if found:
+            return _class_table(found, part)
+    return None
+
+
+def _class_table(found: dict[str, dict[str, Any]], part: str) -> Table:
+    table = Table(title=f"Each class against the rest, {part}")
+    table.add_column("class")
+    for name in found:
+        table.add_column(name.replace("_", " "))
+    for each in next(iter(found.values()))["per_class"]:
+        table.add_row(each, *(_cell(figure["per_class"][each]) for figure in found.values()))
+    table.add_row("mean (macro)", *(f"{figure['macro_auc']:.3f}" for figure in found.values()))
+    return table
+
+
 def _cell(figure: dict[str, Any] | None) -> str:
     if not figure:
         return "—"

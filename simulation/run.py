@@ -53,6 +53,11 @@ class Simulation:
         summary["seconds"] = seconds.phases | {f"server: {k}": v for k, v in summary["seconds"].items()}
         summary["peak_rss_mb"] = peak_mb
         summary["engine"] = {"name": self.options.engine, "workers": engine.workers, "device": self.options.device}
+        if self.options.data is not None:
+            summary["data_note"] = (
+                f"Real patients of a public data set, dealt into virtual hospitals ({self.options.partition});"
+                " the hospitals are not real. " + " ".join(hospitals.notes)
+            )
         for line in summary["sites"]:
             line["device"] = hospitals.devices.get(line["name"])
         write_summary(self.folder, summary)

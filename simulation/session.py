@@ -9,7 +9,7 @@ from typing import Any
 from fl_liver.errors import IncompleteError
 from fl_liver.server.report import write_report
 from fl_liver.server.run import load_checked
-from simulation.display import Display, result_table
+from simulation.display import Display, class_table, result_table
 from simulation.options import Options
 from simulation.run import Simulation
 from simulation.samples import sample_images
@@ -34,6 +34,8 @@ def run_session(options: Options, folder: Path) -> int:
     samples = sample_images(study, folder / "hospitals") if options.data is None else None
     report = write_report(summary, folder, samples)
     display.console.print(result_table(summary))
+    if (classes := class_table(summary)) is not None:
+        display.console.print(classes)
     _say_where(display, summary, report)
     return IncompleteError.exit_code if summary["incomplete"] else 0
 

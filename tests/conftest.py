@@ -121,8 +121,10 @@ def table_study() -> Study:
 def make_site(tmp_path: Path, table_study: Study) -> MakeSite:
     """make_site("H01", patients=40, **site.toml keys) → a hospital with a table that approved `table_study`."""
 
-    def make(name: str = "H01", patients: int = 40, study: Study = table_study, **keys: Any) -> SiteConfig:
-        folder = tmp_path / name
+    def make(
+        name: str = "H01", patients: int = 40, study: Study = table_study, place: str = "", **keys: Any
+    ) -> SiteConfig:
+        folder = tmp_path / place / name
         write_table(folder, patients, seed=int(name[1:]))
         site = SiteConfig(site=name, data=folder, work=folder / "work", **{"role": study.role_of(name), **keys})
         approval = site.approval_path(study.sha256)

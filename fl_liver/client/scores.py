@@ -1,7 +1,7 @@
 """Scores stay where they are: one file a model in the site's study folder, float64 log-odds, never a softmax.
 
-A network's scores are (n, K): K = 1 is the log-odds of disease; otherwise the log-probabilities of the K classes. Rows
-that were not scored are NaN.
+A network's scores are (n, K): K = 1 is the log-odds of disease; otherwise the log-odds of each class against the
+rest. Rows that were not scored are NaN.
 """
 
 from __future__ import annotations
@@ -62,10 +62,17 @@ class ScoreStore:
 
 
 def disease_log_odds(scores: NDArray[np.float64], positive: list[int]) -> NDArray[np.float64]:
-    """Log-odds of disease (n,) from a network's scores (n, K): log Σ p(disease classes) − log Σ p(others)."""
+    """Log-odds of disease (n,) from a network's scores (n, K): log Σ p(disease classes) − log Σ p(others).
+
+    >>> three = np.log([[0.2 / 0.8, 0.5 / 0.5, 0.3 / 0.7]])      # log-odds of p = .2, .5, .3
+    >>> round(float(disease_log_odds(three, [1, 2])[0]), 6) == round(float(np.log(0.8 / 0.2)), 6)
+    True
+    """
     if scores.shape[1] == 1:
         return scores[:, 0]
     others = [index for index in range(scores.shape[1]) if index not in positive]
-    top: NDArray[np.float64] = np.logaddexp.reduce(scores[:, positive], axis=1)
-    bottom: NDArray[np.float64] = np.logaddexp.reduce(scores[:, others], axis=1)
+    with np.errstate(invalid="ignore"):  # rows that were not scored are NaN, and stay NaN
+        log_p = -np.logaddexp(0.0, -scores)
+        top: NDArray[np.float64] = np.logaddexp.reduce(log_p[:, positive], axis=1)
+        bottom: NDArray[np.float64] = np.logaddexp.reduce(log_p[:, others], axis=1)
     return top - bottom

@@ -59,7 +59,7 @@ def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str,
         columns[f"score:{name}"] = disease_log_odds(scores, positive)
         if scores.shape[1] > 1:
             for index, each in enumerate(study.task.classes):
-                columns[f"score:{name}:{each}"] = disease_log_odds(scores, [index])
+                columns[f"score:{name}:{each}"] = scores[:, index]
     return columns
 
 
