@@ -20,7 +20,7 @@ def make_engine(name: str, workers: int) -> Engine:
     """An engine whose workers hold the benchmark's ClientApps ready, as a user's would hold the user's."""
     if name == "serial":
         return SerialEngine()
-    return ProcessEngine(workers, ("simulation.worker", "benchmarks.client_apps", "benchmarks.small_cnn"))
+    return ProcessEngine(workers, ("simulation.worker", "benchmarks.client_apps", "simulation.torch_ready"))
 
 
 def measure(kind: str, engine_name: str, workers: int, clients: int = CLIENTS, floats: int = 0) -> dict[str, Any]:

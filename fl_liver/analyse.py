@@ -13,23 +13,34 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from fl_liver.errors import ConfigError, DataError, PrivacyError, ProtocolError
 from fl_liver.stats.conversation import Question, Table, Totals, answer
 from fl_liver.stats.plan import DEFAULT_MIN_CELL, Plan, Refused, read_plan, refusals, run_plan
 
+if TYPE_CHECKING:
+    from fl_liver.server.report.analysis.beside import Beside
+
 MIN_SITES = 3
 _MISSING = ("", "NA")
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE)
 
 
-def analyse(plan: Path, sites: Sequence[str], json_file: Path, *, min_cell: int = DEFAULT_MIN_CELL) -> int:
+def analyse(
+    plan: Path,
+    sites: Sequence[str],
+    json_file: Path,
+    *,
+    min_cell: int = DEFAULT_MIN_CELL,
+    report: Path | None = None,
+) -> int:
     """Answer an analysis plan over the tables of three or more sites; returns the exit status.
 
     Args:
@@ -37,6 +48,8 @@ def analyse(plan: Path, sites: Sequence[str], json_file: Path, *, min_cell: int 
         sites: NAME=FILE.csv, one for each site.
         json_file: where {id: result} is written if every analysis was answered; otherwise it is left alone.
         min_cell: smallest group that a result may describe; 1 (public data) switches floors and merging off.
+        report: where the HTML page is written, also if an analysis was refused: the page says so. It asks some
+            questions beside the plan, in the same batch, and their answers stand in the JSON too.
     Returns:
         0, or the exit status of the first analysis that was refused.
     Raises:
@@ -46,14 +59,40 @@ def analyse(plan: Path, sites: Sequence[str], json_file: Path, *, min_cell: int 
         raise ConfigError(f"--min-cell {min_cell}: wanted 1 (public data, no floor) or more")
     read = read_plan(plan)
     tables = read_tables(site_files(sites), read)
-    results = run_plan(read, SitesSummer(tables), min_cell=min_cell)
-    written = {name: result.to_json() for name, result in results.items()}
+    asked_beside = [] if report is None else _questions_of_the_page(read)
+    results = run_plan(Plan((*read.analyses, *asked_beside)), SitesSummer(tables), min_cell=min_cell)
+    written = {analysis.id: results[analysis.id].to_json() for analysis in read.analyses}
     refused = refusals(results)
+    if report is not None:
+        _write_page(report, read, results, written, asked_beside, names=list(tables), min_cell=min_cell)
     _show(read, written, refused, tables, min_cell)
     if refused:
         return next(iter(refused.values())).exit_code
     write_json(json_file, written)
     return 0
+
+
+def _questions_of_the_page(plan: Plan) -> list[Beside]:
+    from fl_liver.server.report.analysis.beside import questions_beside  # matplotlib takes a second to load
+
+    return questions_beside(plan.analyses)
+
+
+def _write_page(
+    report: Path,
+    plan: Plan,
+    results: Mapping[str, Any],
+    written: dict[str, dict[str, Any]],
+    asked_beside: Sequence[Beside],
+    *,
+    names: Sequence[str],
+    min_cell: int,
+) -> None:
+    from fl_liver.server.report.analysis import write_analysis_report
+    from fl_liver.server.report.analysis.beside import put_beside
+
+    put_beside(written, asked_beside, results)
+    write_analysis_report(plan.analyses, written, report, sites=names, min_cell=min_cell)
 
 
 class SitesSummer:
@@ -214,7 +253,7 @@ def _show(
         shown.add_column(heading, overflow="fold")
     for analysis in plan.analyses:
         told = f"refused: {refused[analysis.id].reason}" if analysis.id in refused else headline(written[analysis.id])
-        shown.add_row(analysis.id, analysis.kind, told)
+        shown.add_row(escape(analysis.id), analysis.kind, escape(told))
     Console(soft_wrap=False).print(shown)
     for name, one in refused.items():
         print(f"analysis '{name}' refused: {one.reason}", file=sys.stderr)

@@ -108,19 +108,27 @@ class Sum:
 
     `purpose` "masked": the sum is opened over `contributors` ≥ min_sites hospitals. "named": it is this hospital's own
     figure, or a sum over fewer than min_sites, and needs its consent.
+
+    One analysis plan is one `batch`, asked in steps 0, 1, … over `sites`, the same in each. `previous` holds the opened
+    totals of the step before, one behind the other, so that a hospital can follow the plan; empty at step 0.
     """
 
     study_sha256: str
     purpose: Purpose
     contributors: int
     questions: tuple[Question, ...]
+    batch: str = ""
+    step: int = 0
+    sites: tuple[str, ...] = ()
+    previous: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The answers to a `Sum`, one behind the other, int64."""
+    """The answers to a `Sum`, one behind the other, int64, and the site's commitment to its cohort (64 hex digits)."""
 
     vector: NDArray[np.int64]
+    commitment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +213,9 @@ def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
     wanted = {field.name for field in dataclasses.fields(kind)}
     if set(fields) != wanted:
         raise ProtocolError(f"{kind.__name__}: fields {sorted(fields)}, wanted {sorted(wanted)}")
-    if kind is Named and isinstance(fields["scores"], list):
-        fields["scores"] = tuple(fields["scores"])
+    for name in ("scores", "sites"):
+        if isinstance(fields.get(name), list):
+            fields[name] = tuple(fields[name])
     for name, value in fields.items():
         if not _fits(value, _TYPES[kind][name]):
             raise ProtocolError(f"{kind.__name__}: field '{name}' is a {type(value).__name__}, which it must not be")

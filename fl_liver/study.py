@@ -143,6 +143,8 @@ class Analysis(Section):
     fusion: tuple[str, ...] = ()
     """Names of the factors offered to the fused model; screened one by one, then together."""
     screening_p: Fraction = 0.05
+    curve_every: Count = 3
+    """The learning curve shows the internal AUC of every third round, and of the last."""
     calibration_groups: Annotated[int, Field(ge=2, le=20)] = 10
     min_cell: Annotated[int, Field(ge=3)] = 5
     """Smallest group that a published number may describe, over all hospitals of a sum."""

@@ -121,7 +121,7 @@ class BaselineRunner:
                     step.add_done_callback(lambda ended: self._after(baseline, ended))
                     return
                 done = self._finished(baseline, step)
-        except BaseException as error:  # a callback's error would vanish in the future's machinery, and `wait` hang
+        except Exception as error:  # a callback's error would vanish in the future's machinery, and `wait` hang
             self._ended[baseline.name].set_exception(error)
         else:
             self._ended[baseline.name].set_result(None)
@@ -129,7 +129,7 @@ class BaselineRunner:
     def _after(self, baseline: Baseline, ended: Future[int]) -> None:
         try:
             done = self._finished(baseline, ended)
-        except BaseException as error:
+        except Exception as error:
             self._ended[baseline.name].set_exception(error)
         else:
             self._advance(baseline, done)

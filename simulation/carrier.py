@@ -95,7 +95,7 @@ class SharedFiles:
             weakref.finalize(exporter, self._free, handle).atexit = False
         else:
             (self.folder / handle).unlink()
-        return memoryview(exporter)
+        return exporter.data
 
     def drop(self, handle: str) -> None:
         self._mapped.pop(handle, None)

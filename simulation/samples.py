@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ PER_HOSPITAL = 3
 GREY_PER_SD, GREY_OF_MEAN = 55, 118
 
 
-def sample_images(study: Study, hospitals: Path) -> dict[str, list[NDArray[np.uint8]]]:
+def sample_images(study: Study, hospitals: Path, taking_part: Sequence[str]) -> dict[str, list[NDArray[np.uint8]]]:
     """Hospital → the first lesion image of its first patients, grey (rows, columns). Only for phantom patients."""
     found: dict[str, list[NDArray[np.uint8]]] = {}
-    for name in study.every_site:
+    for name in taking_part:
         cohort = load_cohort(load_site(hospitals / name / "site.toml"), study)
         first = np.searchsorted(cohort.owner, np.arange(min(PER_HOSPITAL, len(cohort.patients))))
         found[name] = [_grey(cohort.images["lesion"][index]) for index in first]

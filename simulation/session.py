@@ -31,7 +31,8 @@ def run_session(options: Options, folder: Path) -> int:
                 f"interrupted; whole rounds are kept, go on with: python -m simulation --resume {folder}"
             ) from interrupt
     study, _ = load_checked(folder / "study" / "study.toml")
-    samples = sample_images(study, folder / "hospitals") if options.data is None else None
+    taking_part = [line["name"] for line in summary["sites"] if not line["out"]]
+    samples = sample_images(study, folder / "hospitals", taking_part) if options.data is None else None
     report = write_report(summary, folder, samples)
     display.console.print(result_table(summary))
     if (classes := class_table(summary)) is not None:

@@ -53,14 +53,19 @@ def client_app(path: str) -> ClientApp:
 
 
 def pack(record: RecordDict, metadata: Metadata, carrier: Carrier) -> Parcel:
-    """Take a record apart; every large buffer is put once."""
+    """Take a record apart; every large buffer is put once.
+
+    `record.array_records` is not used: Flower makes it a cycle of references, and 45 MB would wait for a collection.
+    """
+    configs = {name: dict(config) for name, config in record.items() if isinstance(config, ConfigRecord)}
     arrays = {
         name: {
             key: (array.dtype, array.shape, array.stype, *_put(array.data, carrier)) for key, array in arrays.items()
         }
-        for name, arrays in record.array_records.items()
+        for name, arrays in record.items()
+        if isinstance(arrays, ArrayRecord)
     }
-    return Parcel(metadata, {name: dict(config) for name, config in record.config_records.items()}, arrays)
+    return Parcel(metadata, configs, arrays)
 
 
 def _put(data: Any, carrier: Carrier) -> tuple[Any, bool]:
@@ -70,12 +75,13 @@ def _put(data: Any, carrier: Carrier) -> tuple[Any, bool]:
 def unpack(parcel: Parcel, carrier: Carrier, *, last: bool) -> RecordDict:
     """Put a record together again; large buffers are views, not copies."""
     record = RecordDict({name: ConfigRecord(config) for name, config in parcel.configs.items()})
-    for name, arrays in parcel.arrays.items():
-        empty = {key: Array(dtype, shape, stype, b"") for key, (dtype, shape, stype, _, _) in arrays.items()}
-        record[name] = ArrayRecord(empty)
-        for key, (*_, data, carried) in arrays.items():
+    for name, packed in parcel.arrays.items():
+        arrays = ArrayRecord()
+        for key, (dtype, shape, stype, data, carried) in packed.items():
+            arrays[key] = Array(dtype, shape, stype, b"")
             # Array wants bytes when it is made; numpy reads any buffer, and a view of shared memory is no copy.
-            record.array_records[name][key].data = carrier.get(data, last=last) if carried else data
+            arrays[key].data = carrier.get(data, last=last) if carried else data
+        record[name] = arrays
     return record
 
 

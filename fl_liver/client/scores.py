@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from fl_liver.errors import ProtocolError
 
-_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,40}$")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 
 
 class ScoreStore:
@@ -56,7 +56,7 @@ class ScoreStore:
         return sorted(path.stem for path in self._folder.glob("*.safetensors")) if self._folder.is_dir() else []
 
     def _path(self, name: str) -> Path:
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise ProtocolError(f"score name '{name[:50]}' is not a plain word")
         return self._folder / f"{name}.safetensors"
 

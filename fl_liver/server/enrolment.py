@@ -33,7 +33,7 @@ class Participants:
         if not self.out:
             return None
         reasons = "; ".join(f"{site} ({reason})" for site, reason in self.out.items())
-        return f"{len(self.ready)} of {len(study.every_site)} hospitals took part; out: {reasons}."
+        return f"{len(self.ready)} of {len(study.every_site)} hospitals took part; out: {reasons}"
 
 
 def gather(exchange: Exchange, study: Study, journal: Journal) -> Participants:

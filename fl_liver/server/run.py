@@ -164,8 +164,10 @@ class StudyTraining:
         checkpoints = Checkpoints(self._folder / "checkpoints" / rows, self._study.sha256)
         return federation.train(self._exchange, self._journal, checkpoints, initial, curve)
 
-    def _curve(self, number: int, vector: Vector) -> float | None:  # noqa: ARG002
-        """Internal AUC of a round, from one histogram of 2¹² bins: for the picture, not for a decision."""
+    def _curve(self, number: int, vector: Vector) -> float | None:
+        """Internal AUC of some rounds, from one histogram of 2¹² bins: for the picture, not for a decision."""
+        if number % self._study.analysis.curve_every and number < self._study.training.rounds:
+            return None
         self.score(vector, "curve", "internal", "train", self._sites)
         evaluation = Evaluation(self._exchange, self._study, self._participants, self._journal)
         talk = coarse_auc("score:curve", "label", key="logit32")
@@ -174,7 +176,7 @@ class StudyTraining:
 
 
 def _missed(sites: set[str]) -> str | None:
-    return f"Rounds were missed by {', '.join(sorted(sites))}." if sites else None
+    return f"rounds were missed by {', '.join(sorted(sites))}" if sites else None
 
 
 def _task(study: Study) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -25,7 +25,7 @@ from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.cross import Matrix, covariance_of
 from fl_liver.stats.floors import require_floor
 from fl_liver.stats.keys import Key
-from fl_liver.stats.refine import BINARY_LEVELS, refine
+from fl_liver.stats.refine import BINARY_LEVELS, Leaves, refine
 from fl_liver.stats.result import json_fields
 from fl_liver.stats.rows import cell_counts
 
@@ -100,13 +100,17 @@ class UnpairedComparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """AUCs of several scores of the same patients with their exact covariance matrix, both as ratios of integers."""
+    """AUCs of several scores of the same patients with their exact covariance matrix, both as ratios of integers.
+
+    leaves   the refined histogram of each score, for curves; never published as they are
+    """
 
     scores: tuple[str, ...]
     auc: tuple[Fraction, ...]
     cov: tuple[tuple[Fraction, ...], ...]
     n_pos: int
     n_neg: int
+    leaves: tuple[Leaves, ...] = field(repr=False, compare=False)
 
     def contrast(self, weights: Sequence[float]) -> Contrast:
         """Σ w·AUC with its variance w'Sw. Equal weights 1/M give the mean AUC of M models or readers."""
@@ -205,7 +209,8 @@ def compare(
     if matrix is None:
         raise DataError(f"'{label}': fewer than two patients have a row of each class; AUCs cannot be compared")
     exact = tuple(delong.exact_auc(found.counts[0], found.counts[1]) for found in leaves)
-    return Comparison(tuple(scores), exact, tuple(tuple(row) for row in matrix), int(counts[1]), int(counts[0]))
+    rows = tuple(tuple(row) for row in matrix)
+    return Comparison(tuple(scores), exact, rows, int(counts[1]), int(counts[0]), tuple(leaves))
 
 
 def compare_unpaired(

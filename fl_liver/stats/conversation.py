@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.errors import ProtocolError
+from fl_liver.errors import IncompleteError, ProtocolError
 
 IntVector = NDArray[np.int64]
 R = TypeVar("R")
@@ -98,8 +98,23 @@ class Summer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A statistic whose batch ended before it did, and what was missing."""
+
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"not_released": "incomplete: …"}`, as result files hold it."""
+        return {"not_released": f"incomplete: {self.reason}"}
+
+
 def converse(conversations: Mapping[str, Conversation[Any]], summer: Summer) -> dict[str, Any]:
-    """Run conversations side by side until all have ended; in each exchange the open questions of all go together."""
+    """Run conversations side by side until all have ended; in each exchange the open questions of all go together.
+
+    One batch: where the summer ends it with an IncompleteError (a hospital stayed away), what was finished is kept and
+    the others are `Unfinished`. Nothing is asked again of the hospitals that are left.
+    """
     results: dict[str, Any] = {}
     open_questions: dict[str, list[Question]] = {}
 
@@ -115,7 +130,13 @@ def converse(conversations: Mapping[str, Conversation[Any]], summer: Summer) -> 
         advance(name, None)
     while open_questions:
         asked = dict(open_questions)
-        totals = summer.total([question for questions in asked.values() for question in questions])
+        try:
+            totals = summer.total([question for questions in asked.values() for question in questions])
+        except IncompleteError as error:
+            for name in asked:
+                conversations[name].close()
+                results[name] = Unfinished(str(error))
+            break
         for name, questions in asked.items():
             mine, totals = totals[: len(questions)], totals[len(questions) :]
             advance(name, mine)

@@ -41,6 +41,7 @@ from fl_liver.stats.plan_performance import (
     HosmerLemeshow,
     LowConfidence,
     Multiclass,
+    ReaderMean,
     Readers,
     Roc,
 )
@@ -69,6 +70,7 @@ KINDS: Sequence[type[Analysis]] = (
     TableOne,
     Multiclass,
     Readers,
+    ReaderMean,
     LowConfidence,
 )
 """In the order of the contract, then what it does not list."""

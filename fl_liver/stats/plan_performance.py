@@ -13,6 +13,7 @@ from fl_liver.stats.decision_curve import decision_curve
 from fl_liver.stats.diagnostic import diagnostic
 from fl_liver.stats.multiclass import multiclass
 from fl_liver.stats.plan_entry import Analysis, Column, Level, Share, named
+from fl_liver.stats.reader_mean import reader_mean
 from fl_liver.stats.readers import Scale, low_confidence, readers_against_model
 from fl_liver.stats.roc import roc
 from fl_liver.toml_file import Section
@@ -176,6 +177,22 @@ class Readers(Analysis):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return readers_against_model(self.label, self.readers, self.model, self.threshold, min_cell=min_cell)
+
+
+class ReaderMean(Analysis):
+    """The mean ROC of several readers' ratings, and against their mean under another condition or a model."""
+
+    kind: Literal["reader_mean"]
+    scores: Annotated[tuple[Column, ...], Field(min_length=2)]
+    label: Column
+    against: tuple[Column, ...] = ()
+    cluster: Column | None = None
+
+    def columns(self) -> tuple[str, ...]:
+        return named(*self.scores, *self.against, self.label, self.cluster)
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        return reader_mean(self.scores, self.label, self.against, min_cell=min_cell, cluster=self.cluster)
 
 
 class LowConfidence(Analysis):

@@ -1,4 +1,4 @@
-"""FedBN: batch normalisation stays in the hospital, round by round, and a resumed run finds the right round's layers."""
+"""FedBN: batch normalisation stays in the hospital, by round, and a resumed run finds the right round's layers."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def calibration_frame(axes: Axes, strip: Axes, title: str, entries: int) -> None
     strip.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
-def draw_groups(axes: Axes, measured: Summary | Missing, look: Look) -> None:
+def draw_groups(axes: Axes, measured: Summary | Missing, look: Look, *, line: bool = True) -> None:
     """Observed rate of each group over its mean prediction, with Wilson intervals; nothing where they are missing."""
     predicted, observed, n = (series(measured, key) for key in ("mean_pred", "obs_rate", "n"))
     if isinstance(predicted, Missing) or isinstance(observed, Missing) or isinstance(n, Missing):
@@ -116,7 +116,7 @@ def draw_groups(axes: Axes, measured: Summary | Missing, look: Look) -> None:
         color=look.colour,
         markersize=5.5,
         elinewidth=1.1,
-        linestyle=look.dash,
+        linestyle=look.dash if line else "none",
         linewidth=1.0,
         label=_label(look.label, measured),
     )

@@ -1,4 +1,4 @@
-"""Confusion matrices: any table of counts, and those of a study with several classes (truth in rows, said in columns)."""
+"""Confusion matrices: any square table of counts, and those of a study with several classes (truth in rows)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def _column(rounds: list[Summary], key: str) -> Series:
 
 def _panel(axes: Axes, title: str, x: Series, y: Series, hollow: np.ndarray) -> None:
     look = LOOKS["federated"]
-    axes.plot(x, y, look.dash, color=look.colour, zorder=2)
+    measured = np.isfinite(x * y)  # the AUC is asked for in some rounds only
+    axes.plot(x[measured], y[measured], look.dash, color=look.colour, zorder=2)
     for mask, face in ((~hollow, look.colour), (hollow, "white")):
         axes.scatter(x[mask], y[mask], s=26, facecolor=face, edgecolor=look.colour, linewidth=1.3, zorder=3)
     axes.set_title(title)

@@ -42,7 +42,7 @@ def draw_odds(summary: Summary) -> Drawing | Missing:
 
 @in_house_style
 def odds_figure(fits: dict[str, list[Summary]]) -> Figure:
-    """The terms {name, label, odds_ratio, or_ci95, p} of one fit, or of both of `FITS`; a legend where there are two."""
+    """Terms {name, label, odds_ratio, or_ci95, p} of one fit, or of both of `FITS`, which then stand in a legend."""
     lines = _lines(fits)
     height = LINE_IN * (lines[-1][0] + 1)
     figure = Figure(figsize=(PAGE_WIDTH_IN, height + 1.05))

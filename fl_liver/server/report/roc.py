@@ -84,9 +84,8 @@ def curve_of(measured: Summary | Missing, name: str, look: Look, *, with_band: b
     if isinstance(fpr, Missing) or isinstance(tpr, Missing):
         return fpr if isinstance(fpr, Missing) else Missing("the curve holds no points")
     low, high = series(measured, "roc", "tpr_low"), series(measured, "roc", "tpr_high")
-    known = with_band and not isinstance(low, Missing) and not isinstance(high, Missing)
-    label = labelled(name, estimate(measured, "auc"))
-    return Curve(label, look, fpr, tpr, (low, high) if known else None)  # type: ignore[arg-type]  known says so
+    band = None if not with_band or isinstance(low, Missing) or isinstance(high, Missing) else (low, high)
+    return Curve(labelled(name, estimate(measured, "auc")), look, fpr, tpr, band)
 
 
 def _curves(summary: Summary, part: str) -> list[Curve]:

@@ -78,6 +78,13 @@ LOOKS = {
     "pooled": Look("Pooled", "#009E73", "-.", "^"),
     "fusion": Look("Fusion", "#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "D"),
 }
+_NUMBERED: tuple[tuple[str, str | tuple[float, tuple[float, ...]], str], ...] = (
+    *((look.colour, look.dash, look.marker) for look in LOOKS.values()),
+    ("#E69F00", (0, (1, 1)), "v"),
+    ("#56B4E9", (0, (7, 2)), "P"),
+    ("#6b6b6b", (0, (3, 1, 1, 1)), "X"),
+    ("#1b1b1b", (0, (2, 2)), "*"),
+)
 PARTS = {"internal": "Internal validation", "external": "External hospitals"}
 
 
@@ -139,6 +146,21 @@ def wrapped(label: str, characters: int) -> str:
     """A label broken into at most two lines of `characters`; what is longer ends in an ellipsis."""
     lines = textwrap.wrap(label, characters, max_lines=2, placeholder="…", break_on_hyphens=False)
     return "\n".join(lines)
+
+
+def clipped(label: str, characters: int) -> str:
+    """A label of at most `characters`, for a place that has one line.
+
+    >>> clipped("posterior_enhancement", 12)
+    'posterior_e…'
+    """
+    return label if len(label) <= characters else label[: characters - 1] + "…"
+
+
+def look_number(place: int, label: str = "") -> Look:
+    """The look of the curve at a place (0, 1, …) of a list that has no models of its own; the ninth is as the first."""
+    colour, dash, marker = _NUMBERED[place % len(_NUMBERED)]
+    return Look(label, colour, dash, marker)
 
 
 @in_house_style

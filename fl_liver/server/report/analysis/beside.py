@@ -1,0 +1,140 @@
+"""Questions that the page asks beside the plan, in the same batch: curves of comparisons, hospitals, raters' tables.
+
+A plan's results hold what the contract names; a figure needs more. Each question here has the floors of its analysis,
+is answered through the same sums, and goes into the result under a key of its own:
+
+    centres   roc without clusters: AUC within hospitals, spread between them
+    curves    comparisons and readers: {name: ROC result}
+    table     cohen_kappa: {levels, counts}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from fl_liver.stats.centres import centre_auc
+from fl_liver.stats.compose import or_withheld, within
+from fl_liver.stats.conversation import Conversation
+from fl_liver.stats.cross_table import cross_table, shaped
+from fl_liver.stats.floors import require_floor
+from fl_liver.stats.levels import learn_levels
+from fl_liver.stats.plan_description import CohenKappa
+from fl_liver.stats.plan_entry import Analysis
+from fl_liver.stats.plan_performance import CompareJoint, ComparePaired, CompareUnpaired, Readers, Roc
+from fl_liver.stats.result import json_fields
+from fl_liver.stats.roc import roc
+
+
+@dataclass(frozen=True, slots=True)
+class RaterTable:
+    """Patients by the first rater's level (rows) and the second's."""
+
+    levels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return json_fields(self)
+
+
+class Beside(Analysis):
+    """A question for the analysis `of`; its result goes to `key`, under `name` where the key holds several."""
+
+    of: str
+    key: str
+    name: str | None = None
+
+    def answer(self, min_cell: int) -> Conversation[Any]:
+        """As an analysis, but a refusal is a result: it must not refuse the plan's own answers."""
+        return or_withheld(super().answer(min_cell))
+
+
+class Centres(Beside):
+    score: str
+    label: str
+
+    def columns(self) -> tuple[str, ...]:
+        return self.score, self.label
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        return centre_auc(self.score, self.label, min_cell=min_cell)
+
+
+class ComparedCurve(Beside):
+    """The curve of one score among the patients of its comparison."""
+
+    score: str
+    label: str
+    others: tuple[str, ...] = ()
+    cluster: str | None = None
+    where: dict[str, str] = Field(default_factory=dict)
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.score, self.label, *self.others, *([] if self.cluster is None else [self.cluster]), *self.where)
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        talk = roc(self.score, self.label, min_cell=min_cell, cluster=self.cluster, complete=self.others)
+        return within(talk, where=self.where) if self.where else talk
+
+
+class RaterCounts(Beside):
+    raters: tuple[str, str]
+
+    def columns(self) -> tuple[str, ...]:
+        return self.raters
+
+    def converse(self, min_cell: int) -> Conversation[RaterTable]:
+        levels = yield from learn_levels(self.raters, min_cell=min_cell)
+        both: dict[str, Sequence[str]] = dict.fromkeys(self.raters, levels)
+        (total,) = yield [cross_table(both)]
+        counts = shaped(total, both)
+        for rater, margin in zip(self.raters, (counts.sum(1), counts.sum(0)), strict=True):
+            require_floor({f"{rater} = {level}": int(m) for level, m in zip(levels, margin, strict=True)}, min_cell)
+        return RaterTable(tuple(levels), tuple(tuple(row) for row in counts.tolist()))
+
+
+def questions_beside(analyses: Iterable[Analysis]) -> list[Beside]:
+    """What the page asks beside these analyses; ids start with a NUL, which no person writes."""
+    return [one for analysis in analyses for one in _beside(analysis)]
+
+
+def put_beside(results: Mapping[str, dict[str, Any]], asked: Iterable[Beside], answers: Mapping[str, Any]) -> None:
+    """Put the answers {id of the question: result} into the JSON results of the analyses that have one, in place."""
+    for question in asked:
+        found, answer = results.get(question.of), answers[question.id].to_json()
+        if found is None or "not_released" in found:
+            continue
+        for level, result in found["strata"].items() if question.by is not None else [(None, found)]:
+            mine = answer["strata"][level] if level is not None and "strata" in answer else answer
+            if "not_released" in result:
+                continue
+            if question.name is None:
+                result[question.key] = mine
+            else:
+                result.setdefault(question.key, {})[question.name] = mine
+
+
+def _beside(entry: Analysis) -> list[Beside]:
+    def base(key: str, name: str | None = None) -> dict[str, Any]:
+        told = {"id": f"\0{key} {name} {entry.id}", "kind": "beside", "by": entry.by}
+        return {**told, "of": entry.id, "key": key, "name": name}
+
+    if isinstance(entry, Roc):
+        return [] if entry.cluster else [Centres(**base("centres"), score=entry.score, label=entry.label)]
+    if isinstance(entry, (ComparePaired, CompareJoint)):
+        shared = {"label": entry.label, "cluster": entry.cluster, "others": entry.scores}
+        return [ComparedCurve(**base("curves", score), score=score, **shared) for score in entry.scores]
+    if isinstance(entry, CompareUnpaired):
+        names = {f"{entry.strata} = {level}": {entry.strata: level} for level in entry.levels}
+        shared = {"score": entry.score, "label": entry.label}
+        return [ComparedCurve(**base("curves", name), where=where, **shared) for name, where in names.items()]
+    if isinstance(entry, Readers):
+        shared = {"score": entry.model, "label": entry.label, "others": entry.readers}
+        return [ComparedCurve(**base("curves", entry.model), **shared)]
+    if isinstance(entry, CohenKappa):
+        return [RaterCounts(**base("table"), raters=(entry.raters[0], entry.raters[1]))]
+    return []

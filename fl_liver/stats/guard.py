@@ -1,0 +1,202 @@
+"""A hospital's own check of every question of a batch, before it answers. Pure: no rows, no files.
+
+The hospital runs the plan's state machine beside the server. It sees each question, and after each exchange the opened
+totals, and refuses
+ * a question kind, a choice of rows or a threshold that the plan does not have,
+ * children of bins that were not active and mixed, and a depth that jumps,
+ * a step of a fit that does not follow from the steps before it, and more than 25 of them,
+ * groups or cumulative counts that are not those of the opened histograms,
+ * anything finer once a class is below the floor.
+The totals are the server's word. A server that lies about them to everybody alike loosens the rules about bins as far
+as it lies; `require_own_part` catches a total below the hospital's own counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_liver.errors import ProtocolError
+from fl_liver.stats.conversation import IntVector, Question
+from fl_liver.stats.cross import cross_arrays
+from fl_liver.stats.order_search import FIRST_BITS, KEY_BITS, STEP_BITS
+from fl_liver.stats.permit import Permit
+from fl_liver.stats.refine import Leaves, children
+from fl_liver.stats.walk import CHOICE_OF_ROWS, Walk, begin, plain_arguments, walk_of, why_not
+
+_COUNTS = frozenset({"bins", "key_children", "level_bytes", "cell_counts", "class_counts", "cross_table"})
+"""Kinds whose totals steer what may be asked next; each entry is a count of rows."""
+_ALL_BUT_ROWS = frozenset({"depth", "bits", "thresholds"})
+
+
+class Guard:
+    """One batch of questions as a state machine. `check` before an answer, `opened` when its totals are known."""
+
+    def __init__(self, permit: Permit) -> None:
+        self._permit = permit
+        self._walks: dict[str, list[Walk]] = {}
+        self._searches: dict[str, _Search] = {}
+        self._cutoffs: dict[str, set[float]] = {}
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Nothing, if every question of the exchange may be answered.
+
+        Raises:
+            ProtocolError: names the rule that a question breaks.
+            PrivacyError, DataError: the walk ended at a floor, or its data allow no further step.
+        """
+        for question in questions:
+            if question.kind not in self._permit.kinds:
+                raise ProtocolError(f"question '{question.kind}' is not in the plan")
+            try:
+                self._check_rows(question)
+                self._check_steps(question)
+                self._check_public_numbers(question)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                raise ProtocolError(
+                    f"question '{question.kind}': its arguments cannot be read ({type(error).__name__})"
+                ) from error
+
+    def opened(self, questions: Sequence[Question], totals: Sequence[IntVector]) -> None:
+        """Take note of the totals of an exchange that was answered."""
+        for question, total in zip(questions, totals, strict=True):
+            if total.shape != (question.length,):
+                raise ProtocolError(f"question '{question.kind}': a total of {total.size}, wanted {question.length}")
+            for walk in self._walks.get(walk_of(question), []):
+                walk.opened(question, total)
+            if question.kind == "key_children":
+                self._searches[plain_arguments(question, _ALL_BUT_ROWS)].opened(question, total)
+
+    def _check_rows(self, question: Question) -> None:
+        stray = sorted(set(question.arguments.get("where", {})) - self._permit.strata)
+        if stray:
+            raise ProtocolError(f"question '{question.kind}': the plan has no strata of '{stray[0]}'")
+
+    def _check_steps(self, question: Question) -> None:
+        if question.kind == "key_children":
+            name = plain_arguments(question, _ALL_BUT_ROWS)
+            self._searches.setdefault(name, _Search(self._permit)).check(question)
+            return
+        name = walk_of(question)
+        if name not in self._walks:
+            self._walks[name] = begin(question, self._permit)
+        walks = self._walks[name]
+        if walks and not any(walk.allows(question) for walk in walks):
+            raise why_not(question, walks)
+        if not walks and question.kind == "bins":
+            raise ProtocolError("question 'bins': the plan has no groups of equal size")
+
+    def _check_public_numbers(self, question: Question) -> None:
+        match question.kind:
+            case "counts_at_thresholds":
+                self._check_thresholds(question, question.arguments["thresholds"])
+            case "reader_model_calls":
+                self._check_thresholds(question, [question.arguments["threshold"]])
+            case "delong_cross" | "cluster_cross":
+                self._check_components(question)
+            case "calibration_groups" if "cuts" in question.arrays:
+                self._check_cuts(question)
+
+    def _check_thresholds(self, question: Question, thresholds: Sequence[float]) -> None:
+        further = set(map(float, thresholds)) - self._permit.thresholds
+        if not further:
+            return
+        known = self._cutoffs.setdefault(plain_arguments(question, _ALL_BUT_ROWS), set())
+        if len(known | further) > self._permit.cutoffs:
+            raise ProtocolError(
+                f"question '{question.kind}': {len(further)} thresholds are not in the plan,"
+                f" which allows {self._permit.cutoffs} further ones for a score"
+            )
+        known |= further
+
+    def _check_components(self, question: Question) -> None:
+        """Cumulative counts must be those of histograms that were opened here, of the same scores and rows."""
+        named = question.arguments
+        for place, score in enumerate(named["scores"]):
+            part = {name: question.arrays.get(f"{name}{place}") for name in ("low", "x", "y")}
+            known = self._results(question, column=score, label=named["label"])
+            if not any(_are(part, leaves) for leaves in known if isinstance(leaves, Leaves)):
+                raise ProtocolError(
+                    f"question '{question.kind}': the counts below each bin of '{score}' are not those of its histogram"
+                )
+
+    def _check_cuts(self, question: Question) -> None:
+        cuts = question.arrays["cuts"]
+        known = self._results(question, column=question.arguments["p"], label=None)
+        if not any(isinstance(one, np.ndarray) and np.array_equal(one, cuts) for one in known):
+            raise ProtocolError("question 'calibration_groups': the cuts are not those of groups of equal size")
+
+    def _results(self, question: Question, *, column: str, label: str | None) -> list[Any]:
+        """The ends of walks over the bins of a column, among the same rows."""
+        found: list[Any] = []
+        for walk in (one for name, walks in self._walks.items() if name.startswith("bins ") for one in walks):
+            if walk.result is None or not walk.about(column=column, label=label):
+                continue
+            if _rows_of(walk.first) == _rows_of(question):
+                found.append(walk.result)
+        return found
+
+
+class _Search:
+    """The ranges that an order search may split, by depth."""
+
+    def __init__(self, permit: Permit) -> None:
+        self._permit = permit
+        self._allowed: dict[int, NDArray[np.uint64]] = {0: np.zeros(1, np.uint64)}
+
+    def check(self, question: Question) -> None:
+        depth, bits = question.arguments["depth"], question.arguments["bits"]
+        if depth not in self._allowed or bits != (STEP_BITS if depth else FIRST_BITS):
+            raise ProtocolError(f"question 'key_children': depth jumps: {depth} and {bits} further bits were asked")
+        strangers = np.setdiff1d(question.arrays["active"], self._allowed[depth])
+        if len(strangers):
+            raise ProtocolError(
+                f"question 'key_children': {len(strangers)} ranges are not children of active ranges with enough in"
+                " them; only these are split"
+            )
+
+    def opened(self, question: Question, total: IntVector) -> None:
+        depth, bits, active = question.arguments["depth"], question.arguments["bits"], question.arrays["active"]
+        if depth + bits >= KEY_BITS:
+            return
+        held = total.reshape(-1, len(active) << bits)
+        keep = np.compress(self._go_on(question, held), children(active, bits))
+        before = self._allowed.get(depth + bits, np.zeros(0, np.uint64))
+        self._allowed[depth + bits] = np.union1d(before, keep)
+
+    def _go_on(self, question: Question, held: IntVector) -> NDArray[np.bool_]:
+        go_on = np.zeros(held.shape[1], np.bool_)
+        if "mixed" in self._permit.order:
+            go_on |= (held > 0).sum(axis=0) > 1
+        if "occupied" in self._permit.order:
+            go_on |= held.sum(axis=0) > 1
+        if "search" in self._permit.order:
+            exact = question.arguments["resolution"] > 0
+            go_on |= held.max(axis=0) >= (1 if exact else self._permit.min_cell)
+        return go_on
+
+
+def require_own_part(questions: Sequence[Question], totals: Sequence[IntVector], own: Sequence[IntVector]) -> None:
+    """A total of counts holds at least what this hospital put in.
+
+    Raises:
+        ProtocolError: it does not; the totals that were shown are not the sum.
+    """
+    for question, total, part in zip(questions, totals, own, strict=True):
+        if question.kind in _COUNTS and bool(np.any(total < part)):
+            raise ProtocolError(
+                f"question '{question.kind}': {int(np.count_nonzero(total < part))} totals are below this hospital's"
+                " own counts; they are not the sum"
+            )
+
+
+def _are(part: Mapping[str, NDArray[Any] | None], leaves: Leaves) -> bool:
+    wanted = cross_arrays([leaves])
+    return all(array is not None and np.array_equal(array, wanted[f"{name}0"]) for name, array in part.items())
+
+
+def _rows_of(question: Question) -> dict[str, Any]:
+    return {name: question.arguments.get(name) for name in CHOICE_OF_ROWS}

@@ -1,0 +1,8 @@
+"""Imported by the fork server, so that its workers share what torch otherwise loads in each of them."""
+
+from __future__ import annotations
+
+import torch
+
+# The first optimiser of a process imports torch's compiler, whether it is used or not: 1.7 s and 70 MB.
+torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
