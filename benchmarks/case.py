@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: `python -m benchmarks.case '{"what": ..., ...}'` prints one line of JSON."""
+"""One measurement in a process of its own: `python -m benchmarks.case '{"what": ..., ...}'` prints `result {...}`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import json
 import sys
 from collections.abc import Callable
 from typing import Any
+
+
+MARK = "result "
+"""Begins the line that is the result: frameworks print much else."""
 
 
 def _loop(case: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +24,38 @@ def _ours(case: dict[str, Any]) -> dict[str, Any]:
     return measure(**case)
 
 
-CASES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"loop": _loop, "ours": _ours}
+def _overhead(case: dict[str, Any]) -> dict[str, Any]:
+    from benchmarks.overhead import measure
+
+    return measure(case["workers"])
+
+
+def _flower(case: dict[str, Any]) -> dict[str, Any]:
+    from benchmarks.peers_flower import measure
+
+    return measure(case["kind"], case["workers"])
+
+
+def _pfl(case: dict[str, Any]) -> dict[str, Any]:
+    from benchmarks.peers_pfl import measure
+
+    return measure(case["kind"])
+
+
+def _nvflare(case: dict[str, Any]) -> dict[str, Any]:
+    from benchmarks.peers_nvflare import measure
+
+    return measure(case["kind"], case["workers"])
+
+
+CASES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "loop": _loop,
+    "ours": _ours,
+    "overhead": _overhead,
+    "flower": _flower,
+    "pfl": _pfl,
+    "nvflare": _nvflare,
+}
 
 
 def main(text: str) -> None:
@@ -35,7 +70,7 @@ def main(text: str) -> None:
         result["peak_mb"] = weight.peak_mb
     else:
         result = run(case)
-    print(json.dumps(result))
+    print(f"\n{MARK}{json.dumps(result)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -59,40 +59,36 @@ def analyse(
         raise ConfigError(f"--min-cell {min_cell}: wanted 1 (public data, no floor) or more")
     read = read_plan(plan)
     tables = read_tables(site_files(sites), read)
-    asked_beside = [] if report is None else _questions_of_the_page(read)
-    results = run_plan(Plan((*read.analyses, *asked_beside)), SitesSummer(tables), min_cell=min_cell)
-    written = {analysis.id: results[analysis.id].to_json() for analysis in read.analyses}
+    beside = [] if report is None else _questions_of_the_page(read)
+    answered = run_plan(Plan((*read.analyses, *beside)), SitesSummer(tables), min_cell=min_cell)
+    results = {analysis.id: answered[analysis.id] for analysis in read.analyses}
+    written = {name: result.to_json() for name, result in results.items()}
+    for question in beside:
+        question.put(written, answered[question.id].to_json())
     refused = refusals(results)
-    if report is not None:
-        _write_page(report, read, results, written, asked_beside, names=list(tables), min_cell=min_cell)
     _show(read, written, refused, tables, min_cell)
-    if refused:
-        return next(iter(refused.values())).exit_code
-    write_json(json_file, written)
-    return 0
+    if not refused:
+        write_json(json_file, written)
+    if report is not None:
+        _write_page(report, plan.stem, read, written, list(tables), min_cell)
+    return next((one.exit_code for one in refused.values()), 0)
 
 
+# The page loads matplotlib, which takes a second: only where it is asked for.
 def _questions_of_the_page(plan: Plan) -> list[Beside]:
-    from fl_liver.server.report.analysis.beside import questions_beside  # matplotlib takes a second to load
+    from fl_liver.server.report.analysis.beside import questions_beside
 
     return questions_beside(plan.analyses)
 
 
 def _write_page(
-    report: Path,
-    plan: Plan,
-    results: Mapping[str, Any],
-    written: dict[str, dict[str, Any]],
-    asked_beside: Sequence[Beside],
-    *,
-    names: Sequence[str],
-    min_cell: int,
+    path: Path, title: str, plan: Plan, written: Mapping[str, dict[str, Any]], sites: Sequence[str], min_cell: int
 ) -> None:
     from fl_liver.server.report.analysis import write_analysis_report
-    from fl_liver.server.report.analysis.beside import put_beside
 
-    put_beside(written, asked_beside, results)
-    write_analysis_report(plan.analyses, written, report, sites=names, min_cell=min_cell)
+    write_analysis_report(
+        plan.analyses, written, path, sites=sites, min_cell=min_cell, title=title, secure_sum=SitesSummer.method
+    )
 
 
 class SitesSummer:

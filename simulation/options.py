@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +50,8 @@ def resolve_study(options: Options) -> Study:
     """
     if options.full and options.quick:
         raise ConfigError("--full and --quick exclude each other; choose one")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
+        raise ConfigError(f"--device '{options.device}': wanted auto, cpu or cuda:N")
     study = load_study(options.study)
     if options.quick:
         study = study.changed(

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "messages": {"errors", "stats"},
     "server": FOUNDATION | {"stats", "messages", "study", "parameters"},
     "client": FOUNDATION | {"models", "stats", "messages", "study", "parameters"},
+    "analyse": FOUNDATION | {"stats", "server"},
     "first_weights": {"errors", "models", "parameters", "study"},
 }
 FLOWER = {

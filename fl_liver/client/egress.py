@@ -39,12 +39,12 @@ def release_update(site: SiteConfig, study: Study, update: Update, patients: int
     return _send(site, update)
 
 
-def release_totals(site: SiteConfig, study: Study, question: Sum, vector: np.ndarray) -> RecordDict:
-    """Integer sums: masked over enough hospitals, or named with this hospital's consent.
+def require_purpose(site: SiteConfig, study: Study, question: Sum) -> None:
+    """Integer sums leave masked over enough hospitals, or named with this hospital's consent.
 
     Raises:
         PrivacyError: a masked sum over fewer hospitals than `min_sites`; ConsentError: a named one without consent.
-        ProtocolError: the vector is not the announced length.
+        ProtocolError: another purpose.
     """
     if question.purpose == "masked" and question.contributors < study.privacy.min_sites:
         raise PrivacyError(
@@ -55,10 +55,22 @@ def release_totals(site: SiteConfig, study: Study, question: Sum, vector: np.nda
         require_consent(site)
     elif question.purpose != "masked":
         raise ProtocolError(f"site {site.site}: a sum for '{question.purpose}' was asked, wanted masked or named")
+
+
+def release_totals(
+    site: SiteConfig, study: Study, question: Sum, vector: np.ndarray, commitment: str = ""
+) -> RecordDict:
+    """Integer sums of a permitted purpose, with this hospital's commitment to its cohort.
+
+    Raises:
+        PrivacyError, ConsentError, ProtocolError: see `require_purpose`.
+        ProtocolError: the vector is not the announced length.
+    """
+    require_purpose(site, study, question)
     wanted = sum(one.length for one in question.questions)
     if vector.shape != (wanted,):
         raise ProtocolError(f"site {site.site}: sum of length {vector.size}, announced {wanted}")
-    return _send(site, Totals(vector))
+    return _send(site, Totals(vector, commitment))
 
 
 def release_figures(site: SiteConfig, figures: Figures) -> RecordDict:

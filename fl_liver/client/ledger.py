@@ -135,10 +135,10 @@ class Ledger:
 
     def _append(self, entry: Entry) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        whole = self._path.read_bytes() if self._path.is_file() else b""
-        cut = b"" if not whole or whole.endswith(b"\n") else b"\n"
-        with self._path.open("ab") as file:
-            file.write(cut + json.dumps(asdict(entry)).encode() + b"\n")
+        with self._path.open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)  # a line that a crash cut short: its answer never left
+            file.write(json.dumps(asdict(entry)).encode() + b"\n")
 
 
 def cohort_hash(patients: Iterable[str]) -> str:

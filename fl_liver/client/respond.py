@@ -11,10 +11,13 @@ from flwr.app import RecordDict
 import fl_liver.stats.site_functions  # noqa: F401 - registers what this hospital can answer
 from fl_liver import __version__
 from fl_liver.client import egress
+from fl_liver.client.batches import Batches
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.floors import require_trainable
 from fl_liver.client.cohort.load import load_cohort
+from fl_liver.client.commitment import commit
 from fl_liver.client.local_layers import LocalLayers
+from fl_liver.client.permit import study_permit
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.table import SiteTables, select_rows
@@ -157,10 +160,17 @@ def _combine(site: SiteConfig, question: Combine) -> RecordDict:
 
 def _sum(site: SiteConfig, question: Sum) -> RecordDict:
     study, cohort = read_cohort(site, question.study_sha256)
+    egress.require_purpose(site, study, question)
     tables = SiteTables(cohort, study, _store(site, question.study_sha256, cohort))
+    promise = commit(site.work, cohort, tables.columns())
+    permit = study_permit(study, site.min_cell)
+    batches = Batches(site.site, study, site.study_folder(question.study_sha256), permit)
+    batches.admit(question, promise, cohort.patients)
     parts = [answer(one, tables.for_question(one)) for one in question.questions]
     vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    return egress.release_totals(site, study, question, vector)
+    record = egress.release_totals(site, study, question, vector, promise)
+    batches.keep(question, vector, promise, cohort.patients)
+    return record
 
 
 def _named(site: SiteConfig, question: Named) -> RecordDict:

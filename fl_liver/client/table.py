@@ -71,12 +71,17 @@ class SiteTables:
         self._columns: dict[str, NDArray[Any]] | None = None
         self._cut: dict[str, Table] = {}
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Every column over all patients."""
+        if self._columns is None:
+            self._columns = cohort_columns(self._cohort, self._study, self._store)
+        return self._columns
+
     def table(self, rows: str) -> Table:
+        """The patients that `select_rows` names."""
         if rows not in self._cut:
-            if self._columns is None:
-                self._columns = cohort_columns(self._cohort, self._study, self._store)
             chosen = select_rows(self._cohort, rows)
-            self._cut[rows] = Table({name: column[chosen] for name, column in self._columns.items()})
+            self._cut[rows] = Table({name: column[chosen] for name, column in self.columns().items()})
         return self._cut[rows]
 
     def for_question(self, question: Question) -> Table:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from fl_liver.errors import FLLiverError
 from fl_liver.messages import Fit, Update, Vector
 from fl_liver.parameters import Layout
 from fl_liver.server.checkpoint import Checkpoints, RoundRecord
@@ -73,7 +74,7 @@ class Federation:
             journal.write("warning", text=f"round {number}: {reasons}")
         result = current.close()
         seconds = time.monotonic() - began
-        auc = each_round(number, result.vector) if each_round is not None else None
+        auc = self._point(journal, number, result.vector, each_round)
         record = RoundRecord(
             number, round(seconds, 3), len(self.sites), len(result.answered), result.loss, auc, result.missing
         )
@@ -82,7 +83,12 @@ class Federation:
         )
         return result.vector, record
 
-
-def train_rows(folds: int) -> Sequence[str]:
-    """The row selections of cross-fitting's federations: each leaves one fold out."""
-    return [f"not-fold-{fold}" for fold in range(folds)]
+    def _point(self, journal: Journal, number: int, vector: Vector, each_round: EachRound | None) -> float | None:
+        """The curve is a picture: a hospital that cannot draw its part must not cost the round that is trained."""
+        if each_round is None:
+            return None
+        try:
+            return each_round(number, vector)
+        except FLLiverError as error:
+            journal.write("warning", text=f"round {number}: no point of the learning curve: {error}")
+            return None

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fl_liver.errors import ConfigError, FLLiverError
+from fl_liver.errors import ConfigError, IncompleteError
 from fl_liver.messages import Done, Score, Vector
 from fl_liver.parameters import Layout, load_vector, save_vector, vector_sha256
 from fl_liver.server.checkpoint import Checkpoints
@@ -148,7 +148,7 @@ class StudyTraining:
         """Have sites score patients and keep the scores.
 
         Raises:
-            FLLiverError: a site did not; its patients would silently be missing from every figure.
+            IncompleteError: a site did not; its patients would silently be missing from every figure.
         """
         answers = self._exchange.ask(
             Score(self._study.sha256, name, rows, layers, vector),
@@ -157,7 +157,7 @@ class StudyTraining:
             timeout_s=self._study.training.round_timeout_s,
         )
         if len(answers.answered) < len(sites):
-            raise FLLiverError(f"score '{name}': not every hospital scored its patients: {answers.why_not()}")
+            raise IncompleteError(f"score '{name}': not every hospital scored its patients: {answers.why_not()}")
 
     def _train(self, rows: str, initial: tuple[Vector, Layout], curve: Any) -> tuple[Vector, list[Any]]:
         federation = Federation(self._study, self._sites, rows)

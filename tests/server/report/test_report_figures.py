@@ -88,7 +88,7 @@ def test_forest_says_not_released_and_why() -> None:
     drawing = drawn(draw_forest(study_summary()))
     texts = [text.get_text() for text in drawing.figure.axes[0].texts]
     assert texts.count("not released") == 2
-    assert "H04 (not released: hospital H04 did not consent)" in drawing.caption
+    assert "(not released: hospital H04 did not consent): H04" in drawing.caption
 
 
 def test_odds_beyond_the_axis_end_in_an_arrow() -> None:
@@ -100,11 +100,14 @@ def test_odds_beyond_the_axis_end_in_an_arrow() -> None:
     assert {line.get_marker() for line in axes.lines} >= {"<", ">"}
 
 
-def test_a_round_without_loss_breaks_the_line() -> None:
+def test_a_round_without_a_value_is_not_drawn_and_its_neighbours_are_joined() -> None:
+    """The AUC is asked for in some rounds only; a curve of single points would be no curve."""
     summary = study_summary()
-    summary["rounds"][4]["loss"] = None
-    axes = drawn(draw_learning(summary)).figure.axes[0]
-    assert np.isnan(np.asarray(axes.lines[0].get_ydata())[4])
+    summary["rounds"][3]["loss"] = None
+    line = drawn(draw_learning(summary)).figure.axes[0].lines[0]
+    assert len(line.get_xdata()) == len(summary["rounds"]) - 1
+    assert summary["rounds"][3]["round"] not in line.get_xdata()
+
 
 
 def test_wilson_interval_agrees_with_statsmodels() -> None:

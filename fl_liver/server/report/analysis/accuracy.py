@@ -167,7 +167,7 @@ def _over_readers(result: Summary) -> Titled:
         )
         for key in keys
     )
-    return Titled("Mean of the readers", TextTable(("", "Mean", "p (t-test against the model)"), rows))
+    return Titled("Mean of the readers", TextTable(("", "Mean", "p (t-test)"), rows))
 
 
 def _point(of: Summary) -> tuple[float, float]:

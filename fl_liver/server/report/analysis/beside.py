@@ -52,6 +52,19 @@ class Beside(Analysis):
         """As an analysis, but a refusal is a result: it must not refuse the plan's own answers."""
         return or_withheld(super().answer(min_cell))
 
+    def put(self, results: Mapping[str, dict[str, Any]], answer: Mapping[str, Any]) -> None:
+        """Put the answer, as JSON, into the result of its analysis, in place; nothing where that was refused."""
+        found = results[self.of]
+        levels = found.get("strata", {}) if self.by is not None else {None: found}
+        for level, result in levels.items():
+            if "not_released" in result:
+                continue
+            mine = answer["strata"].get(level) if "strata" in answer else answer
+            if self.name is None:
+                result[self.key] = mine
+            else:
+                result.setdefault(self.key, {})[self.name] = mine
+
 
 class Centres(Beside):
     score: str
@@ -100,22 +113,6 @@ class RaterCounts(Beside):
 def questions_beside(analyses: Iterable[Analysis]) -> list[Beside]:
     """What the page asks beside these analyses; ids start with a NUL, which no person writes."""
     return [one for analysis in analyses for one in _beside(analysis)]
-
-
-def put_beside(results: Mapping[str, dict[str, Any]], asked: Iterable[Beside], answers: Mapping[str, Any]) -> None:
-    """Put the answers {id of the question: result} into the JSON results of the analyses that have one, in place."""
-    for question in asked:
-        found, answer = results.get(question.of), answers[question.id].to_json()
-        if found is None or "not_released" in found:
-            continue
-        for level, result in found["strata"].items() if question.by is not None else [(None, found)]:
-            mine = answer["strata"][level] if level is not None and "strata" in answer else answer
-            if "not_released" in result:
-                continue
-            if question.name is None:
-                result[question.key] = mine
-            else:
-                result.setdefault(question.key, {})[question.name] = mine
 
 
 def _beside(entry: Analysis) -> list[Beside]:

@@ -10,7 +10,7 @@ from typing import Any
 from fl_liver.errors import ConfigError
 from fl_liver.server.report.analysis import accuracy, groups, performance, predicted, regression
 from fl_liver.server.report.analysis.asked import asked
-from fl_liver.server.report.analysis.content import Content, Titled
+from fl_liver.server.report.analysis.content import Content
 from fl_liver.server.report.forest import Row, forest_figure
 from fl_liver.server.report.number_text import listed
 from fl_liver.server.report.pieces import Estimate, Missing, Summary, table
@@ -92,6 +92,7 @@ def write_analysis_report(
     sites: Sequence[str],
     min_cell: int,
     title: str = "Analysis plan",
+    secure_sum: str = "plain",
 ) -> Path:
     """Write one self-contained page about a plan's results.
 
@@ -101,13 +102,14 @@ def write_analysis_report(
         folder_or_file: a path that ends in .html is the page; any other is a folder, which gets `analysis.html`.
         sites: names of the sites, in the order in which they were given.
         min_cell: the floor under which the plan was answered.
+        secure_sum: how sums were added, "plain" or "masked"; the page warns of the first.
     Returns:
         Path of the page. Equal arguments give equal bytes.
     Raises:
         DataError: a piece is there with the wrong type or shape. Nothing is written then.
         ConfigError: the page cannot be written.
     """
-    page = page_html(plan_entries, results, sites=sites, min_cell=min_cell, title=title)
+    page = page_html(plan_entries, results, sites=sites, min_cell=min_cell, title=title, secure_sum=secure_sum)
     path = folder_or_file if folder_or_file.suffix == ".html" else folder_or_file / "analysis.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +126,7 @@ def page_html(
     sites: Sequence[str],
     min_cell: int,
     title: str = "Analysis plan",
+    secure_sum: str = "plain",
 ) -> str:
     """The page as text, every value escaped."""
     sections = [_section(place, entry, results.get(entry.id, {})) for place, entry in enumerate(plan_entries, start=1)]
@@ -134,6 +137,7 @@ def page_html(
         sites=listed(list(sites)),
         site_count=len(sites),
         min_cell=min_cell,
+        plain=secure_sum == "plain",
         sections=sections,
         refused=refused,
         forest=_all_aucs(sections),
@@ -218,6 +222,3 @@ def _forest(name: str, rows: Sequence[Row]) -> Rendered | None:
     caption = "Circles: AUC with its 95 % interval. Dotted line: chance. Rows may share patients."
     alt = f"Forest plot of AUC with intervals for {', '.join(row.label for row in known)}."
     return render_svg(Drawing(name, forest_figure(rows), alt, caption))
-
-
-__all__ = ["SECTIONS", "Block", "Section", "Titled", "page_html", "write_analysis_report"]

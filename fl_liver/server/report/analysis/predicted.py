@@ -11,7 +11,7 @@ from fl_liver.server.report.analysis.content import Content, Titled, facts, fold
 from fl_liver.server.report.calibration import calibration_frame, draw_counts, draw_groups
 from fl_liver.server.report.number_text import count, decimal, fraction, p_value
 from fl_liver.server.report.pieces import Missing, Series, Summary, find, number, series, table
-from fl_liver.server.report.style import QUIET, Drawing, axes_at, clipped, in_house_style, look_number
+from fl_liver.server.report.style import QUIET, Drawing, axes_at, clipped, fraction_ticks, in_house_style, look_number
 from fl_liver.server.report.tables import Cell, TextTable
 
 APPARENT = (
@@ -81,10 +81,10 @@ def decision_curve(entry: Any, result: Summary) -> Content:
     best = [t for t, a, b in zip(thresholds.tolist(), model.tolist(), everybody.tolist(), strict=True) if a > max(b, 0)]
     said = f"best of the three at {len(best)} of {len(thresholds)} thresholds"
     where = f", from {risk(min(best))} to {risk(max(best))}" if best else ""
-    head = ("Threshold", "Net benefit, model", "Net benefit, treat all")
+    head = ("Threshold", "Model", "Treating all")
     tables = (
         facts("Patients", numbers(result, {"n": ("Patients", count)})),
-        folded_if_long("Net benefit at each threshold (treating none: 0)", TextTable(head, rows, names=0)),
+        folded_if_long("Net benefit (treating none: 0)", TextTable(head, rows, names=0)),
     )
     note = (
         "Net benefit = true positives / n − false positives / n · t / (1 − t) (Vickers and Elkin 2006): true positives "
@@ -115,7 +115,7 @@ def calibration_drawing(name: str, result: Summary) -> Drawing:
 
 @in_house_style
 def decision_drawing(name: str, thresholds: Series, model: Series, everybody: Series) -> Drawing:
-    """The three lines; below −.1 of the highest net benefit, treating all is cut off."""
+    """The three lines; the panel ends a quarter of its height below 0, where treating all is hopeless."""
     figure = Figure(figsize=(5.0, 4.1))
     axes = axes_at(figure, 0.7, 0.55, 4.15, 3.45)
     look = look_number(0)
@@ -127,7 +127,8 @@ def decision_drawing(name: str, thresholds: Series, model: Series, everybody: Se
     axes.set_ylim(max(-0.25 * top, 1.1 * min(float(model.min()), float(everybody.min()), -0.05 * top)), 1.1 * top)
     axes.set(xlabel="Threshold probability", ylabel="Net benefit per patient")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    fraction_ticks(axes.yaxis, 2)
     axes.grid()
     axes.set_axisbelow(True)
     axes.legend(loc="upper right")
