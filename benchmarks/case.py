@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-
 MARK = "result "
 """Begins the line that is the result: frameworks print much else."""
 
@@ -45,7 +44,7 @@ def _pfl(case: dict[str, Any]) -> dict[str, Any]:
 def _nvflare(case: dict[str, Any]) -> dict[str, Any]:
     from benchmarks.peers_nvflare import measure
 
-    return measure(case["kind"], case["workers"])
+    return measure(case["kind"])
 
 
 CASES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -1,4 +1,4 @@
-"""The benchmark's rounds on our own path: Exchange, SimulationGrid, engine, Round, with real Fit and Update messages."""
+"""The benchmark's rounds on our own path: Exchange, SimulationGrid, engine, Round; real Fit and Update messages."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flwr.app import Message
 from numpy.typing import NDArray
 
 from benchmarks.workload import CLIENTS, weight
@@ -73,26 +73,21 @@ def _rounds(
 
 def steps_ms(vector: Vector) -> dict[str, float]:
     """Median milliseconds of one update's way: made a message, put into shared memory, taken out, added."""
-    from flwr.app import Message
-
     carrier = SharedFiles()
-    times: dict[str, list[float]] = {"pack": [], "transfer": [], "unpack": [], "add": []}
-
-    def timed(step: str, work: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
-        result = work()
-        times[step].append(1e3 * (time.perf_counter() - began))
-        return result
-
+    steps: list[list[float]] = []
     try:
         for _ in range(REPEATS):
-            total = Round(1, ("H01",), len(vector), 1)
-            record = timed("pack", lambda: to_record(Update(1, vector, weight(0), 0.0)))
-            message = Message(record, 1, "train", ttl=60.0)
-            parcel = timed("transfer", lambda message=message: pack(message.content, message.metadata, carrier))
-            update = timed("unpack", lambda parcel=parcel: from_record(unpack(parcel, carrier, last=True), (Update,)))
-            timed("add", lambda total=total, update=update: total.receive("H01", update))
-            del record, message, parcel, update
+            current, ends = Round(1, ("H01",), len(vector), 1), [time.perf_counter()]
+            message = Message(to_record(Update(1, vector, weight(0), 0.0)), 1, "train", ttl=60.0)
+            ends.append(time.perf_counter())
+            parcel = pack(message.content, message.metadata, carrier)
+            ends.append(time.perf_counter())
+            update = from_record(unpack(parcel, carrier, last=True), (Update,))
+            ends.append(time.perf_counter())
+            current.receive("H01", update)
+            steps.append(list(1e3 * np.diff([*ends, time.perf_counter()])))
+            del message, parcel, update
     finally:
         carrier.close()
-    return {step: statistics.median(values) for step, values in times.items()}
+    medians = (statistics.median(values) for values in zip(*steps, strict=True))
+    return dict(zip(("pack", "transfer", "unpack", "add"), medians, strict=True))

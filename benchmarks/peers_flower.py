@@ -34,7 +34,7 @@ def _client(kind: str) -> ClientApp:
             from benchmarks import small_cnn
 
             tensors = arrays.to_numpy_ndarrays()  # type: ignore[union-attr]
-            number = int(message.content["config"]["server-round"])  # type: ignore[arg-type, index, call-overload]
+            number = int(message.content["config"]["server-round"])  # type: ignore[arg-type]
             arrays = ArrayRecord(small_cnn.train(tensors, client, number)[0])
         metrics = MetricRecord({"num-examples": weight(client), "loss": 0.0})
         return Message(RecordDict({NAMES[0]: arrays, NAMES[1]: metrics}), reply_to=message)

@@ -52,11 +52,12 @@ def analyse(
     min_cell: Annotated[
         int, typer.Option(help="Smallest group that a result may describe; 1 (public data) switches floors off.")
     ] = 5,
+    report: Annotated[Path | None, typer.Option(help="Also write the results as an HTML page.")] = None,
 ) -> None:
     """Answer an analysis plan over the tables of three or more sites."""
     from fl_liver.analyse import analyse as answer
 
-    raise typer.Exit(answer(plan, site, json_file, min_cell=min_cell))
+    raise typer.Exit(answer(plan, site, json_file, min_cell=min_cell, report=report))
 
 
 @study_commands.command("list")

@@ -64,6 +64,8 @@ class BaselineFigures:
             found = self._evaluation.ask("external", {"local": talk})["local"]
         except PrivacyError as error:
             return {"not_released": str(error)}
+        if isinstance(found, Withheld):
+            return found.to_json()
         curve = self._mean_curve(training)
         mean = found.mean()
         by_model = {name: float(auc) for name, auc in zip(training, found.auc, strict=True)}
@@ -77,7 +79,10 @@ class BaselineFigures:
     def _mean_curve(self, training: tuple[str, ...]) -> dict[str, Any]:
         """Mean sensitivity of the hospitals' own models at each specificity (vertical average of their ROC curves)."""
         talks = {name: roc(f"score:{name}", "label", key="logit32", min_cell=self._floor) for name in training}
-        curves = [result.curve for result in self._evaluation.ask("external", talks).values()]
+        results = self._evaluation.ask("external", talks).values()
+        if missing := [result.reason for result in results if isinstance(result, Withheld)]:
+            return {"roc": {"not_released": missing[0]}}
+        curves = [result.curve for result in results]
         fpr = np.linspace(0.0, 1.0, 101)
         tpr = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in curves], axis=0)
         return {"roc": {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "tpr_low": None, "tpr_high": None}}

@@ -47,10 +47,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *sites: str, min_cell: int = 5) -> int:
+def run(folder: Path, *sites: str, min_cell: int = 5, report: Path | None = None) -> int:
     """The command's exit status; a deliberate error is raised."""
     named = [f"{site}={folder / site}.csv" for site in sites or ("north", "south", "east", "empty")]
-    return analyse(folder / "plan.toml", named, folder / "out.json", min_cell=min_cell)
+    return analyse(folder / "plan.toml", named, folder / "out.json", min_cell=min_cell, report=report)
 
 
 def change(folder: Path, site: str, old: str, new: str) -> None:
@@ -76,6 +76,33 @@ def test_results_are_written_under_their_ids_when_all_are_answered(folder: Path,
     shown = capsys.readouterr().out
     assert "4 sites, 106 rows" in shown
     assert "in the clear" in shown
+
+
+def test_report_is_written_beside_the_json_and_adds_to_it(folder: Path) -> None:
+    where = folder / "plan.html"
+    assert run(folder) == 0
+    plain = json.loads((folder / "out.json").read_text())
+    assert run(folder, report=where) == 0
+    written = json.loads((folder / "out.json").read_text())
+    page = where.read_text(encoding="utf-8")
+    assert "<h1>plan</h1>" in page
+    assert "Sites: north, south, east and empty." in page
+    assert "Sums were added in the clear" in page
+    assert "fewer than 3 hospitals" in written["auc"].pop("centres")["not_released"]  # one is empty, one has one row
+    assert written == plain
+
+
+def test_report_of_a_refused_analysis_tells_the_rule_and_no_json_is_written(folder: Path) -> None:
+    where = folder / "plan.html"
+    assert run(folder, min_cell=60, report=where) == PrivacyError("").exit_code
+    assert not (folder / "out.json").exists()
+    assert "<strong>Refused.</strong> min_cell: " in where.read_text(encoding="utf-8")
+
+
+def test_terminal_table_shows_lists_of_names(folder: Path, capsys: Any) -> None:
+    """Brackets are markup to the terminal's table unless they are escaped."""
+    assert run(folder) == 0
+    assert "groups [M, F]" in capsys.readouterr().out
 
 
 def test_merging_two_sites_changes_nothing(folder: Path) -> None:

@@ -32,6 +32,7 @@ class Evaluation:
 
     def __init__(self, exchange: Exchange, study: Study, participants: Participants, journal: Journal) -> None:
         self._exchange, self._study, self._participants, self._journal = exchange, study, participants, journal
+        self._batches: list[tuple[str, PlainSummer]] = []
 
     def of_models(self, scores: Mapping[str, str], cutoffs: bool = True) -> dict[str, dict[str, Any]]:
         """model → {internal, external, per_site, cutoff?}, JSON values in the form of `summary.json`."""
@@ -101,7 +102,18 @@ class Evaluation:
                     f"{rows} figures over {len(sites)} hospitals need the consent of each; without it: "
                     + (", ".join(silent) or "there is no such hospital")
                 )
-        return PlainSummer(self._exchange, study, sites, purpose)
+        summer = PlainSummer(self._exchange, study, sites, purpose)
+        self._batches.append((rows, summer))
+        return summer
+
+    def batches(self) -> list[dict[str, Any]]:
+        """Every batch of sums that was asked, in order: rows, hospitals, steps, commitments, why it is incomplete."""
+        return [{"rows": rows} | summer.record() for rows, summer in self._batches]
+
+    def incomplete(self) -> str | None:
+        """A line on batches that ended before their plan did."""
+        reasons = [record["incomplete"] for record in self.batches() if record["incomplete"] is not None]
+        return f"{len(reasons)} batches of sums are incomplete: {reasons[0]}" if reasons else None
 
     def ask(self, rows: str, talks: Mapping[str, Conversation[Any]]) -> dict[str, Any]:
         """Results of several conversations over one part of the cohorts, in the same exchanges."""

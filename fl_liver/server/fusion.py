@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from fl_liver.errors import DataError, FLLiverError, PrivacyError
+from fl_liver.errors import DataError, FLLiverError, IncompleteError, PrivacyError
 from fl_liver.messages import Combine, Done
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.evaluation import Evaluation, fitting_rows, out_of_training
@@ -25,6 +25,7 @@ from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.logistic import LogisticResult, logistic, univariate
 from fl_liver.study import Study
 
+R = TypeVar("R")
 FUSION = "fusion"
 SCORE_LABEL = "Network score (log-odds)"
 INTERCEPT = "(Intercept)"
@@ -35,22 +36,20 @@ def fuse(
 ) -> dict[str, Any]:
     """Fit the fused model, have every ready hospital store the score `fusion`, return the regressions as JSON values.
 
-    A fusion that a floor forbids is `{"not_released": reason}`.
+    A fusion that a floor forbids, or whose hospitals stayed away, is `{"not_released": reason}`.
     """
     rows, floor, limit = fitting_rows(study), study.analysis.min_cell, study.analysis.screening_p
     score = f"score:{out_of_training(study, base)}"
     try:
-        alone = evaluation.ask("training", {"alone": univariate("label", study.analysis.fusion, min_cell=floor)})[
-            "alone"
-        ]
+        alone = _whole(evaluation, "training", univariate("label", study.analysis.fusion, min_cell=floor))
         chosen = [name for name, found in alone.items() if _p(found, name) < limit]
-        together = evaluation.ask("training", {"together": finite(chosen, floor)})["together"] if chosen else None
+        together = _whole(evaluation, "training", finite(chosen, floor)) if chosen else None
         kept = [name for name in chosen if _p(together, name) < limit]
-        allowed = evaluation.ask(rows, {"allowed": univariate("label", kept, min_cell=floor, firth=True)})["allowed"]
+        allowed = _whole(evaluation, rows, univariate("label", kept, min_cell=floor, firth=True))
         left_out = {name: found.reason for name, found in allowed.items() if isinstance(found, Withheld)}
         used = [name for name in kept if name not in left_out]
-        fused: LogisticResult = evaluation.ask(rows, {"fused": finite([score, *used], floor)})["fused"]
-    except (PrivacyError, DataError) as error:
+        fused = _whole(evaluation, rows, finite([score, *used], floor))
+    except (PrivacyError, DataError, IncompleteError) as error:
         return {"not_released": str(error)}
     beta = dict(zip(fused.terms, fused.beta, strict=True))
     factors = {name: beta[name] for name in used}
@@ -67,6 +66,14 @@ def fuse(
         "fused": _model(fused, labels),
         "left_out": [{"name": name, "label": labels[name], "reason": reason} for name, reason in left_out.items()],
     }
+
+
+def _whole(evaluation: Evaluation, rows: str, talk: Conversation[R]) -> R:
+    """One result, whole: the next step of a fusion follows from it."""
+    result: R | Withheld = evaluation.ask(rows, {"fusion": talk})["fusion"]
+    if isinstance(result, Withheld):
+        raise IncompleteError(result.reason)
+    return result
 
 
 def finite(terms: Sequence[str], min_cell: int) -> Conversation[LogisticResult]:

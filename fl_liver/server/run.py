@@ -22,7 +22,6 @@ from fl_liver.server.fusion import FUSION, fuse
 from fl_liver.server.journal import Journal
 from fl_liver.server.software import versions
 from fl_liver.stats.coarse import coarse_auc
-from fl_liver.stats.conversation import converse, over
 from fl_liver.study import Study
 from fl_liver.toml_file import read_toml
 
@@ -59,7 +58,7 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
         vector, rounds = training.federate(initial)
     save_vector(folder / "model.safetensors", vector, initial[1], {"study_sha256": study.sha256})
     scores = {FEDERATED: FEDERATED}
-    evaluation = Evaluation(exchange, study, participants, journal)
+    evaluation = training.evaluation
     fusion = None
     if study.analysis.fusion:
         with seconds.phase("fuse", journal):
@@ -79,13 +78,14 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
         "task": _task(study),
         "secure_sum": study.privacy.secure_sum,
         "software": versions(),
-        "incomplete": participants.incomplete(study) or _missed(training.missing),
+        "incomplete": participants.incomplete(study) or _missed(training.missing) or evaluation.incomplete(),
         "sites": _sites(study, participants),
         "rounds": rounds,
         "models": models,
         "fusion": fusion,
         "comparisons": comparisons,
         "analysis": analysis,
+        "batches": evaluation.batches(),
         "seconds": seconds.phases,
     }
     write_summary(folder, summary)
@@ -129,6 +129,7 @@ class StudyTraining:
         self._exchange, self._study, self._participants = exchange, study, participants
         self._folder, self._journal = folder, journal
         self._sites = participants.training(study)
+        self.evaluation = Evaluation(exchange, study, participants, journal)
         self.missing: set[str] = set()
         """Hospitals that missed a round of one of the federations."""
 
@@ -169,10 +170,8 @@ class StudyTraining:
         if number % self._study.analysis.curve_every and number < self._study.training.rounds:
             return None
         self.score(vector, "curve", "internal", "train", self._sites)
-        evaluation = Evaluation(self._exchange, self._study, self._participants, self._journal)
-        talk = coarse_auc("score:curve", "label", key="logit32")
-        auc: float | None = converse({"auc": over("internal", talk)}, evaluation.summer("internal"))["auc"]
-        return auc
+        auc = self.evaluation.ask("internal", {"auc": coarse_auc("score:curve", "label", key="logit32")})["auc"]
+        return auc if isinstance(auc, float) else None
 
 
 def _missed(sites: set[str]) -> str | None:

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from fl_liver.errors import DataError, PrivacyError
-from fl_liver.stats.conversation import Conversation, Question, Totals
+from fl_liver.stats.conversation import Conversation, Question, Totals, Withheld
+
+__all__ = ["Withheld", "or_withheld", "together", "within"]
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Withheld:
-    """A statistic that is not released, and the rule that withheld it."""
-
-    reason: str
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"not_released": reason}`, as result files hold it."""
-        return {"not_released": self.reason}
 
 
 def together(conversations: Sequence[Conversation[R]]) -> Conversation[list[R]]:

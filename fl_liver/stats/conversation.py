@@ -99,21 +99,21 @@ class Summer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
-    """A statistic whose batch ended before it did, and what was missing."""
+class Withheld:
+    """A statistic that is not released, and the rule or the missing hospital that withheld it."""
 
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """`{"not_released": "incomplete: …"}`, as result files hold it."""
-        return {"not_released": f"incomplete: {self.reason}"}
+        """`{"not_released": reason}`, as result files hold it."""
+        return {"not_released": self.reason}
 
 
 def converse(conversations: Mapping[str, Conversation[Any]], summer: Summer) -> dict[str, Any]:
     """Run conversations side by side until all have ended; in each exchange the open questions of all go together.
 
     One batch: where the summer ends it with an IncompleteError (a hospital stayed away), what was finished is kept and
-    the others are `Unfinished`. Nothing is asked again of the hospitals that are left.
+    the others are `Withheld` as incomplete. Nothing is asked again of the hospitals that are left.
     """
     results: dict[str, Any] = {}
     open_questions: dict[str, list[Question]] = {}
@@ -135,7 +135,7 @@ def converse(conversations: Mapping[str, Conversation[Any]], summer: Summer) -> 
         except IncompleteError as error:
             for name in asked:
                 conversations[name].close()
-                results[name] = Unfinished(str(error))
+                results[name] = Withheld(f"incomplete: {error}")
             break
         for name, questions in asked.items():
             mine, totals = totals[: len(questions)], totals[len(questions) :]

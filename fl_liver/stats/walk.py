@@ -31,7 +31,7 @@ from fl_liver.stats.refine import FIRST_BITS, bins_question, refine
 CHOICE_OF_ROWS = frozenset({"rows", "where"})
 """Arguments that say which rows a conversation is about; its own questions do not have them."""
 _STEP = frozenset({"depth", "step", "bits", "beginnings", "phase", "scale_bits"})
-_TOGETHER = {"firth_penalty": "newton_step", "local_linear": "prediction_spread"}
+_TOGETHER = {"firth_penalty": "newton_step", "local_linear": "prediction_spread", "centre_sums": "centre_counts"}
 """Kinds that belong to the walk of another kind."""
 _CLOSE = 1e-4
 _LAST = 2

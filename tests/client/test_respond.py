@@ -26,6 +26,7 @@ from fl_liver.messages import (
     Named,
     Outgoing,
     Prepare,
+    Purpose,
     Ready,
     Refusal,
     Score,
@@ -53,6 +54,11 @@ def vector(table_study: Study) -> Vector:
 def answer(site: SiteConfig, question: Incoming, device: str = "cpu") -> Outgoing:
     word: Outgoing = from_record(respond(site, question, device), ANSWERS)
     return word
+
+
+def sum_of(study: Study, purpose: Purpose, sites: int, asked: tuple[Question, ...]) -> Sum:
+    """The first step of a new batch over the first hospitals of the study."""
+    return Sum(study.sha256, purpose, sites, asked, f"batch-{purpose}-{sites}", 0, study.every_site[:sites])
 
 
 def questions(rows: str) -> tuple[Question, ...]:
@@ -92,7 +98,7 @@ def test_nothing_is_answered_on_a_study_that_was_not_approved(
 def test_an_approval_that_is_withdrawn_ends_the_answers_at_once(make_site: MakeSite, table_study: Study) -> None:
     """Also where the cohort is in memory already."""
     site = make_site()
-    ask = Sum(table_study.sha256, "masked", 4, questions("train"))
+    ask = sum_of(table_study, "masked", 4, questions("train"))
     assert isinstance(answer(site, ask), Totals)
     site.approval_path(table_study.sha256).unlink()
     assert answer(site, ask) == Refusal("NOT_APPROVED", 0)
@@ -224,13 +230,13 @@ def test_prepare_reads_the_folder_anew(make_site: MakeSite, table_study: Study) 
 
 def test_a_sum_below_min_sites_is_refused(make_site: MakeSite, table_study: Study) -> None:
     site = make_site(release="named")
-    assert answer(site, Sum(table_study.sha256, "masked", 2, questions("train"))) == Refusal("BELOW_FLOOR", 0)
-    assert isinstance(answer(site, Sum(table_study.sha256, "masked", 3, questions("train"))), Totals)
+    assert answer(site, sum_of(table_study, "masked", 2, questions("train"))) == Refusal("BELOW_FLOOR", 0)
+    assert isinstance(answer(site, sum_of(table_study, "masked", 3, questions("train"))), Totals)
 
 
 def test_a_named_sum_or_figure_without_consent_is_refused_as_consent(make_site: MakeSite, table_study: Study) -> None:
     site = make_site()
-    assert answer(site, Sum(table_study.sha256, "named", 1, questions("train"))) == Refusal("CONSENT", 0)
+    assert answer(site, sum_of(table_study, "named", 1, questions("train"))) == Refusal("CONSENT", 0)
     assert answer(site, Named(table_study.sha256, "internal", ("a",))) == Refusal("CONSENT", 0)
 
 
@@ -240,7 +246,7 @@ def test_unknown_rows_are_refused(make_site: MakeSite, table_study: Study, vecto
     asked: list[Incoming] = [
         Fit(table_study.sha256, 1, rows, vector),
         Score(table_study.sha256, "a", rows, "", vector),
-        Sum(table_study.sha256, "masked", 3, questions(rows)),
+        sum_of(table_study, "masked", 3, questions(rows)),
         Named(table_study.sha256, rows, ("a",)),
     ]
     assert [answer(site, one) for one in asked] == [Refusal("PROTOCOL", 0)] * 4
@@ -258,7 +264,7 @@ def test_unknown_rows_are_refused(make_site: MakeSite, table_study: Study, vecto
 def test_a_question_that_is_none_of_ours_is_refused(
     make_site: MakeSite, table_study: Study, question: Question
 ) -> None:
-    assert answer(make_site(), Sum(table_study.sha256, "masked", 3, (question,))) == Refusal("PROTOCOL", 0)
+    assert answer(make_site(), sum_of(table_study, "masked", 3, (question,))) == Refusal("PROTOCOL", 0)
 
 
 def test_a_vector_of_another_model_is_refused(make_site: MakeSite, table_study: Study, vector: Vector) -> None:
@@ -309,7 +315,7 @@ def test_figures_of_a_class_below_the_cell_floor_are_not_released(
 
 def test_a_sum_over_scores_that_do_not_exist_is_refused(make_site: MakeSite, table_study: Study) -> None:
     talk = over("internal", logistic("label", ["score:federated"], min_cell=3))
-    ask = Sum(table_study.sha256, "masked", 3, tuple(next(talk)))
+    ask = sum_of(table_study, "masked", 3, tuple(next(talk)))
     assert answer(make_site(), ask) == Refusal("PROTOCOL", 0)
     missing = Combine(table_study.sha256, "fusion", "federated", 1.0, 0.0, {})
     assert answer(make_site("H02"), missing) == Refusal("PROTOCOL", 0)

@@ -26,7 +26,7 @@ patients <- local({
   logit_a <- round(1.1 * malignant + 0.8 * common + rnorm(n) + shift - 0.4, 6)
   logit_b <- round(1.5 * malignant + 0.8 * common + rnorm(n) + 0.5 * shift - 0.7, 6)
   data.frame(
-    centre, malignant, logit_a, logit_b,
+    centre, malignant, logit_a, logit_b, uneven = round(logit_a * c(1, -0.5, 2, 0.3, 1)[centre], 6),
     p = round(expit(0.8 * logit_b), 5), p_coarse = round(expit(logit_a), 2),
     rating = pmin(5, pmax(1, round(3 + malignant + rnorm(n)))),
     marker = ifelse(runif(n) < 0.08, NA, round(exp(rnorm(n, 2 + 0.7 * malignant, 1.4)), 1)),
@@ -307,8 +307,8 @@ case("unpaired.sex", "patients", list(kind = "compare_unpaired", score = "logit_
      ask_unpaired(P$malignant, P$logit_a, P$sex, c("F", "M")))
 case("unpaired.stage", "patients", list(kind = "compare_unpaired", score = "rating", label = "malignant", strata = "stage", levels = c(1, 3)),
      ask_unpaired(P$malignant, P$rating, P$stage, c(1, 3)))
-case("centres", "patients", list(kind = "centre_auc", score = "logit_a", label = "malignant"),
-     ask_centres(P$malignant, P$logit_a, P$centre))
+for (s in c("logit_a", "uneven"))                    # between-centre variance zero, and above
+  case(paste0("centres.", s), "patients", list(kind = "centre_auc", score = s, label = "malignant"), ask_centres(P$malignant, P[[s]], P$centre))
 case("diagnostic.p", "patients", list(kind = "diagnostic", score = "p", label = "malignant", threshold = 0.5), ask_diagnostic(P$malignant, P$p, 0.5))
 case("diagnostic.rating", "patients", list(kind = "diagnostic", score = "rating", label = "malignant", threshold = 4), ask_diagnostic(P$malignant, P$rating, 4))
 case("proportion", "patients", list(kind = "proportion", column = "hepatitis"),

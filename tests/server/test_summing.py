@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from fl_liver.errors import IncompleteError, PrivacyError, ProtocolError
 from fl_liver.messages import Purpose, Refusal, Sum, Totals, from_record, to_record
+from fl_liver.server import summing
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.summing import PlainSummer
 from fl_liver.stats.conversation import Question
@@ -91,3 +94,99 @@ def test_a_vector_of_another_length_is_refused(
     wrong = summer(local_grid, table_study, lambda *_: Totals(vector))
     with pytest.raises(ProtocolError, match=rf"H01 sent a sum of length {vector.size}, wanted 5"):
         wrong.total(ASKED)
+
+
+def honest(node: int) -> Totals:
+    return Totals(np.array(ANSWERS[node], np.int64), f"{node:064d}")
+
+
+def test_the_steps_of_a_batch_name_it_its_hospitals_and_the_totals_before(
+    local_grid: MakeGrid, table_study: Study
+) -> None:
+    heard: list[Sum] = []
+
+    def reply(question: Sum, node: int) -> Totals:
+        heard.append(question)
+        return honest(node)
+
+    first = summer(local_grid, table_study, reply)
+    for _ in range(2):
+        first.total(ASKED)
+    summer(local_grid, table_study, reply).total(ASKED)
+    assert [question.step for question in heard] == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert {question.sites for question in heard} == {SITES}
+    assert len({question.batch for question in heard[:6]}) == 1
+    assert heard[6].batch != heard[0].batch
+    assert heard[0].previous.size == 0
+    assert heard[3].previous.tolist() == [11, 22, 33, 40, -1]
+
+
+def test_a_hospital_that_is_lost_is_asked_again_alone_and_in_the_same_words(
+    local_grid: MakeGrid, table_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "_PAUSE_S", 0.0)
+    heard: list[tuple[int, str, int]] = []
+
+    def reply(question: Sum, node: int) -> Totals | Refusal:
+        heard.append((node, question.batch, question.step))
+        return Refusal("BUSY", 0) if node == 12 and len(heard) < 5 else honest(node)
+
+    batch = summer(local_grid, table_study, reply)
+    assert [total.tolist() for total in batch.total(ASKED)] == [[11, 22], [], [33, 40, -1]]
+    assert [node for node, *_ in heard] == [11, 12, 13, 12, 12]
+    assert len({(name, step) for _, name, step in heard}) == 1
+    assert batch.record()["incomplete"] is None
+
+
+def test_a_hospital_that_stays_away_ends_the_batch_for_good(
+    local_grid: MakeGrid, table_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it would answer later: the sums before were opened over it, and nothing is opened over the others."""
+    monkeypatch.setattr(summing, "_PAUSE_S", 0.0)
+    asked: list[int] = []
+
+    def reply(question: Sum, node: int) -> Totals | Refusal:
+        asked.append(node)
+        return Refusal("BUSY", 0) if node == 12 and question.step == 1 and len(asked) < 9 else honest(node)
+
+    batch = summer(local_grid, table_study, reply)
+    batch.total(ASKED)
+    with pytest.raises(IncompleteError, match="a sum over 3 hospitals was not opened: H02: refused, BUSY"):
+        batch.total(ASKED)
+    assert asked == [11, 12, 13, 11, 12, 13, 12, 12]
+    with pytest.raises(IncompleteError, match="H02: refused, BUSY"):
+        batch.total(ASKED)
+    assert len(asked) == 8
+    assert batch.record()["steps"] == 1
+    assert batch.record()["incomplete"] == "a sum over 3 hospitals was not opened: H02: refused, BUSY"
+
+
+def test_a_hospital_that_does_not_reply_is_waited_for_within_the_round_timeout(
+    local_grid: MakeGrid, table_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "_PAUSE_S", 0.0)
+    grid = local_grid(lambda _: None)
+    study = table_study.changed(training={"round_timeout_s": 0.6})
+    began = time.monotonic()
+    with pytest.raises(IncompleteError, match="H01: no reply within 0 s; H02: no reply"):
+        PlainSummer(Exchange(grid, NODES, poll_s=0.01), study, SITES).total(ASKED)
+    assert 0.6 <= time.monotonic() - began < 3
+
+
+def test_a_batch_records_what_each_hospital_committed_to(local_grid: MakeGrid, table_study: Study) -> None:
+    batch = summer(local_grid, table_study, lambda _, node: honest(node))
+    batch.total(ASKED)
+    record = batch.record()
+    assert record["commitments"] == {site: f"{node:064d}" for site, node in NODES.items()}
+    assert (record["sites"], record["steps"], record["purpose"]) == (list(SITES), 1, "masked")
+
+
+def test_a_hospital_that_commits_to_another_cohort_within_a_batch_is_refused(
+    local_grid: MakeGrid, table_study: Study
+) -> None:
+    batch = summer(
+        local_grid, table_study, lambda question, node: replace(honest(node), commitment=f"{question.step}" * 64)
+    )
+    batch.total(ASKED)
+    with pytest.raises(ProtocolError, match="H01 committed to another cohort than at the first step of batch"):
+        batch.total(ASKED)

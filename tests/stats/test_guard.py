@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from fl_liver.errors import DataError, PrivacyError, ProtocolError
 from fl_liver.stats.calibration import calibration
+from fl_liver.stats.centres import centre_auc
+from fl_liver.stats.coarse import coarse_auc
 from fl_liver.stats.compare import compare
+from fl_liver.stats.compose import or_withheld
 from fl_liver.stats.conversation import Conversation, Question, Table, Totals, answer, converse, over
 from fl_liver.stats.diagnostic import counts_at
 from fl_liver.stats.guard import Guard, require_own_part
@@ -102,6 +105,8 @@ def test_honest_questions_pass_whatever_the_patients(seed: int, n: int, sites: i
         "calibration": calibration("y", "p"),
         "fit": logistic("y", ["age"]),
         "classes": multiclass("y", {"0": "notp", "1": "p"}),
+        "centres": or_withheld(centre_auc("q", "y")),
+        "coarse": coarse_auc("age", "y", key="float64"),
     }
     converse({name: over("internal", talk) for name, talk in talks.items()}, GuardedSummer(EVERYTHING(), tables))
 
@@ -204,17 +209,16 @@ def test_cutoffs_of_several_exchanges_are_counted_together() -> None:
         guard.check(ask[1:])
 
 
-def test_coefficients_that_do_not_follow_from_the_fit_are_refused() -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["first step", "later step"])
+def test_coefficients_that_do_not_follow_from_the_fit_are_refused(begun: bool) -> None:
     """β = (−6000, 100) makes every p 0 or 1: the gradient would count the patients on either side of a cut."""
-    for step, kind in ((0.0, "newton_step"), (1.0, "newton_step")):
-        changed = first_time(
-            lambda question, kind=kind, step=step: (
-                question.kind == kind and bool(question.arrays["beta"].any()) == step
-            ),
-            with_arrays(beta=np.array([-6000.0, 100.0])),
-        )
-        with pytest.raises(ProtocolError, match="its coefficients are not the fit's next step; a fit starts at 0"):
-            refuses(logistic("y", ["age"]), changed)
+
+    def due(question: Question) -> bool:
+        return question.kind == "newton_step" and bool(question.arrays["beta"].any()) == begun
+
+    changed = first_time(due, with_arrays(beta=np.array([-6000.0, 100.0])))
+    with pytest.raises(ProtocolError, match="its coefficients are not the fit's next step; a fit starts at 0"):
+        refuses(logistic("y", ["age"]), changed)
 
 
 def test_a_fit_of_more_than_25_steps_is_refused() -> None:
@@ -279,6 +283,12 @@ def test_a_smooth_curve_as_narrow_as_a_patient_is_refused() -> None:
     changed = first_time(lambda question: question.kind == "local_linear", with_arrays(bandwidth=np.array([1e-9])))
     with pytest.raises(ProtocolError, match="'local_linear': it is not the plan's next question"):
         refuses(calibration("y", "p"), changed)
+
+
+def test_another_between_centre_variance_than_the_plans_is_refused() -> None:
+    changed = first_time(lambda question: question.kind == "centre_sums", with_arrays(tau2=np.array([-1e-3])))
+    with pytest.raises(ProtocolError, match="'centre_sums': it is not the plan's next question"):
+        refuses(centre_auc("p", "y"), changed)
 
 
 def test_an_order_search_does_not_go_on_in_a_range_of_one_group() -> None:

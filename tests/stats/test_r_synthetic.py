@@ -113,13 +113,16 @@ def test_the_dealing_leaves_one_hospital_empty_and_loses_nobody(table: str, site
     assert sum(sizes) == len(next(iter(load(table).values())))
 
 
-def test_the_auc_within_centres_and_its_spread_agree_with_r() -> None:
+@pytest.mark.parametrize("name", ["centres.logit_a", "centres.uneven"])
+def test_the_auc_within_centres_and_its_spread_agree_with_r(name: str) -> None:
     """R: pROC in each centre, then DerSimonian and Laird's formulas as they stand in `make_oracles.R`."""
-    columns = load("patients")
+    wanted, columns = case(name), load("patients")
     centres = [columns["centre"] == one for one in np.unique(columns["centre"])]
-    tables = [Table({name: column[rows] for name, column in columns.items()}) for rows in centres]
-    found = converse({"it": centre_auc("logit_a", "malignant")}, TablesSummer(tables))
-    assert differences(case("centres")["expected"], found["it"].to_json(), 1e-10) == []
+    tables = [Table({column: values[rows] for column, values in columns.items()}) for rows in centres]
+    talk = centre_auc(wanted["entry"]["score"], "malignant")
+    found = converse({"it": talk}, TablesSummer(tables))["it"]
+    assert (wanted["expected"]["tau2"] > 0) == (name == "centres.uneven")
+    assert differences(wanted["expected"], found.to_json(), 1e-10) == []
 
 
 def test_the_risk_score_of_a_patient_agrees_with_r() -> None:

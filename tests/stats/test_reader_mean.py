@@ -62,6 +62,15 @@ def test_conditions_exchanged_turn_the_difference_and_keep_p() -> None:
     assert there.difference.p == pytest.approx(back.difference.p, rel=1e-12)
 
 
+def test_a_negative_covariance_of_readers_counts_as_none() -> None:
+    """Two readers each against the other: the differences are opposite, and one degree of freedom remains."""
+    found = ask(cohort(), ["r0", "r1"], ["r1", "r0"])
+    gap = found.readers["r0"].auc - found.readers["r1"].auc
+    assert found.difference_random is not None
+    assert found.difference_random.df == pytest.approx(1.0, rel=1e-12)
+    assert found.difference_random.se == pytest.approx(abs(gap), rel=1e-12)
+
+
 def test_readers_against_a_model_use_the_covariance_with_it() -> None:
     """By hand: variance of (A₀ + A₁)/2 − A_model from the full matrix; readers random by their own differences."""
     columns = cohort()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,31 +80,7 @@ def readers(entry: Any, result: Summary) -> Content:
     """The model and every reader side by side, McNemar's tests, and readers as points beside the model's curve."""
     calls = {entry.model: table(result, "model")}
     calls |= {name: table(result, "readers", name, "accuracy") for name in entry.readers}
-    rows = tuple(
-        (Cell(name), *(proportion_cell(of, key) for key in MEASURES), cell(number(of, "kappa"), fraction))
-        for name, of in calls.items()
-        if not isinstance(of, Missing)
-    )
-    tests = tuple(
-        (
-            Cell(name),
-            *(
-                p_cell(found, "p_exact")
-                for what in ("sensitivity", "specificity", "accuracy")
-                if not isinstance(found := table(result, "readers", name, f"mcnemar_{what}"), Missing)
-            ),
-        )
-        for name in entry.readers
-    )
-    head = ("", "Sensitivity [95 %]", "Specificity [95 %]", "PPV [95 %]", "NPV [95 %]", "Accuracy [95 %]", "κ")
-    tables = [
-        Titled("The model and each reader", TextTable(head, rows)),
-        Titled(
-            "Reader against the model, exact McNemar p",
-            TextTable(("Reader", "Sensitivity", "Specificity", "Accuracy"), tests),
-        ),
-        _over_readers(result),
-    ]
+    tables = (_side_by_side(calls), _mcnemar_of_readers(entry, result), _over_readers(result))
     points = {name: _point(of) for name, of in calls.items() if name != entry.model and not isinstance(of, Missing)}
     curves = curves_beside([entry.model], result)
     drawings = (roc_drawing(curves, f"{entry.model} with {len(points)} readers", points),) if curves else ()
@@ -115,7 +91,7 @@ def readers(entry: Any, result: Summary) -> Content:
     said = ", ".join(
         f"{name} {proportion_cell(of, 'accuracy').text}" for name, of in calls.items() if isinstance(of, dict)
     )
-    return Content(f"accuracy: {said}", tuple(tables), drawings, (EXACT, note))
+    return Content(f"accuracy: {said}", tables, drawings, (EXACT, note))
 
 
 def low_confidence(entry: Any, result: Summary) -> Content:
@@ -155,6 +131,26 @@ def confusion_drawing(
     confusion_panel(axes_at(figure, left_in, bottom_in, side, side), "", labels, counts, across=across, down=down)
     caption = f"Patients by {quoted(down)} (rows) and {quoted(across)} (columns), with the percent of the row."
     return Drawing("confusion", figure, f"Table of counts: {what}.", caption)
+
+
+def _side_by_side(calls: Mapping[str, Summary | Missing]) -> Titled:
+    rows = tuple(
+        (Cell(name), *(proportion_cell(of, key) for key in MEASURES), cell(number(of, "kappa"), fraction))
+        for name, of in calls.items()
+        if not isinstance(of, Missing)
+    )
+    head = ("", "Sensitivity [95 %]", "Specificity [95 %]", "PPV [95 %]", "NPV [95 %]", "Accuracy [95 %]", "κ")
+    return Titled("The model and each reader", TextTable(head, rows))
+
+
+def _mcnemar_of_readers(entry: Any, result: Summary) -> Titled:
+    measures = ("sensitivity", "specificity", "accuracy")
+    rows = tuple(
+        (Cell(name), *(cell(number(result, "readers", name, f"mcnemar_{one}", "p_exact"), p_value) for one in measures))
+        for name in entry.readers
+    )
+    head = ("Reader", *(MEASURES[one] for one in measures))
+    return Titled("Reader against the model, exact McNemar p", TextTable(head, rows))
 
 
 def _over_readers(result: Summary) -> Titled:

@@ -72,6 +72,11 @@ def _readers(e: Any) -> str:
     )
 
 
+def _reader_mean(e: Any) -> str:
+    than = f" Does that differ from {_all(e.against)}?" if e.against else ""
+    return f"How well do {_all(e.scores)} separate {quoted(e.label)} on average over the readers?{than}"
+
+
 _QUESTIONS: dict[str, Callable[[Any], str]] = {
     "roc": _roc,
     "compare_paired": _compare,
@@ -92,5 +97,6 @@ _QUESTIONS: dict[str, Callable[[Any], str]] = {
     "table_one": _table_one,
     "multiclass": lambda e: f"How well do {len(e.scores)} scores tell the classes of {quoted(e.label)} apart?",
     "readers": _readers,
+    "reader_mean": _reader_mean,
     "low_confidence": lambda e: f"How often is {_all(list(e.scales), 'or')} in the zone of low confidence?",
 }

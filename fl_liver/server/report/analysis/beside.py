@@ -67,6 +67,8 @@ class Beside(Analysis):
 
 
 class Centres(Beside):
+    """AUC within hospitals and its spread between them."""
+
     score: str
     label: str
 
@@ -95,6 +97,8 @@ class ComparedCurve(Beside):
 
 
 class RaterCounts(Beside):
+    """The table of two raters."""
+
     raters: tuple[str, str]
 
     def columns(self) -> tuple[str, ...]:

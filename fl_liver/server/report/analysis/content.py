@@ -48,6 +48,7 @@ def facts(title: str, rows: Mapping[str, Cell]) -> Titled:
 
 
 def folded_if_long(title: str, table: TextTable) -> Titled:
+    """A table that is folded beyond `FOLD_BEYOND` rows."""
     return Titled(title, table, folded=len(table.rows) > FOLD_BEYOND)
 
 
@@ -62,6 +63,7 @@ def proportion_cell(result: Summary, *path: str) -> Cell:
 
 
 def p_cell(result: Summary, key: str = "p") -> Cell:
+    """A p-value."""
     return cell(number(result, key), p_value)
 
 

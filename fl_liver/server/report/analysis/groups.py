@@ -15,6 +15,7 @@ from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interva
 
 
 def proportion(entry: Any, result: Summary) -> Content:
+    """A share with its exact interval."""
     measured = interval_cell(estimate(result, "estimate"))
     rows = numbers(result, {"x": (f"{entry.column} = 1", count), "n": ("Patients", count)})
     rows["Share [95 %]"] = measured
@@ -22,6 +23,7 @@ def proportion(entry: Any, result: Summary) -> Content:
 
 
 def mcnemar(entry: Any, result: Summary) -> Content:
+    """The discordant pairs and the exact test."""
     rows = mcnemar_rows(result, [entry.first, entry.second])
     said = f"{rows['Exact p, two-sided'].text}"
     return Content(f"p {said}", (facts("Patients in whom the two differ", rows),))
@@ -44,6 +46,7 @@ def cohen_kappa(entry: Any, result: Summary) -> Content:
 
 
 def fleiss_kappa(_entry: Any, result: Summary) -> Content:
+    """Kappa of several raters; the result holds no table."""
     rows = numbers(
         result,
         {
@@ -80,6 +83,7 @@ def rank_sum(entry: Any, result: Summary) -> Content:
 
 
 def kruskal_wallis(entry: Any, result: Summary) -> Content:
+    """Group sizes, and the tests by ranks and by means."""
     tests = numbers(
         result,
         {

@@ -73,6 +73,7 @@ class Ruler:
 
     @property
     def ends_in(self) -> tuple[float, float]:
+        """Left and right end."""
         return min(tick.x_in for tick in self.ticks), max(tick.x_in for tick in self.ticks)
 
     def rows(self, *, above: bool) -> int:
@@ -90,6 +91,7 @@ class Rulers:
     probability: Ruler
 
     def all(self) -> tuple[Ruler, ...]:
+        """From top to bottom."""
         return (self.points, *self.terms, self.total, self.probability)
 
 

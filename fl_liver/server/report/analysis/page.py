@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_liver.errors import ConfigError
-from fl_liver.server.report.analysis import accuracy, groups, performance, predicted, regression
+from fl_liver.server.report.analysis import accuracy, groups, performance, predicted, reader_mean, regression
 from fl_liver.server.report.analysis.asked import asked
 from fl_liver.server.report.analysis.content import Content
 from fl_liver.server.report.forest import Row, forest_figure
@@ -38,12 +38,13 @@ SECTIONS: dict[str, Callable[[Any, Summary], Content]] = {
     "table_one": groups.table_one,
     "multiclass": accuracy.multiclass,
     "readers": accuracy.readers,
+    "reader_mean": reader_mean.reader_mean,
     "low_confidence": accuracy.low_confidence,
 }
 """How each kind of a plan is shown."""
 
 INTERVALS = {
-    "auc": {"roc", "compare_paired", "compare_joint", "compare_unpaired", "multiclass"},
+    "auc": {"roc", "compare_paired", "compare_joint", "compare_unpaired", "multiclass", "reader_mean"},
     "proportion": {"diagnostic", "proportion", "multiclass", "readers", "low_confidence"},
     "odds": {"logistic"},
     "calibration": {"calibration", "hosmer_lemeshow"},
@@ -81,6 +82,7 @@ class Section:
 
     @property
     def refused(self) -> bool:
+        """Whether it has no answer, or a level has none."""
         return any(block.content is None for block in self.blocks)
 
 

@@ -180,6 +180,7 @@ def patients(result: Summary) -> str:
 
 
 def variances(result: Summary) -> list[float | Missing]:
+    """The variance of each AUC."""
     return _values(result, "var")
 
 

@@ -127,7 +127,9 @@ def decision_drawing(name: str, thresholds: Series, model: Series, everybody: Se
     axes.set_ylim(max(-0.25 * top, 1.1 * min(float(model.min()), float(everybody.min()), -0.05 * top)), 1.1 * top)
     axes.set(xlabel="Threshold probability", ylabel="Net benefit per patient")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        ticks = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(*limits)
+        axis.set_ticks([tick for tick in ticks if limits[0] <= tick <= limits[1]])
     fraction_ticks(axes.yaxis, 2)
     axes.grid()
     axes.set_axisbelow(True)

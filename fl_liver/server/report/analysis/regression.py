@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fl_liver.server.report.analysis.content import Content, Titled, facts, numbers
@@ -18,16 +19,6 @@ WALD = "Odds ratios are per unit of a number, or against the reference level; in
 def logistic(entry: Any, result: Summary) -> Content:
     """Coefficients, odds ratios and fit."""
     terms = fitted_terms(entry, result)
-    rows = tuple(
-        (
-            Cell(term["label"]),
-            *(cell(number(term, key), lambda x: decimal(x, 3)) for key in ("beta", "se")),
-            cell(number(term, "z"), decimal),
-            cell(number(term, "p"), p_value),
-            _ratio(term),
-        )
-        for term in terms
-    )
     fit = numbers(
         result,
         {
@@ -38,7 +29,6 @@ def logistic(entry: Any, result: Summary) -> Content:
             "aic": ("AIC", decimal),
         },
     )
-    head = ("Term", "β", "s.e.", "z", "p", "Odds ratio [95 %]")
     flags = find(result, "flags")
     notes = [] if isinstance(flags, Missing) else [str(flag).replace("_", " ").capitalize() + "." for flag in flags]
     shown: list[Summary] = [term for term in terms if term["name"] != "(Intercept)"]
@@ -49,8 +39,23 @@ def logistic(entry: Any, result: Summary) -> Content:
         f"Odds ratio of {entry.outcome} = 1 and its 95 % Wald interval; right of 1, the term speaks for it.",
     )
     said = f"{len(shown)} odds ratios from {fit['Patients'].text} patients"
-    tables = (Titled("Model", TextTable(head, rows)), facts("Fit", fit))
+    tables = (_coefficients(terms), facts("Fit", fit))
     return Content(said, tables, (drawing,) if shown else (), (WALD, *notes))
+
+
+def _coefficients(terms: Sequence[Summary]) -> Titled:
+    rows = tuple(
+        (
+            Cell(str(term["label"])),
+            *(cell(number(term, key), lambda x: decimal(x, 3)) for key in ("beta", "se")),
+            cell(number(term, "z"), decimal),
+            cell(number(term, "p"), p_value),
+            _ratio(term),
+        )
+        for term in terms
+    )
+    head = ("Term", "β", "s.e.", "z", "p", "Odds ratio [95 %]")
+    return Titled("Model", TextTable(head, rows))
 
 
 def nomogram(entry: Any, result: Summary) -> Content:

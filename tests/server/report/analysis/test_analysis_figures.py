@@ -16,7 +16,7 @@ from fl_liver.server.report.forest import forest_figure
 from fl_liver.server.report.pieces import Estimate
 from tests.server.report.analysis.whole_plan import plan, results
 
-DRAWN = ("auc", "two", "both", "sexes", "cut", "kappa", "odds", "risk", "decide", "classes", "readers")
+DRAWN = ("auc", "two", "both", "sexes", "cut", "kappa", "odds", "risk", "decide", "classes", "readers", "mean")
 
 
 def figure_of(name: str, **changed: Any) -> Figure:
@@ -64,6 +64,17 @@ def test_readers_are_points_at_their_sensitivity_and_specificity() -> None:
     accuracy = results()["readers"]["readers"]["called"]["accuracy"]
     assert float(np.asarray(points["called"].get_ydata())[0]) == accuracy["sensitivity"][0]
     assert float(np.asarray(points["called"].get_xdata())[0]) == pytest.approx(1 - accuracy["specificity"][0])
+
+
+def test_mean_of_readers_is_drawn_beside_the_model_it_is_compared_with() -> None:
+    result = results()["mean"]
+    figure = figure_of("mean")
+    (axes,) = figure.axes
+    drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.lines]
+    assert result["curve"]["tpr"] in drawn
+    assert result["against_curve"]["tpr"] in drawn
+    mean = (results()["auc"]["auc"] + results()["two"]["auc"][1]) / 2
+    assert any(label.get_text().startswith(f"Mean  {mean:.3f}".replace("0.", ".")) for label in texts(figure))
 
 
 def test_decision_curve_draws_model_all_and_none() -> None:

@@ -41,6 +41,7 @@ ENTRIES: tuple[dict[str, Any], ...] = (
     {"id": "table", "kind": "table_one", "group": "y", "numeric": ["age"], "categorical": ["sex"]},
     {"id": "classes", "kind": "multiclass", "label": "grade", "scores": {"a": "sa", "b": "sb", "c": "sc"}},
     {"id": "readers", "kind": "readers", "label": "y", "readers": ["smoke", "called"], "model": "p"},
+    {"id": "mean", "kind": "reader_mean", "scores": ["p", "q"], "label": "y", "against": ["age"]},
     {"id": "unsure", "kind": "low_confidence", "scales": {"p": "probability", "q": "probability"}},
     {"id": "few", "kind": "proportion", "column": "rare"},
 )
