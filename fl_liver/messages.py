@@ -257,11 +257,13 @@ def _questions(heads: list[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) 
 
 
 def _pack(array: NDArray[Any]) -> Array:
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    # An array that is an untouched view of received bytes goes out as those bytes: no copy of 45 MB.
-    base: object = little.base
-    data = base if isinstance(base, bytes) and len(base) == little.nbytes else little.tobytes()
-    return Array(dtype=little.dtype.str, shape=little.shape, stype=_RAW, data=data)
+    dtype = array.dtype.newbyteorder("<")
+    base: object = array.base
+    if isinstance(base, bytes) and len(base) == array.nbytes and array.dtype == dtype and array.flags.c_contiguous:
+        data = base  # an untouched view of received bytes goes out as those bytes: no copy of 45 MB
+    else:
+        data = np.ascontiguousarray(array, dtype=dtype).tobytes()
+    return Array(dtype=dtype.str, shape=array.shape, stype=_RAW, data=data)
 
 
 def _unpack(array: Array) -> NDArray[Any]:

@@ -33,13 +33,15 @@ class RayStore:
         """The store goes with `ray.shutdown`."""
 
 
-@ray.remote(num_cpus=1)
 class _Worker:
     def __init__(self) -> None:
         start_worker()
 
     def run(self, function: Callable[..., Any], arguments: list[Any]) -> Any:
         return function(*arguments)
+
+
+_Actor: Any = ray.remote(num_cpus=1)(_Worker)
 
 
 class RayEngine:
@@ -68,15 +70,18 @@ class RayEngine:
 
     def _serve(self) -> None:
         """One thread minds one actor."""
-        actor = _Worker.remote()
+        actor = _Actor.remote()
         while (task := self._tasks.get()[2]) is not None:
             function, arguments, future = task
             try:
                 # In a list Ray leaves the handles alone; as plain arguments it would fetch them and pass the buffers.
                 future.set_result(ray.get(actor.run.remote(function, list(arguments))))
             except ray.exceptions.RayActorError:
-                actor = _Worker.remote()
+                actor = _Actor.remote()
                 future.set_exception(FLLiverError("a Ray actor died at this task; it is given up, the others go on"))
             except ray.exceptions.RayTaskError as error:
                 cause = error.cause
                 future.set_exception(cause if isinstance(cause, Exception) else FLLiverError(str(error)))
+            except Exception as error:
+                # Arguments that cannot be pickled, say: without an answer the run would wait for ever.
+                future.set_exception(error)

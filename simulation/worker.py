@@ -69,7 +69,7 @@ def pack(record: RecordDict, metadata: Metadata, carrier: Carrier) -> Parcel:
 
 
 def _put(data: Any, carrier: Carrier) -> tuple[Any, bool]:
-    return (carrier.put(data), True) if len(data) >= SMALL_BYTES else (data, False)
+    return (carrier.put(data), True) if len(data) >= SMALL_BYTES else (bytes(data), False)
 
 
 def unpack(parcel: Parcel, carrier: Carrier, *, last: bool) -> RecordDict:

@@ -67,6 +67,8 @@ class Batches:
             PrivacyError: a floor, or nearly the same patients as in a batch that was answered (`ledger`).
         """
         self._check_roster(asked)
+        if _is_noised(asked):
+            self._ledger.require_unspent(asked.batch)
         if asked.step == 0 and not self._path(asked.batch).is_dir():
             self._admit_first(asked, patients)
             return
@@ -81,12 +83,19 @@ class Batches:
                 f"batch {asked.batch}: step {asked.step} was asked, {steps} is due ({head['plan'][:8]})"
             )
 
+    def answered(self, asked: Sum) -> IntVector | None:
+        """The answer of a step that was answered before: a repeat gets the very same numbers, noise included."""
+        path = self._path(asked.batch) / f"{asked.step:04d}.npz"
+        return _unpacked(path).own if path.is_file() else None
+
     def keep(self, asked: Sum, own: IntVector, commitment: str, patients: Sequence[str]) -> None:
         """Write down a step that was admitted, before its answer leaves; the first one also into the ledger."""
         folder = self._path(asked.batch)
         if asked.step == 0 and not folder.is_dir():
             self._begin(asked, commitment, patients)
         if self._count(asked.batch) == asked.step:
+            if _is_noised(asked):
+                self._ledger.spend(asked.batch)
             _write(folder / f"{asked.step:04d}.npz", _packed(_Step(asked.questions, own, asked.previous)))
             if self._guard is not None:
                 _followed[folder] = asked.step + 1, self._guard
@@ -194,6 +203,10 @@ class Batches:
 
     def _path(self, batch: str) -> Path:
         return self._folder / batch
+
+
+def _is_noised(asked: Sum) -> bool:
+    return any(question.kind == "noised_histogram" for question in asked.questions)
 
 
 def _counted(questions: Sequence[Question], totals: Sequence[IntVector]) -> dict[str, int]:

@@ -127,6 +127,19 @@ class Ledger:
                     )
         self._append(Entry(**{**asdict(this), "counts": {**this.counts, **counts}}))
 
+    def require_unspent(self, batch: str) -> None:
+        """Raises PrivacyError where another batch of the study had a noised histogram: two of them spend ε twice."""
+        path = self._folder / "noised.txt"
+        if path.is_file() and (spent := path.read_text(encoding="utf-8")) != batch:
+            raise PrivacyError(
+                f"ledger: a noised histogram was answered in batch {spent}; a second one would spend epsilon again"
+            )
+
+    def spend(self, batch: str) -> None:
+        """Note, before the answer leaves, that this batch has the study's noised histogram."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self._folder / "noised.txt").write_text(batch, encoding="utf-8")
+
     def _answered(self) -> list[Entry]:
         return [entry for entry in self.entries() if entry.purpose == "masked"]
 

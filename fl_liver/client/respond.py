@@ -166,8 +166,10 @@ def _sum(site: SiteConfig, question: Sum) -> RecordDict:
     permit = study_permit(study, site.min_cell)
     batches = Batches(site.site, study, site.study_folder(question.study_sha256), permit)
     batches.admit(question, promise, cohort.patients)
-    parts = [answer(one, tables.for_question(one)) for one in question.questions]
-    vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    vector = batches.answered(question)
+    if vector is None:
+        parts = [answer(one, tables.for_question(one)) for one in question.questions]
+        vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     record = egress.release_totals(site, study, question, vector, promise)
     batches.keep(question, vector, promise, cohort.patients)
     return record

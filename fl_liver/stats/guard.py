@@ -6,7 +6,8 @@ totals, and refuses
  * children of bins that were not active and mixed, and a depth that jumps,
  * a step of a fit that does not follow from the steps before it, and more than 25 of them,
  * groups or cumulative counts that are not those of the opened histograms,
- * anything finer once a class is below the floor.
+ * anything finer once a class is below the floor,
+ * a noised histogram with other noise than was agreed, or a second one.
 The totals are the server's word. A server that lies about them to everybody alike loosens the rules about bins as far
 as it lies; `require_own_part` catches a total below the hospital's own counts.
 """
@@ -40,6 +41,7 @@ class Guard:
         self._walks: dict[str, list[Walk]] = {}
         self._searches: dict[str, _Search] = {}
         self._cutoffs: dict[str, set[float]] = {}
+        self._noised = False
 
     def check(self, questions: Sequence[Question]) -> None:
         """Nothing, if every question of the exchange may be answered.
@@ -99,6 +101,8 @@ class Guard:
                 self._check_components(question)
             case "calibration_groups" if "cuts" in question.arrays:
                 self._check_cuts(question)
+            case "noised_histogram":
+                self._check_noise(question)
 
     def _check_thresholds(self, question: Question, thresholds: Sequence[float]) -> None:
         further = set(map(float, thresholds)) - self._permit.thresholds
@@ -128,6 +132,15 @@ class Guard:
         known = self._results(question, column=question.arguments["p"], label=None)
         if not any(isinstance(one, np.ndarray) and np.array_equal(one, cuts) for one in known):
             raise ProtocolError("question 'calibration_groups': the cuts are not those of groups of equal size")
+
+    def _check_noise(self, question: Question) -> None:
+        """The agreed noise, once: answers to the same question with new noise could be averaged."""
+        asked = question.arguments["epsilon"], question.arguments["honest"]
+        if asked != self._permit.noise:
+            raise ProtocolError(f"question 'noised_histogram': noise {asked} was asked, agreed is {self._permit.noise}")
+        if self._noised:
+            raise ProtocolError("question 'noised_histogram': the plan asks once, for all models together")
+        self._noised = True
 
     def _results(self, question: Question, *, column: str, label: str | None) -> list[Any]:
         """The ends of walks over the bins of a column, among the same rows."""

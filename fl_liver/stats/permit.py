@@ -48,6 +48,7 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
         "readers": {"reader_model_calls"},
         "reader_mean": _ROC | {"delong_cross"},
         "low_confidence": {"low_confidence_zone"},
+        "private_roc": {"noised_histogram"},
     }.items()
 }
 """The kinds of questions that each statistic asks."""
@@ -70,6 +71,7 @@ class Permit:
     groups      numbers of groups of equal size into which predictions may be cut
     strata      columns whose levels may choose rows
     order       how far order searches may go
+    noise       (ε, honest hospitals) of noised histograms; None where they may not be asked
     """
 
     kinds: frozenset[str]
@@ -79,6 +81,7 @@ class Permit:
     groups: frozenset[int] = frozenset()
     strata: frozenset[str] = frozenset()
     order: frozenset[Order] = frozenset()
+    noise: tuple[float, int] | None = None
 
 
 def permit_for(analyses: Iterable[str], *, min_cell: int, **further: Any) -> Permit:

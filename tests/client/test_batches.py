@@ -1,4 +1,4 @@
-"""A hospital's side of a batch: steps in order, frozen hospitals, an unchanged cohort, a guard that outlives a restart."""
+"""A hospital's side of a batch: steps in order, frozen hospitals, an unchanged cohort, a guard that lives on."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from fl_liver.client.site import SiteConfig
 from fl_liver.errors import PrivacyError, ProtocolError
 from fl_liver.messages import Outgoing, Refusal, Sum, Totals, from_record
 from fl_liver.stats.conversation import Question, Table, answer
+from fl_liver.stats.permit import permit_for
+from fl_liver.stats.private_roc import noised_histogram
 from fl_liver.stats.refine import FIRST_BITS, bins_question, refine
 from fl_liver.stats.rows import cell_counts
 from fl_liver.study import Study
@@ -269,3 +271,19 @@ def test_the_study_permit_takes_the_larger_floor(table_study: Study) -> None:
         task={"classes": {"a": "0", "b": "1", "c": "2"}, "positive": ["b"]},
     )
     assert "key_children" in study_permit(three, 3).kinds
+
+
+def test_a_noised_histogram_is_answered_once_in_a_study_and_repeated_word_for_word(server: Server) -> None:
+    """Two answers with different noise could be averaged."""
+    permit = permit_for(["private_roc"], min_cell=3, noise=(2.0, 2))
+    ask = replace(server.first(), questions=(noised_histogram(["score:a"], "label", epsilon=2.0, honest=2),))
+    store = Batches("H01", server.study, server.folder, permit)
+    store.admit(ask, PROMISE, PATIENTS)
+    assert store.answered(ask) is None
+    own = server.own(ask)
+    store.keep(ask, own, PROMISE, PATIENTS)
+    again = Batches("H01", server.study, server.folder, permit)
+    again.admit(ask, PROMISE, PATIENTS)
+    assert np.array_equal(again.answered(ask), own)  # type: ignore[arg-type]
+    with pytest.raises(PrivacyError, match="a noised histogram was answered in batch b1; a second one would spend"):
+        again.admit(replace(ask, batch="b2"), PROMISE, PATIENTS)

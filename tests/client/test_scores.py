@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import log_softmax, logit
+from scipy.special import logit, softmax
 
 from fl_liver.client.scores import ScoreStore, disease_log_odds
 from fl_liver.errors import ProtocolError
@@ -78,12 +78,14 @@ def test_one_column_is_the_log_odds_already() -> None:
 
 @given(st.lists(st.floats(-8, 8), min_size=5, max_size=5), st.sets(st.integers(0, 4), min_size=1, max_size=4))
 def test_several_classes_give_the_log_odds_of_their_summed_probabilities(raw: list[float], positive: set[int]) -> None:
-    scores = log_softmax(np.array([raw]), axis=1)
-    wanted = logit(np.exp(scores)[0, sorted(positive)].sum())
-    np.testing.assert_allclose(disease_log_odds(scores, sorted(positive)), [wanted], rtol=1e-9, atol=1e-9)
+    """A network of K classes stores the log-odds of each class against the rest."""
+    shares = softmax(np.array([raw]), axis=1)
+    wanted = logit(shares[0, sorted(positive)].sum())
+    np.testing.assert_allclose(disease_log_odds(logit(shares), sorted(positive)), [wanted], rtol=1e-9, atol=1e-9)
 
 
 def test_an_almost_certain_patient_does_not_become_infinite() -> None:
-    scores = log_softmax(np.array([[800.0, 0.0, 0.0]]), axis=1)
+    """Probabilities e⁸⁰⁰ : 1 : 1; the log-odds of each class are exact where its probability rounds to 1 or 0."""
+    scores = np.array([[800 - np.log(2), -800.0, -800.0]])
     found = disease_log_odds(scores, [0])
     np.testing.assert_allclose(found, [800 - np.log(2)], rtol=1e-12)

@@ -28,7 +28,7 @@ def cohort() -> Cohort:
         fold=FOLD,
         factors=np.stack([np.arange(count, dtype=float), np.full(count, np.nan)], axis=1),
         background=np.array([0, 1, -1, 0, 1, 2, 0, 1, 2]),
-        size_mm=np.arange(count) * 1.5,
+        size_mm=np.arange(count, dtype=np.float64) * 1.5,
         images={},
         owner=np.empty(0, np.int64),
         findings=(),
@@ -92,14 +92,13 @@ def test_the_positive_class_need_not_be_the_second(cohort: Cohort, table_study: 
 def test_a_network_of_many_classes_has_a_column_for_each(cohort: Cohort, tmp_path: Path) -> None:
     study = load_study("clinical")
     store = ScoreStore(tmp_path, 9)
-    scores = np.log(np.random.default_rng(1).dirichlet(np.ones(5), 9))
-    store.keep("federated", np.arange(9), scores)
+    share = np.random.default_rng(1).dirichlet(np.ones(5), 9)
+    store.keep("federated", np.arange(9), np.log(share / (1 - share)))
     wide = Cohort(
         **{field: getattr(cohort, field) for field in Cohort.__dataclass_fields__ if field != "factors"},
         factors=np.zeros((9, len(study.factor))),
     )
     columns = cohort_columns(wide, study, store)
-    share = np.exp(scores)
     np.testing.assert_allclose(columns["score:federated:hcc"], np.log(share[:, 1] / (1 - share[:, 1])), rtol=1e-9)
     np.testing.assert_allclose(columns["score:federated"], np.log((1 - share[:, 0]) / share[:, 0]), rtol=1e-9)
 

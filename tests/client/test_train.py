@@ -35,7 +35,8 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return load_study("lesion_us_fusion").changed(model={"width": 4, "image_px": 32, "dropout": 0.1})
+    training = {"batch_size": 16, "learning_rate": 0.03, "local_epochs": 2, "rounds": 15}
+    return load_study("lesion_us_fusion").changed(model={"width": 4, "image_px": 32, "dropout": 0.1}, training=training)
 
 
 def cohort_of(count: int = 24, views: int = 2, px: int = 32) -> Cohort:

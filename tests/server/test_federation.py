@@ -16,7 +16,7 @@ from fl_liver.messages import Fit, Refusal, Update, from_record, to_record
 from fl_liver.parameters import Entry, Layout
 from fl_liver.server.checkpoint import Checkpoints
 from fl_liver.server.exchange import Exchange
-from fl_liver.server.federation import Federation, train_rows
+from fl_liver.server.federation import Federation
 from fl_liver.server.journal import Journal
 from fl_liver.study import Study
 
@@ -167,7 +167,3 @@ def test_the_curve_is_asked_once_a_round_with_that_rounds_mean(
     assert [record.internal_auc for record in history] == [0.51, 0.52]
     assert [number for number, _ in seen] == [1, 2]
     assert seen[-1][1] == vector.tobytes()
-
-
-def test_cross_fitting_leaves_each_fold_out_once() -> None:
-    assert train_rows(3) == ["not-fold-0", "not-fold-1", "not-fold-2"]

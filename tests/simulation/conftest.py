@@ -46,11 +46,12 @@ class Run:
 
 
 def numbers_of(summary: dict[str, Any]) -> dict[str, Any]:
-    """All of a summary that must be the same bits again: not times, memory, the engine's name or a batch's random id."""
+    """All of a summary that must be the same bits again: not times, memory, the engine, or random ids of batches."""
     kept = {key: value for key, value in summary.items() if key not in {"seconds", "peak_rss_mb", "engine"}}
     kept["rounds"] = [{key: value for key, value in one.items() if key != "seconds"} for one in summary["rounds"]]
     kept["batches"] = [
-        {key: value for key, value in one.items() if key != "batch"} for one in summary.get("batches", [])
+        {key: value for key, value in one.items() if key not in {"batch", "commitments"}}
+        for one in summary.get("batches", [])
     ]
     return kept
 

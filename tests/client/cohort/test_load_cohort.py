@@ -348,7 +348,9 @@ def test_a_modality_of_a_later_version_is_refused(hospital: MakeHospital, study:
 
 def test_a_site_below_its_floor_sits_out(hospital: MakeHospital, study: Study) -> None:
     site = hospital(patients=10)
-    require_trainable(load_cohort(site, study), study, site)
+    require_enough_patients(load_cohort(site, study), study, site)
+    with pytest.raises(PrivacyError, match="6 of its 10 patients would train, at least 10 wanted"):
+        require_trainable(load_cohort(site, study), study, site)
     _truncate(site)
     cohort = load_cohort(site, study)
     with pytest.raises(PrivacyError, match=r"site H01: 9 usable patients \(1 excluded\), at least 10 wanted"):
