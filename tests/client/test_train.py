@@ -35,7 +35,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    training = {"batch_size": 16, "learning_rate": 0.03, "local_epochs": 2, "rounds": 15}
+    training: dict[str, object] = {"batch_size": 16, "learning_rate": 0.03, "local_epochs": 2, "rounds": 15}
     return load_study("lesion_us_fusion").changed(model={"width": 4, "image_px": 32, "dropout": 0.1}, training=training)
 
 
