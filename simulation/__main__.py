@@ -40,7 +40,7 @@ def simulate(
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda:N")] = "auto",
     full: Annotated[bool, typer.Option("--full", help="The published size: ResNet-18 at 224 px.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="8 small hospitals, 3 rounds: to see that all works.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="7 small hospitals, 3 rounds: to see that all works.")] = False,
     cross_fit: Annotated[bool, typer.Option("--cross-fit", help="Five federations for unseen scores.")] = False,
     leave_one_centre_out: Annotated[
         bool, typer.Option("--leave-one-centre-out", help="Also one federation without each training hospital.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from fl_liver.errors import ConfigError
 from fl_liver.study import Study, load_study
 
-QUICK_SCALE = 0.4
+QUICK_SCALE = 0.35
 """Phantom hospitals of `--quick` have this share of their patients."""
 
 
@@ -55,7 +55,7 @@ def resolve_study(options: Options) -> Study:
     study = load_study(options.study)
     if options.quick:
         study = study.changed(
-            training={"rounds": 3, "local_epochs": 1}, sites=site_names(6, 2), privacy={"min_patients": 6}
+            training={"rounds": 3, "local_epochs": 1}, sites=site_names(5, 2), privacy={"min_patients": 6}
         )
     if options.full:
         study = study.changed(model={"width": 64, "image_px": 224})
