@@ -24,6 +24,7 @@ from rich.table import Table as RichTable
 from fl_liver.errors import ConfigError, DataError, PrivacyError, ProtocolError
 from fl_liver.stats.conversation import Question, Table, Totals, answer
 from fl_liver.stats.plan import DEFAULT_MIN_CELL, Plan, Refused, read_plan, refusals, run_plan
+from fl_liver.stats.plan_private import check_sites
 
 if TYPE_CHECKING:
     from fl_liver.server.report.analysis.beside import Beside
@@ -58,7 +59,9 @@ def analyse(
     if min_cell < 1:
         raise ConfigError(f"--min-cell {min_cell}: wanted 1 (public data, no floor) or more")
     read = read_plan(plan)
-    tables = read_tables(site_files(sites), read)
+    files = site_files(sites)
+    check_sites(read.analyses, len(files))
+    tables = read_tables(files, read)
     beside = [] if report is None else _questions_of_the_page(read)
     answered = run_plan(Plan((*read.analyses, *beside)), SitesSummer(tables), min_cell=min_cell)
     results = {analysis.id: answered[analysis.id] for analysis in read.analyses}

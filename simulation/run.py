@@ -164,6 +164,7 @@ class Simulation:
             approve_everywhere(without, taking_part)
             done = VirtualFederation(engine, taking_part, self.options.device).run(study_file, folder)
             figure = done["models"][FEDERATED]["per_site"].get(left_out, {})
-            found.append({"left_out": left_out} | {key: figure.get(key) for key in ("auc", "ci95", "n_pos", "n_neg")})
+            keys = ("auc", "ci95", "n", "positives", "not_released")
+            found.append({"left_out": left_out} | {key: figure[key] for key in keys if key in figure})
             self.display.bar("leave one centre out", number, len(study.sites.train), left_out)
         return found

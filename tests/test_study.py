@@ -52,6 +52,14 @@ def test_the_hash_does_not_depend_on_the_order_of_keys_or_on_comments() -> None:
     assert parse(tomllib.loads("# a comment\n" + study.to_toml()), Study, "x").sha256 == study.sha256
 
 
+@pytest.mark.parametrize("key", ["classes", "background_classes"])
+def test_the_hash_changes_with_the_order_of_classes(raw: Raw, key: str) -> None:
+    """Their order is that of the model's outputs: another order is another study, and needs another approval."""
+    turned = copy.deepcopy(raw)
+    turned["task"][key] = dict(reversed(list(raw["task"][key].items())))
+    assert parse(turned, Study, "x").sha256 != parse(raw, Study, "x").sha256
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fl_liver.errors import ProtocolError
 from fl_liver.stats.plan import Plan
+from fl_liver.stats.plan_private import noise_of
 
 Order = Literal["mixed", "occupied", "search"]
 """Which ranges of an order search may be split: with two groups in them, with two patients, around a quantile."""
@@ -117,4 +118,5 @@ def permit_of_plan(plan: Plan, *, min_cell: int) -> Permit:
         thresholds=frozenset(float(one) for one in thresholds),
         groups=frozenset(groups),
         strata=frozenset(strata),
+        noise=noise_of(plan.analyses),
     )

@@ -45,6 +45,7 @@ from fl_liver.stats.plan_performance import (
     Readers,
     Roc,
 )
+from fl_liver.stats.plan_private import PrivateRoc, check_private
 from fl_liver.stats.plan_regression import Logistic, Nomogram
 from fl_liver.toml_file import parse
 
@@ -72,6 +73,7 @@ KINDS: Sequence[type[Analysis]] = (
     Readers,
     ReaderMean,
     LowConfidence,
+    PrivateRoc,
 )
 """In the order of the contract, then what it does not list."""
 
@@ -104,7 +106,8 @@ def read_plan(path: Path) -> Plan:
     """Read a plan.
 
     Raises:
-        ConfigError: no such file, not TOML, an unknown kind or key (with a did-you-mean), an impossible value.
+        ConfigError: no such file, not TOML, an unknown kind or key (with a did-you-mean), an impossible value,
+            a second private_roc, or one beside exact answers about its columns.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -132,6 +135,7 @@ def parse_plan(raw: Mapping[str, Any], where: str) -> Plan:
     twice = sorted({one for one in ids if ids.count(one) > 1})
     if twice:
         raise ConfigError(f"{where}: two analyses have the id '{twice[0]}'; ids name the results and must differ")
+    check_private(analyses, where)
     return Plan(analyses)
 
 

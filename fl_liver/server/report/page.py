@@ -89,6 +89,7 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "left_out": run_tables.left_out(summary),
         "multivariable": run_tables.terms_table(summary, "multivariable"),
         "fused": run_tables.terms_table(summary, "fused"),
+        "left_out_centres": run_tables.left_out_centres(summary),
         "pooled_analyses": run_tables.pooled_analyses(summary),
         "other_analyses": run_tables.other_analyses(summary),
         "rounds": run_tables.rounds_table(summary),

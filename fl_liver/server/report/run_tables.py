@@ -10,6 +10,8 @@ from fl_liver.server.report.odds import FITS
 from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, find, number, records, table, text
 from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interval_cell
 
+LEFT_OUT = "leave_one_centre_out"
+
 
 def screening_table(summary: Summary) -> TextTable | Missing:
     """The factors one by one."""
@@ -98,9 +100,22 @@ def pooled_analyses(summary: Summary) -> TextTable | None:
     for name, result in _or_empty(table(summary, "analysis")).items():
         auc = estimate(result, "auc") if _has_number(result, "auc") else Missing("")
         if isinstance(auc, Estimate):
-            wanted = [_interval(result, key) for key in ("prediction_interval", "tau2")]
+            wanted = [_interval(result, key) for key in ("prediction95", "tau2")]
             rows.append((Cell(name.replace("_", " ")), interval_cell(auc), *wanted))
     return TextTable(("Analysis", "AUC [95 %]", "Prediction interval", "τ²"), tuple(rows)) if rows else None
+
+
+def left_out_centres(summary: Summary) -> TextTable | None:
+    """One federation without each training hospital, tested there; None where that was not asked."""
+    rows = records(summary, "analysis", LEFT_OUT)
+    if isinstance(rows, Missing):
+        return None
+    cells = []
+    for row in rows:
+        reason = text(row, "not_released")
+        there = Cell(reason) if reason else interval_cell(estimate(row, "auc"))
+        cells.append((Cell(text(row, "left_out")), there, cell(number(row, "n"), count)))
+    return TextTable(("Hospital left out", "AUC there [95 %]", "n"), tuple(cells))
 
 
 def _has_number(result: object, key: str) -> bool:
@@ -116,6 +131,8 @@ def other_analyses(summary: Summary) -> list[tuple[str, TextTable]]:
     """Every analysis of the plan, key by key, under its id."""
     listing = []
     for name in _or_empty(table(summary, "analysis")):
+        if name == LEFT_OUT:
+            continue
         result = find(summary, "analysis", name)
         if isinstance(result, Mapping):
             rows = tuple((Cell(str(key)), Cell(_value(value))) for key, value in result.items())

@@ -17,7 +17,19 @@ from fl_liver.server.report.style import Rendered
 from tests.server.report.study_summary import multiclass_summary, sample_images, study_summary
 
 FIGURES = {"learning_curve", "roc", "forest_auc", "calibration", "odds_ratios", "samples"}
-SECTIONS = ["result", "cohort", "samples", "learning", "models", "calibration", "cutoff", "fusion", "interval", "run"]
+SECTIONS = [
+    "result",
+    "cohort",
+    "samples",
+    "learning",
+    "models",
+    "calibration",
+    "cutoff",
+    "fusion",
+    "leave-one-out",
+    "interval",
+    "run",
+]
 
 
 class Parts(HTMLParser):
@@ -72,6 +84,12 @@ def test_sections_stand_in_reading_order(page: str) -> None:
     ids = [attrs["id"] for tag, attrs in Parts(page).tags if tag == "section"]
     assert ids == SECTIONS
     assert "Not a medical device" in page
+
+
+def test_each_hospital_left_out_has_a_line_with_its_auc_or_the_reason(page: str) -> None:
+    rows = Parts(page).rows
+    assert ["H01", ".871 [.800, .940]", "120"] in rows
+    assert any(row[:2] == ["H02", "a class has fewer than 5 patients"] for row in rows)
 
 
 def test_every_figure_is_written_as_svg_and_png(folder: Path) -> None:

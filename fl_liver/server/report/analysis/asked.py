@@ -77,6 +77,11 @@ def _reader_mean(e: Any) -> str:
     return f"How well do {_all(e.scores)} separate {quoted(e.label)} on average over the readers?{than}"
 
 
+def _private_roc(e: Any) -> str:
+    noise = f"With noise that hides each patient (ε = {shortest(e.epsilon)})"
+    return f"{noise}: how well do {_all(e.scores)} separate {quoted(e.label)}?"
+
+
 _QUESTIONS: dict[str, Callable[[Any], str]] = {
     "roc": _roc,
     "compare_paired": _compare,
@@ -99,4 +104,5 @@ _QUESTIONS: dict[str, Callable[[Any], str]] = {
     "readers": _readers,
     "reader_mean": _reader_mean,
     "low_confidence": lambda e: f"How often is {_all(list(e.scales), 'or')} in the zone of low confidence?",
+    "private_roc": _private_roc,
 }

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from fl_liver.errors import ConfigError
-from fl_liver.server.report.analysis import accuracy, groups, performance, predicted, reader_mean, regression
+from fl_liver.server.report.analysis import (
+    accuracy,
+    groups,
+    performance,
+    predicted,
+    private_roc,
+    reader_mean,
+    regression,
+)
 from fl_liver.server.report.analysis.asked import asked
 from fl_liver.server.report.analysis.content import Content
 from fl_liver.server.report.forest import Row, forest_figure
@@ -40,6 +48,7 @@ SECTIONS: dict[str, Callable[[Any, Summary], Content]] = {
     "readers": accuracy.readers,
     "reader_mean": reader_mean.reader_mean,
     "low_confidence": accuracy.low_confidence,
+    "private_roc": private_roc.private_roc,
 }
 """How each kind of a plan is shown."""
 

@@ -14,7 +14,14 @@ from fl_liver.server.report.analysis import write_analysis_report
 from fl_liver.server.report.analysis.asked import asked
 from fl_liver.server.report.analysis.page import SECTIONS, page_html
 from fl_liver.stats.plan import KINDS, parse_plan
-from tests.server.report.analysis.whole_plan import ENTRIES, plan, results
+from tests.server.report.analysis.whole_plan import (
+    ENTRIES,
+    PRIVATE,
+    plan,
+    private_plan,
+    private_results,
+    results,
+)
 
 SITES = ["S1", "S2", "S3", "S4", "S5"]
 FIGURES = {
@@ -92,8 +99,23 @@ def test_page_loads_nothing_from_elsewhere(page: str, parts: Parts) -> None:
 def test_every_kind_of_a_plan_has_a_section_and_a_question() -> None:
     kinds = [kind.model_fields["kind"].annotation.__args__[0] for kind in KINDS]  # type: ignore[union-attr]
     assert list(SECTIONS) == kinds
-    assert {entry["kind"] for entry in ENTRIES} == set(kinds)
-    assert all(asked(entry).endswith((".", "?")) for entry in plan().analyses)
+    assert {entry["kind"] for entry in (*ENTRIES, PRIVATE)} == set(kinds)
+    assert all(asked(entry).endswith((".", "?")) for entry in (*plan().analyses, *private_plan().analyses))
+
+
+def test_a_noised_auc_stands_with_its_noise_and_its_cost() -> None:
+    found = private_results()
+    shown = Parts(page_html(private_plan().analyses, found, sites=SITES, min_cell=5))
+    for name, one in found["noised"].items():
+        auc, low, high = (f"{x:.3f}".replace("0.", ".") for x in (one["auc"], *one["ci95"]))
+        row = next(row for row in shown.rows if row[0] == name)
+        assert row[1:4] == [f"{auc} [{low}, {high}]", str(one["n_pos"]), str(one["n_neg"])]
+        assert f"‘{name}’: {one['cost']}." in shown.words("analysis-1")
+    assert ["ε of all scores together", "4.00"] in shown.rows
+    assert ["Hospitals whose noise alone suffices", "5 of 5"] in shown.rows
+    assert ["Noise of one cell, standard deviation", f"{found['noised']['lp']['noise_sd']:.2f}"] in shown.rows
+    assert "fewer than 200 patients" in shown.words("analysis-1")
+    assert shown.images == {"aucs": 1}
 
 
 def test_sections_stand_in_the_plans_order(parts: Parts) -> None:

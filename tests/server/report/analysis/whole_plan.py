@@ -46,11 +46,24 @@ ENTRIES: tuple[dict[str, Any], ...] = (
     {"id": "few", "kind": "proportion", "column": "rare"},
 )
 """The last one is below the floor of 5."""
+PRIVATE = {"id": "noised", "kind": "private_roc", "scores": ["lp", "lq"], "label": "y", "epsilon": 4.0, "sites": 5}
+"""Its own plan: it may not stand beside exact analyses of its label."""
 
 
 def plan(*ids: str) -> Plan:
     """The entries with these ids, or all."""
     return parse_plan({"analysis": [entry for entry in ENTRIES if not ids or entry["id"] in ids]}, "plan")
+
+
+def private_plan() -> Plan:
+    """The plan of the kind that stands alone."""
+    return parse_plan({"analysis": [PRIVATE]}, "plan")
+
+
+def private_results() -> dict[str, Any]:
+    """Its JSON results, with new noise at every call."""
+    answered = run_plan(private_plan(), SitesSummer(tables()))
+    return {name: result.to_json() for name, result in answered.items()}
 
 
 def tables(sites: int = 5, patients: int = 60) -> dict[str, Table]:
@@ -65,11 +78,14 @@ def _table(rng: np.random.Generator, n: int, *, first: bool) -> Table:
     rare = np.zeros(n)
     rare[: 3 * first] = 1.0
     shift = {level: (grade == level) * 0.5 + rng.random(n) for level in "abc"}
+    lp, lq = rng.normal(size=n) + 1.5 * y - 1, rng.normal(size=n) + 0.5 * y - 1
     return Table(
         {
             "y": y,
-            "p": 1 / (1 + np.exp(-(rng.normal(size=n) + 1.5 * y - 1))),
-            "q": 1 / (1 + np.exp(-(rng.normal(size=n) + 0.5 * y - 1))),
+            "lp": lp,
+            "lq": lq,
+            "p": 1 / (1 + np.exp(-lp)),
+            "q": 1 / (1 + np.exp(-lq)),
             "age": np.round(rng.normal(60, 10, n) + 3 * y),
             "smoke": (rng.random(n) < 0.3 + 0.2 * y).astype(np.float64),
             "called": (rng.random(n) < 0.2 + 0.5 * y).astype(np.float64),
