@@ -63,7 +63,7 @@ class PrivateRoc(Analysis):
     def columns(self) -> tuple[str, ...]:
         return (*self.scores, self.label)
 
-    def converse(self, min_cell: int) -> Conversation[Any]:
+    def converse(self, min_cell: int) -> Conversation[Any]:  # noqa: ARG002
         """Floors do not apply: every count carries noise, and one exchange has no exact count to hold against them."""
         epsilon, honest = self.noise
         found = yield from private_roc.private_roc(

@@ -80,7 +80,7 @@ def test_noised_auc_and_counts_are_near_the_exact_ones(folder: Path) -> None:
     found = json.loads((folder / "out.json").read_text())["dp"]
     columns = cohort()
     assert list(found) == ["a", "b"]
-    counts_sd = np.sqrt(64 * noise_variance(2.0, 4, 4))
+    counts_sd = np.sqrt(32 * noise_variance(2.0, 4, 4))
     for name, one in found.items():
         auc, se = auc_and_se(columns["y"], columns[name])
         assert abs(one["auc"] - auc) <= 5 * np.hypot(one["se"], se)
