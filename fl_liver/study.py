@@ -200,8 +200,8 @@ class Study(Section):
     def sha256(self) -> str:
         """Hex SHA-256 of the canonical JSON: keys in this file's order, no spaces, shortest round-trip floats.
 
-        Not sorted: the order of classes is the order of the model's outputs, and belongs to what is approved. The order in
-        which the TOML file has its keys does not matter.
+        Not sorted: the order of classes is the order of the model's outputs, and belongs to what is approved. The order
+        of the other keys in the TOML file does not matter.
         """
         canonical = json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
