@@ -35,7 +35,9 @@ def test_all_hospitals_may_train() -> None:
 
 def test_quick_is_small_and_its_numbers_can_be_changed() -> None:
     quick = resolve_study(Options(quick=True))
-    assert (quick.training.rounds, len(quick.sites.train), len(quick.sites.external)) == (3, 6, 2)
+    assert quick.training.rounds == 3
+    assert quick.privacy.min_sites <= len(quick.sites.train) < 11
+    assert len(quick.sites.external) == 2
     assert resolve_study(Options(quick=True, rounds=7)).training.rounds == 7
     assert Options(quick=True).scale < Options().scale == 1.0
 
