@@ -22,6 +22,9 @@ _RECYCLED_BYTES = 1 << 20
 """Smaller files are removed when read: sums come in many lengths, models in one."""
 
 
+_PREFIX = "fl-liver-"
+
+
 class Carrier(Protocol):
     """Puts buffers where workers can get at them. Handles are picklable."""
 
@@ -125,3 +128,21 @@ class SharedFiles:
     def _free(self, handle: str) -> None:
         with suppress(FileNotFoundError):  # the engine was closed meanwhile
             (self.folder / handle).rename(self.folder / _FREE / handle)
+
+
+def _sweep(place: Path) -> None:
+    """Remove the folders of runs that were killed outright: their memory would stay taken until the machine restarts."""
+    for folder in place.glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
