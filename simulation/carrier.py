@@ -64,7 +64,9 @@ class SharedFiles:
 
     def __init__(self) -> None:
         shared = Path("/dev/shm")  # noqa: S108 - the kernel's shared memory, mode 0700 folder inside
-        self.folder = Path(tempfile.mkdtemp(prefix="fl-liver-", dir=shared if shared.is_dir() else None))
+        place = shared if shared.is_dir() else Path(tempfile.gettempdir())
+        _sweep(place)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
         (self.folder / _FREE).mkdir()
         self._mapped: dict[str, mmap.mmap] = {}
 
@@ -131,7 +133,7 @@ class SharedFiles:
 
 
 def _sweep(place: Path) -> None:
-    """Remove the folders of runs that were killed outright: their memory would stay taken until the machine restarts."""
+    """Remove the folders of runs that were killed outright: their memory would stay taken until a restart."""
     for folder in place.glob(f"{_PREFIX}*-*"):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdigit() and not _alive(int(pid)):
