@@ -12,13 +12,25 @@ from fl_liver.cli import run_app
 from fl_liver.errors import ConfigError
 
 EXAMPLE = """
-Example, on 4 cores:
+Example, with what it prints at its end (seed 2020, 4 cores):
 
-  $ python -m simulation --seed 2020
+  $ python -m simulation
 
-  study lesion_us_fusion, seed 2020: Focal liver lesions in B-mode ultrasound, 13 hospitals
+   Focal liver lesions in B-mode ultrasound, 13 hospitals  (AUC, 95 % interval)
+  ┏━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓
+  ┃ model      ┃ internal                      ┃ external                      ┃
+  ┡━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┩
+  │ federated  │ 0.890 [0.834, 0.946]  n = 138 │ 0.891 [0.847, 0.934]  n = 200 │
+  │ fusion     │ 0.929 [0.889, 0.969]  n = 138 │ 0.942 [0.913, 0.971]  n = 200 │
+  │ pooled     │ 0.936 [0.898, 0.975]  n = 138 │ 0.899 [0.856, 0.941]  n = 200 │
+  │ local only │ 0.888                         │ 0.767 [0.726, 0.808]  n = 200 │
+  └────────────┴───────────────────────────────┴───────────────────────────────┘
+  report   runs/lesion_us_fusion-20261121-031204/report.html
+  summary  runs/lesion_us_fusion-20261121-031204/summary.json
 
-Real patients:  python -m simulation clinical --data DIR --partition dirichlet:0.5 --hospitals 8 --external 2
+Real patients of a public table (see docs/researcher.md):
+
+  $ python -m simulation clinical --data DIR --partition dirichlet:0.5
 
 Exit status: 0 done, 2 unusable data, 64 usage, 75 interrupted or incomplete, 78 configuration.
 """
