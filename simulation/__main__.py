@@ -14,8 +14,8 @@ from fl_liver.errors import ConfigError
 EXAMPLE = """
 Example, with what it prints at its end (seed 2020, 4 cores):
 
+\b
   $ python -m simulation
-
    Focal liver lesions in B-mode ultrasound, 13 hospitals  (AUC, 95 % interval)
   ┏━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓
   ┃ model      ┃ internal                      ┃ external                      ┃
@@ -30,6 +30,7 @@ Example, with what it prints at its end (seed 2020, 4 cores):
 
 Real patients of a public table (see docs/researcher.md):
 
+\b
   $ python -m simulation clinical --data DIR --partition dirichlet:0.5
 
 Exit status: 0 done, 2 unusable data, 64 usage, 75 interrupted or incomplete, 78 configuration.
@@ -40,24 +41,33 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=__doc__, epilog=EXAMPLE)
 def simulate(
-    study: Annotated[str, typer.Argument(help="A shipped study's name or a .toml file.")] = "lesion_us_fusion",
+    study: Annotated[
+        str, typer.Argument(show_default=False, help="A shipped study's name or a .toml file.")
+    ] = "lesion_us_fusion",
     data: Annotated[Path | None, typer.Option(help="Folder of a public data set instead of phantom patients.")] = None,
     reader: Annotated[str | None, typer.Option(help="Its reader; found by the folder's files if not given.")] = None,
-    partition: Annotated[str, typer.Option(help="iid | dirichlet:ALPHA | sizes:POWER | by:COLUMN")] = "iid",
+    partition: Annotated[
+        str, typer.Option(show_default=False, help="iid (default) | dirichlet:ALPHA | sizes:POWER | by:COLUMN")
+    ] = "iid",
     hospitals: Annotated[int | None, typer.Option(help="Hospitals in all.")] = None,
     external: Annotated[int | None, typer.Option(help="Of these, how many only test.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Patients, split, weights and batches follow from it.")] = None,
-    engine: Annotated[Literal["serial", "processes", "ray"], typer.Option(help="What runs the work.")] = "processes",
+    engine: Annotated[
+        Literal["serial", "processes", "ray"],
+        typer.Option(show_default=False, help="What runs the work; by default processes."),
+    ] = "processes",
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
-    device: Annotated[str, typer.Option(help="auto | cpu | cuda:N")] = "auto",
+    device: Annotated[str, typer.Option(show_default=False, help="auto (default) | cpu | cuda:N")] = "auto",
     full: Annotated[bool, typer.Option("--full", help="The published size: ResNet-18 at 224 px.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="7 small hospitals, 3 rounds: to see that all works.")] = False,
     cross_fit: Annotated[bool, typer.Option("--cross-fit", help="Five federations for unseen scores.")] = False,
     leave_one_centre_out: Annotated[
         bool, typer.Option("--leave-one-centre-out", help="Also one federation without each training hospital.")
     ] = False,
-    baselines: Annotated[bool, typer.Option(help="Also train each hospital alone, and all data pooled.")] = True,
+    baselines: Annotated[
+        bool, typer.Option(show_default=False, help="Also train each hospital alone, and all pooled.")
+    ] = True,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/<study>-<time>.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the study as it would run, and stop.")] = False,
