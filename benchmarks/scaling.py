@@ -48,12 +48,20 @@ def draw(seconds: Mapping[int, float], line: Line, path: Path) -> list[Path]:
     axes.plot(span, line.start_s + line.per_site_s * span, color=LINE, linewidth=1.5, zorder=1)
     axes.scatter(list(seconds), list(seconds.values()), color=POINTS, s=45, zorder=2)
     for sites, value in seconds.items():
-        axes.annotate(f"{value:.2f} s", (sites, value), (0, 9), textcoords="offset points", ha="center", fontsize=9)
+        axes.annotate(
+            f"{value:.2f} s",
+            (sites, value),
+            (7, -7),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
     axes.set(
         xlabel="hospitals",
         ylabel="seconds a round, without training",
         title=f"{1e3 * line.per_site_s:.1f} ms a hospital, R² = {line.r_squared:.3f}",
-        xlim=(0, span[1] + 5),
+        xlim=(0, span[1] * 1.08),
         ylim=(0, max(seconds.values()) * 1.2),
     )
     axes.spines[["top", "right"]].set_visible(False)
