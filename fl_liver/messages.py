@@ -185,7 +185,9 @@ def to_record(message: Incoming | Outgoing) -> RecordDict:
         else:
             plain[field.name] = value
     head = ConfigRecord({"kind": type(message).__name__, "json": json.dumps(plain, allow_nan=False)})
-    return RecordDict({"message": head, "arrays": ArrayRecord(arrays)})
+    packed = ArrayRecord()
+    packed.update(arrays)  # its constructor would make every Array anew, which wants bytes
+    return RecordDict({"message": head, "arrays": packed})
 
 
 def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
@@ -195,9 +197,11 @@ def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
         ProtocolError: not one of ours, not one of `expected`, or its fields are not the kind's own.
     """
     try:
-        head = record.config_records["message"]
+        head, packed = record["message"], record["arrays"]
+        if not isinstance(head, ConfigRecord) or not isinstance(packed, ArrayRecord):
+            raise TypeError(type(packed))
         kind, plain = _KINDS[str(head["kind"])], json.loads(str(head["json"]))
-        arrays = {name: _unpack(array) for name, array in record.array_records["arrays"].items()}
+        arrays = {name: _unpack(array) for name, array in packed.items()}
     except (KeyError, ValueError, TypeError) as error:
         raise ProtocolError(
             f"message cannot be read ({type(error).__name__}); the two sides' versions differ"
@@ -257,13 +261,11 @@ def _questions(heads: list[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) 
 
 
 def _pack(array: NDArray[Any]) -> Array:
-    dtype = array.dtype.newbyteorder("<")
-    base: object = array.base
-    if isinstance(base, bytes) and len(base) == array.nbytes and array.dtype == dtype and array.flags.c_contiguous:
-        data = base  # an untouched view of received bytes goes out as those bytes: no copy of 45 MB
-    else:
-        data = np.ascontiguousarray(array, dtype=dtype).tobytes()
-    return Array(dtype=dtype.str, shape=array.shape, stype=_RAW, data=data)
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    packed = Array(dtype=little.dtype.str, shape=array.shape, stype=_RAW, data=b"")
+    # Array wants bytes when it is made, and reads any buffer: a view, so that 45 MB are not copied.
+    packed.data = little.reshape(-1).view(np.uint8).data.toreadonly()  # type: ignore[assignment]
+    return packed
 
 
 def _unpack(array: Array) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConsentError, PrivacyError, ProtocolError, TrainingError
@@ -102,6 +102,8 @@ def require_consent(site: SiteConfig) -> None:
 
 def _send(site: SiteConfig, message: Outgoing) -> RecordDict:
     record = to_record(message)
-    size = sum(len(array.data) for arrays in record.array_records.values() for array in arrays.values())
+    size = sum(
+        len(array.data) for arrays in record.values() if isinstance(arrays, ArrayRecord) for array in arrays.values()
+    )
     log.info("site %s: %s leaves, %d bytes of arrays", site.site, type(message).__name__, size)
     return record
