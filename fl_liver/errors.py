@@ -9,6 +9,7 @@ FLLiverError              70   something went wrong that no leaf below names
 │   └── ConsentError      77   this hospital does not consent to the release of its own figures
 ├── TrainingError         71   the arithmetic failed: NaN loss, wrong device
 └── IncompleteError       75   it finished with fewer hospitals than the study names, or was interrupted
+    └── LostRoundError    75   a round that may have been opened before an interruption; it is not asked again
 
 0 is done; 1 is done with exclusions (`fl-liver site check`). Numbers from 64 on follow sysexits.h, so that a service
 manager can tell "do not restart" (77, 78) from "try again" (75).
@@ -68,3 +69,7 @@ class IncompleteError(FLLiverError):
     """It ended with fewer hospitals than the study names, or before the last round."""
 
     exit_code = 75
+
+
+class LostRoundError(IncompleteError):
+    """A round that was begun before an interruption, and of which too few hospitals can swear that it was not opened."""

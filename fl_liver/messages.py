@@ -1,30 +1,31 @@
 """Everything that may cross a hospital's wall, and nothing else.
 
-Frozen dataclasses; `to_record` and `from_record` turn them into Flower's RecordDict and back. A field is a JSON value
-or a numpy array; arrays travel as raw little-endian bytes, one flat array per model (a state dict in 122 pieces costs
-ten times the round). No field describes fewer patients than the site's floor: `client.egress` sees to that.
+Frozen dataclasses; `wire` turns them into Flower's RecordDict and back. A field is a JSON value, bytes or a numpy array.
+No field describes fewer patients than the site's floor: `client.egress` sees to that.
 
-server → site   Prepare  Fit  Score  Combine  Sum  Named
-site → server   Ready    Update  Done  Done   Totals  Figures      or, to any of them, Refusal
+server → site   Prepare  Fit     Score  Combine  Sum     Named
+site → server   Ready    Update  Done   Done     Totals  Figures      or, to any of them, Refusal
+
+Around a masked sum (docs/security.md; the fields are those of `securesum.site.SiteSum`):
+
+server → site   Keys       Shares  Survivors  Open      Abandon
+site → server   Announced  Sealed  Endorsed   Released  Abandoned
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from fl_liver.errors import ProtocolError
+from fl_liver.securesum.context import Bits, Slot
 from fl_liver.stats.conversation import Question
 
 Vector = NDArray[np.float32]
+Unsigned = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]
 Purpose = Literal["masked", "named"]
 RefusalCode = Literal[
     "NOT_APPROVED", "CONFIG", "DATA", "BELOW_FLOOR", "ONE_CLASS", "ROLE", "CONSENT", "PROTOCOL", "TRAINING", "BUSY"
@@ -49,24 +50,124 @@ class Ready:
     figures: dict[str, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Train on your own patients, starting from `vector`. `rows` is "train" or "not-fold-K"."""
+class _InSlot:
+    """A message about one sum: the study stands in its slot."""
 
-    study_sha256: str
-    round: int
-    rows: str
+    __slots__ = ()
+    slot: Slot
+
+    @property
+    def study_sha256(self) -> str:
+        return self.slot.study
+
+
+@dataclass(frozen=True, slots=True)
+class Keys(_InSlot):
+    """Announce fresh keys for a slot. `sites` are the hospitals of a batch of statistics; empty for training."""
+
+    slot: Slot
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A hospital's signed keys: 128 bytes."""
+
+    keys: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shares(_InSlot):
+    """Seal shares of your secrets for these hospitals, given their keys."""
+
+    slot: Slot
+    announced: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Holder → 82 bytes that only it can open."""
+
+    sealed: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit(_InSlot):
+    """Train on your own patients, starting from `vector`; the slot says the round and the rows.
+
+    `announced`: the keys of the hospitals that the update is masked with; empty where the study's sums are plain.
+    `abandoned`: for a further attempt, who swore off the one before.
+    """
+
+    slot: Slot
     vector: Vector
+    announced: dict[str, bytes]
+    abandoned: dict[str, bytes]
+
+    @property
+    def round(self) -> int:
+        return self.slot.round
+
+    @property
+    def rows(self) -> str:
+        """ "train" or "not-fold-K"."""
+        return self.slot.purpose.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A site's trained parameters (absolute, float32), its weight min(patients, max_weight), and its mean loss."""
+    """A site's encoded (`securesum.encoding.UpdateCode`) and masked update, and its keys for the next round, if any."""
 
     round: int
-    vector: Vector
-    weight: int
-    loss: float
+    vector: NDArray[np.uint32]
+    announced: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors(_InSlot):
+    """Sign the list of those whose updates came; seal shares of the next round for the hospitals in `ahead`."""
+
+    slot: Slot
+    survivors: tuple[str, ...]
+    ahead: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsed:
+    """The signature over the list, and the sealed shares of the next round."""
+
+    signature: bytes
+    sealed: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Open(_InSlot):
+    """Give your shares: enough hospitals signed one list. `sealed` is what each participant sealed for you."""
+
+    slot: Slot
+    endorsements: dict[str, bytes]
+    sealed: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """One share of every participant: of its own mask if it survived, of its mask key if it was lost."""
+
+    shares: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon(_InSlot):
+    """Swear off an attempt that was not opened."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The signature: no share of it was released and none ever will be."""
+
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +212,8 @@ class Sum:
 
     One analysis plan is one `batch`, asked in steps 0, 1, … over `sites`, the same in each. `previous` holds the opened
     totals of the step before, one behind the other, so that a hospital can follow the plan; empty at step 0.
+
+    The sum is modulo 2^`bits`. `announced`: the keys of the hospitals that it is masked with; empty where it is not.
     """
 
     study_sha256: str
@@ -121,14 +224,25 @@ class Sum:
     step: int = 0
     sites: tuple[str, ...] = ()
     previous: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    bits: Bits = 64
+    run: str = ""
+    announced: dict[str, bytes] = dataclasses.field(default_factory=dict)
+
+    @property
+    def slot(self) -> Slot:
+        """The place of this step among all sums of the study."""
+        return Slot(self.study_sha256, self.run, f"statistics/{self.batch}", 0, self.step)
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The answers to a `Sum`, one behind the other, int64, and the site's commitment to its cohort (64 hex digits)."""
+    """The answers to a `Sum`, one behind the other, encoded and masked; the site's commitment to its cohort (64 hex
+    digits); its keys for the next step.
+    """
 
-    vector: NDArray[np.int64]
+    vector: Unsigned
     commitment: str = ""
+    announced: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,128 +269,5 @@ class Refusal:
     count: int
 
 
-Incoming = Prepare | Fit | Score | Combine | Sum | Named
-Outgoing = Ready | Update | Done | Totals | Figures | Refusal
-M = TypeVar("M", bound=Incoming | Outgoing)
-
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (Prepare, Ready, Fit, Update, Score, Combine, Done, Sum, Totals, Named, Figures, Refusal)
-}
-_TYPES = {kind: get_type_hints(kind) for kind in _KINDS.values()}
-_RAW = "little-endian"
-
-
-def to_record(message: Incoming | Outgoing) -> RecordDict:
-    """A message as Flower carries it."""
-    arrays: dict[str, Array] = {}
-    plain: dict[str, Any] = {}
-    for field in dataclasses.fields(message):
-        value = getattr(message, field.name)
-        if isinstance(value, np.ndarray):
-            arrays[field.name] = _pack(value)
-        elif field.name == "questions":
-            plain[field.name] = [
-                {"kind": question.kind, "arguments": dict(question.arguments), "length": question.length}
-                for question in value
-            ]
-            for index, question in enumerate(value):
-                arrays |= {f"questions/{index}/{name}": _pack(array) for name, array in question.arrays.items()}
-        else:
-            plain[field.name] = value
-    head = ConfigRecord({"kind": type(message).__name__, "json": json.dumps(plain, allow_nan=False)})
-    packed = ArrayRecord()
-    packed.update(arrays)  # its constructor would make every Array anew, which wants bytes
-    return RecordDict({"message": head, "arrays": packed})
-
-
-def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
-    """The message in a record.
-
-    Raises:
-        ProtocolError: not one of ours, not one of `expected`, or its fields are not the kind's own.
-    """
-    try:
-        head, packed = record["message"], record["arrays"]
-        if not isinstance(head, ConfigRecord) or not isinstance(packed, ArrayRecord):
-            raise TypeError(type(packed))
-        kind, plain = _KINDS[str(head["kind"])], json.loads(str(head["json"]))
-        arrays = {name: _unpack(array) for name, array in packed.items()}
-    except (KeyError, ValueError, TypeError) as error:
-        raise ProtocolError(
-            f"message cannot be read ({type(error).__name__}); the two sides' versions differ"
-        ) from error
-    if kind not in expected:
-        raise ProtocolError(f"message is a {kind.__name__}, wanted {' or '.join(one.__name__ for one in expected)}")
-    if not isinstance(plain, dict):
-        raise ProtocolError(f"{kind.__name__}: its fields are a {type(plain).__name__}, wanted a table")
-    if kind is Sum:
-        plain["questions"] = _questions(plain.get("questions", []), arrays)
-        arrays = {name: array for name, array in arrays.items() if not name.startswith("questions/")}
-    fields = {**plain, **arrays}
-    wanted = {field.name for field in dataclasses.fields(kind)}
-    if set(fields) != wanted:
-        raise ProtocolError(f"{kind.__name__}: fields {sorted(fields)}, wanted {sorted(wanted)}")
-    for name in ("scores", "sites"):
-        if isinstance(fields.get(name), list):
-            fields[name] = tuple(fields[name])
-    for name, value in fields.items():
-        if not _fits(value, _TYPES[kind][name]):
-            raise ProtocolError(f"{kind.__name__}: field '{name}' is a {type(value).__name__}, which it must not be")
-    return kind(**fields)
-
-
-def _fits(value: object, wanted: Any) -> bool:
-    """Whether a decoded value is what the field's annotation says; numbers as JSON has them, arrays by dtype."""
-    origin, inside = get_origin(wanted), get_args(wanted)
-    if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in inside)
-    if origin is Literal:
-        return value in inside
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(one, inside[1]) for one in value.values())
-    if origin is np.ndarray:
-        return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == get_args(inside[1])[0]
-    if wanted is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    if wanted is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return wanted is Any or isinstance(value, wanted)
-
-
-def _questions(heads: list[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) -> tuple[Question, ...]:
-    found: list[Question] = []
-    try:
-        for index, head in enumerate(heads):
-            prefix = f"questions/{index}/"
-            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            found.append(Question(str(head["kind"]), dict(head["arguments"]), int(head["length"]), own))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(
-            f"a question cannot be read ({type(error).__name__}); wanted kind, arguments, length"
-        ) from error
-    return tuple(found)
-
-
-def _pack(array: NDArray[Any]) -> Array:
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    packed = Array(dtype=little.dtype.str, shape=array.shape, stype=_RAW, data=b"")
-    # Array wants bytes when it is made, and reads any buffer: a view, so that 45 MB are not copied.
-    packed.data = little.reshape(-1).view(np.uint8).data.toreadonly()  # type: ignore[assignment]
-    return packed
-
-
-def _unpack(array: Array) -> NDArray[Any]:
-    """A read-only view of the received bytes."""
-    if array.stype != _RAW:
-        raise ValueError(array.stype)
-    dtype = np.dtype(array.dtype)
-    if dtype.hasobject:
-        raise ValueError(array.dtype)
-    view = np.frombuffer(array.data, dtype=dtype)
-    if view.shape != tuple(array.shape):
-        view = view.reshape(array.shape)
-    view.flags.writeable = False
-    return view
+Incoming = Prepare | Fit | Score | Combine | Sum | Named | Keys | Shares | Survivors | Open | Abandon
+Outgoing = Ready | Update | Done | Totals | Figures | Refusal | Announced | Sealed | Endorsed | Released | Abandoned

@@ -22,6 +22,7 @@ SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Norm = Literal["batch", "group"]
 
 
 class Factor(Section):
@@ -78,6 +79,8 @@ class Model(Section):
     """Channels of the first stage; 64 is the published size."""
     image_px: Count = 224
     dropout: Fraction = 0.5
+    norm: Norm = "batch"
+    """Batch normalisation as published, or group normalisation, which sees one image at a time."""
 
 
 class Sites(Section):
@@ -125,8 +128,10 @@ class Training(Section):
     clip_norm: Positive = 5.0
     triplet_weight: Annotated[float, Field(ge=0)] = 0.0
     background_weight: Annotated[float, Field(ge=0)] = 0.0
-    max_weight: Count = 10_000
+    max_weight: Count = 1_000
     """A hospital weighs min(patients, max_weight)."""
+    update_norm: Positive = 20.0
+    """L2 norm to which a hospital's update (all parameters, one round) is clipped before it leaves."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     round_timeout_s: Positive = 1800.0
 
@@ -150,14 +155,42 @@ class Analysis(Section):
     """Smallest group that a published number may describe, over all hospitals of a sum."""
 
 
+class PrivateTraining(Section):
+    """Patient-level differential privacy of the trained weights (DP-SGD: Abadi et al., CCS 2016).
+
+    In every step each training patient is drawn with probability `sampling_rate`; the gradient of the mean loss of all
+    images of a drawn patient is cut to L2 ≤ `patient_clip_norm`; the sum over the drawn patients gets normal noise of
+    standard deviation noise_multiplier × patient_clip_norm and is divided by `expected_patients`. An epoch has
+    round(1 / sampling_rate) steps. All of it is public and the same at every hospital, so that ε is too: it follows
+    from this file alone (`fl_liver.accountant`) and tells nothing of a hospital's size.
+
+    `training.batch_size` and `training.clip_norm` have no meaning then; classes have equal weights, because those of a
+    hospital's own prevalence would depend on its patients; arithmetic is float32.
+    """
+
+    noise_multiplier: Positive
+    patient_clip_norm: Positive
+    sampling_rate: Annotated[float, Field(gt=0, le=1)]
+    expected_patients: Positive
+    """About sampling_rate × the training patients of a usual hospital; a hospital's own number would tell its size."""
+    delta: Annotated[float, Field(gt=0, le=1e-4)] = 1e-5
+    """Wanted: well below 1 / patients of any hospital."""
+    max_epsilon: Positive
+    """A study that would spend more is not begun; a hospital that has spent this much trains no more."""
+
+
 class Privacy(Section):
     """How sums are protected."""
 
-    secure_sum: Literal["plain"] = "plain"
+    secure_sum: Literal["masked", "plain"] = "masked"
+    """`plain` adds in the clear, for debugging: the server sees every hospital's vectors."""
+    keystream: Literal["chacha20", "aes-256-ctr"] = "chacha20"
+    """The cipher that makes the masks; AES is the faster one where the processor has it."""
     min_sites: Annotated[int, Field(ge=3)] = 3
     """A sum over fewer hospitals is never opened."""
     min_patients: Count = 10
     """A hospital with fewer usable patients sits out."""
+    training: PrivateTraining | None = None
 
 
 class Initial(Section):
@@ -196,6 +229,15 @@ class Study(Section):
             raise ValueError("a table study needs at least one [[factor]]")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_mixes_patients(self) -> Self:
+        if self.training.strategy == "fedbn" and self.model.norm == "group":
+            raise ValueError("strategy 'fedbn' keeps batch normalisation in the hospital; model.norm 'group' has none")
+        wrong = _mixes_patients(self) if self.privacy.training is not None else []
+        if wrong:
+            raise ValueError("privacy.training needs a gradient that is one patient's own: " + "; ".join(wrong))
+        return self
+
     @property
     def sha256(self) -> str:
         """Hex SHA-256 of the canonical JSON: keys in this file's order, no spaces, shortest round-trip floats.
@@ -231,6 +273,25 @@ class Study(Section):
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _mixes_patients(study: Study) -> list[str]:
+    """What in a study lets one patient's data into the part of another, or out without noise; empty where nothing."""
+    training = study.training
+    reasons = {
+        "model.norm 'batch' normalises by the mean of several patients, wanted 'group'": study.model.norm == "batch"
+        and study.task.modality != "table",
+        f"training.triplet_weight {training.triplet_weight} compares pairs of patients, wanted 0": (
+            training.triplet_weight > 0
+        ),
+        "training.strategy 'fedbn' is batch normalisation, wanted 'fedavg' or 'fedprox'": training.strategy == "fedbn",
+        f"training.max_weight {training.max_weight} lets a hospital weigh by its number of patients, which is not"
+        " noised, wanted 1": training.max_weight > 1,
+        "training.precision 'bfloat16' is not there for gradients of single patients, wanted 'auto' or 'float32'": (
+            training.precision == "bfloat16"
+        ),
+    }
+    return [reason for reason, applies in reasons.items() if applies]
 
 
 def load_study(name_or_path: str | Path) -> Study:

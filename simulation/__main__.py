@@ -68,6 +68,9 @@ def simulate(
     baselines: Annotated[
         bool, typer.Option(show_default=False, help="Also train each hospital alone, and all pooled.")
     ] = True,
+    plain_sums: Annotated[
+        bool, typer.Option("--plain-sums", help="Add in the clear, for debugging: the server sees every vector.")
+    ] = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/<study>-<time>.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the study as it would run, and stop.")] = False,
@@ -95,6 +98,7 @@ def simulate(
             cross_fit=cross_fit,
             leave_one_centre_out=leave_one_centre_out,
             baselines=baselines,
+            plain_sums=plain_sums,
         )
         resolved = resolve_study(options)
         if dry_run:

@@ -12,7 +12,7 @@ from fl_liver.messages import Done, Score, Vector
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.evaluation import Evaluation, figures
 from fl_liver.server.exchange import Exchange
-from fl_liver.server.summing import PlainSummer
+from fl_liver.server.summing import BatchSummer
 from fl_liver.stats.compare import compare
 from fl_liver.stats.compose import Withheld, or_withheld
 from fl_liver.stats.conversation import converse, over
@@ -91,7 +91,7 @@ class BaselineFigures:
         named = [name for name in training if name in self._participants.named()]
         by_model: dict[str, float] = {}
         for name in named:
-            summer = PlainSummer(self._exchange, self._study, [name], "named")
+            summer = BatchSummer(self._exchange, self._study, [name], "named")
             talk = or_withheld(roc(f"score:{name}", "label", key="logit32", min_cell=self._floor))
             result = converse({"own": over("internal", talk)}, summer)["own"]
             if not isinstance(result, Withheld) and (auc := figures(result)["auc"]) is not None:

@@ -54,7 +54,8 @@ def baseline_step(baseline: Baseline) -> int:
     from fl_liver.client.train import fit, pick_device
 
     approved = load_study(baseline.study_file)
-    study = approved.changed(training={"strategy": "fedavg", "mu": 0.0})
+    # Nobody receives a baseline's weights: without the noise of private training it shows what that costs.
+    study = approved.changed(training={"strategy": "fedavg", "mu": 0.0}, privacy={"training": None})
     checkpoints = baseline.checkpoints(approved)
     initial, layout = load_vector(Path(baseline.study_file).parent / "initial.safetensors")
     vector, history = checkpoints.latest() or (initial, [])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError
+from fl_liver.identity import ensure_identity, write_roster
 from fl_liver.study import Study
 from simulation.engine import available_cores
 from simulation.options import Options
@@ -84,6 +85,17 @@ def _public(study: Study, options: Options, root: Path) -> Hospitals:
         *(f"column '{column}' is refused as a factor: {why}" for column, why in cohort.refused.items()),
     )
     return Hospitals(named, dict(zip(names, folders, strict=True)), {}, notes)
+
+
+def introduce(folders: dict[str, Path], roster: Path) -> None:
+    """Give every virtual hospital an identity, and all of them and the coordinator the same roster.
+
+    In a deployment people compare fingerprints by telephone before a roster is written.
+    """
+    sites = {name: load_site(folder / "site.toml") for name, folder in folders.items()}
+    identities = {name: ensure_identity(site.identity) for name, site in sites.items()}
+    for path in (roster, *(site.roster for site in sites.values())):
+        write_roster(path, identities)
 
 
 def approve_everywhere(study: Study, folders: dict[str, Path]) -> None:

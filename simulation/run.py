@@ -10,13 +10,14 @@ from fl_liver.server.enrolment import Participants, gather
 from fl_liver.server.evaluation import Evaluation
 from fl_liver.server.journal import Journal
 from fl_liver.server.run import FEDERATED, Seconds, load_checked, write_summary
+from fl_liver.server.sums import Sums
 from fl_liver.study import Study
 from simulation.baseline_figures import BaselineFigures
 from simulation.baselines import Baseline, BaselineRunner
 from simulation.display import Display
 from simulation.engine import Engine, make_engine
 from simulation.federate import VirtualFederation
-from simulation.hospitals import Hospitals, approve_everywhere, make_hospitals
+from simulation.hospitals import Hospitals, approve_everywhere, introduce, make_hospitals
 from simulation.memory import PeakMemory
 from simulation.options import Options, resolve_study
 from simulation.tasks import check_study_in_worker
@@ -42,6 +43,7 @@ class Simulation:
             with seconds.phase("hospitals", journal):
                 hospitals = self._hospitals()
                 study = self._checked_study(engine, hospitals)
+                introduce(hospitals.folders, self.folder / "study" / "roster.toml")
                 approve_everywhere(study, hospitals.folders)
             summary = self._study(engine, study, hospitals, journal, seconds)
             if self.options.leave_one_centre_out:
@@ -141,7 +143,8 @@ class Simulation:
         summary: dict[str, Any],
     ) -> None:
         """Have hospitals score the baselines and ask for their figures exactly as for the federated model."""
-        evaluation = Evaluation(federation.exchange(), study, participants, journal)
+        sums = Sums.of_run(federation.exchange(), study, self.folder, self.folder / "study" / "roster.toml")
+        evaluation = Evaluation(sums, participants, journal)
         figures = BaselineFigures(federation.exchange(), study, participants, evaluation)
         for baseline in baselines:
             figures.score(baseline.name, baseline.model(study))
@@ -158,8 +161,8 @@ class Simulation:
             folder.mkdir(parents=True, exist_ok=True)
             study_file = folder / "study.toml"
             study_file.write_text(without.to_toml(), encoding="utf-8")
-            initial = self.folder / "study" / "initial.safetensors"
-            (folder / "initial.safetensors").write_bytes(initial.read_bytes())
+            for name in ("initial.safetensors", "roster.toml"):
+                (folder / name).write_bytes((self.folder / "study" / name).read_bytes())
             taking_part = {name: hospitals.folders[name] for name in without.every_site}
             approve_everywhere(without, taking_part)
             done = VirtualFederation(engine, taking_part, self.options.device).run(study_file, folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import get_args
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -15,10 +16,11 @@ from fl_liver.client import egress
 from fl_liver.client.respond import respond
 from fl_liver.client.site import load_site
 from fl_liver.errors import ProtocolError
-from fl_liver.messages import Combine, Fit, Incoming, Named, Prepare, Score, Sum, from_record
+from fl_liver.messages import Incoming
+from fl_liver.wire import from_record
 
 log = logging.getLogger("fl_liver.site")
-_QUESTIONS: tuple[type[Incoming], ...] = (Prepare, Fit, Score, Combine, Sum, Named)
+_QUESTIONS: tuple[type[Incoming], ...] = get_args(Incoming)
 
 app = ClientApp()
 

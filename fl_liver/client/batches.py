@@ -223,8 +223,7 @@ def _cut(vector: NDArray[Any], questions: Sequence[Question], what: str) -> list
 
 
 def _heads(questions: Sequence[Question]) -> str:
-    plain = [{"kind": one.kind, "arguments": dict(one.arguments), "length": one.length} for one in questions]
-    return json.dumps(plain, sort_keys=True)
+    return json.dumps([one.head() for one in questions], sort_keys=True)
 
 
 def _fingerprint(questions: Sequence[Question]) -> str:
@@ -257,7 +256,7 @@ def _unpacked(path: Path) -> _Step:
     for place, head in enumerate(json.loads(arrays["heads"].tobytes())):
         prefix = f"{place}/"
         own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        questions.append(Question(head["kind"], head["arguments"], head["length"], own))
+        questions.append(Question(head["kind"], head["arguments"], head["length"], own, head["bound"]))
     return _Step(tuple(questions), arrays["own"], arrays["previous"])
 
 

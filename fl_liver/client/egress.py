@@ -1,42 +1,94 @@
 """The single way out of a hospital: every answer is checked here, logged here, and only here becomes a message.
 
-The architecture test shows that nothing else in `client` calls `messages.to_record`.
+The architecture test shows that nothing else in `client` calls `wire.to_record`.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 
 import numpy as np
 from flwr.app import ArrayRecord, RecordDict
+from numpy.typing import NDArray
 
 from fl_liver.client.site import SiteConfig
+from fl_liver.client.sums import SiteSums
 from fl_liver.errors import ConsentError, PrivacyError, ProtocolError, TrainingError
-from fl_liver.messages import Done, Figures, Outgoing, Ready, Refusal, RefusalCode, Sum, Totals, Update, to_record
+from fl_liver.messages import (
+    Abandoned,
+    Announced,
+    Done,
+    Endorsed,
+    Figures,
+    Fit,
+    Outgoing,
+    Ready,
+    Refusal,
+    RefusalCode,
+    Released,
+    Sealed,
+    Sum,
+    Totals,
+    Update,
+    Vector,
+)
+from fl_liver.securesum.context import Context
+from fl_liver.securesum.encoding import UpdateCode, encode_integers
 from fl_liver.study import Study
+from fl_liver.wire import question_digest, to_record
 
 log = logging.getLogger("fl_liver.site")
 
 
-def release_update(site: SiteConfig, study: Study, update: Update, patients: int) -> RecordDict:
-    """An update of a site that may train, with enough patients behind it, all of it finite.
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What local training gave: parameters (absolute, float32), mean loss, and how many patients were behind it."""
 
+    vector: Vector
+    loss: float
+    patients: int
+
+
+def release_update(
+    site: SiteConfig, study: Study, fit: Fit, trained: Trained, sums: SiteSums | None, code: UpdateCode
+) -> RecordDict:
+    """An update of a site that may train, with enough patients behind it: finite, clipped, encoded, masked.
+
+    Args:
+        sums: the site's part in masked sums; None where the study's sums are plain.
     Raises:
-        PrivacyError: the site's role is external, or fewer patients than the floor trained.
-        TrainingError: a value is not finite; nothing is sent.
+        PrivacyError: the site's role is external, fewer patients than the floor trained, or plain sums here.
+        TrainingError: a value is not finite or out of range; nothing is sent.
+        ProtocolError, PrivacyError: see `SiteSums.mask`.
     """
     if site.role != "train":
         raise PrivacyError(f"site {site.site}: its role is '{site.role}', it does not train")
     floor = max(site.min_patients, study.privacy.min_patients)
-    if patients < floor:
-        raise PrivacyError(f"site {site.site}: {patients} patients would train, the floor is {floor}; nothing sent")
-    wrong = int(np.size(update.vector) - np.count_nonzero(np.isfinite(update.vector)))
-    if wrong or not np.isfinite(update.loss):
-        raise TrainingError(
-            f"site {site.site}, round {update.round}: {wrong} of {update.vector.size} values are not finite;"
-            " nothing sent, the last good model is kept"
+    if trained.patients < floor:
+        raise PrivacyError(
+            f"site {site.site}: {trained.patients} patients would train, the floor is {floor}; nothing sent"
         )
-    return _send(site, update)
+    weight = min(trained.patients, study.training.max_weight)
+    try:
+        coded, factor = code.encode(trained.vector, fit.vector, weight, trained.loss)
+    except TrainingError as error:
+        raise TrainingError(f"site {site.site}, round {fit.round}: {error}") from error
+    if factor < 1:
+        log.info("site %s, round %d: update clipped, × %.3f", site.site, fit.round, factor)
+    ahead = b""
+    if sums is None:
+        require_sums_allowed(site, study)
+    else:
+        coded = sums.mask(_fit_context(study, fit, code), fit.announced, coded)
+        ahead = _keys_ahead(study, fit, sums)
+    return _send(site, Update(fit.round, coded, ahead))
+
+
+def release_again(site: SiteConfig, study: Study, fit: Fit, sums: SiteSums, code: UpdateCode) -> RecordDict | None:
+    """The masked update that was already made for this round; None where there is none yet."""
+    kept = sums.kept(_fit_context(study, fit, code), fit.announced)
+    return None if kept is None else _send(site, Update(fit.round, kept, _keys_ahead(study, fit, sums)))
 
 
 def require_purpose(site: SiteConfig, study: Study, question: Sum) -> None:
@@ -58,19 +110,34 @@ def require_purpose(site: SiteConfig, study: Study, question: Sum) -> None:
 
 
 def release_totals(
-    site: SiteConfig, study: Study, question: Sum, vector: np.ndarray, commitment: str = ""
+    site: SiteConfig,
+    study: Study,
+    question: Sum,
+    vector: NDArray[np.int64],
+    commitment: str,
+    sums: SiteSums | None,
 ) -> RecordDict:
-    """Integer sums of a permitted purpose, with this hospital's commitment to its cohort.
+    """Integer sums of a permitted purpose, encoded and masked, with this hospital's commitment to its cohort.
 
+    Args:
+        sums: the site's part in masked sums; None where the study's sums are plain.
     Raises:
         PrivacyError, ConsentError, ProtocolError: see `require_purpose`.
-        ProtocolError: the vector is not the announced length.
+        ProtocolError: the vector is not the announced length; see also `SiteSums.mask`.
     """
     require_purpose(site, study, question)
     wanted = sum(one.length for one in question.questions)
     if vector.shape != (wanted,):
         raise ProtocolError(f"site {site.site}: sum of length {vector.size}, announced {wanted}")
-    return _send(site, Totals(vector, commitment))
+    coded = encode_integers(vector, question.bits)
+    ahead = b""
+    if question.purpose == "masked" and sums is None:
+        require_sums_allowed(site, study)
+    elif question.purpose == "masked" and sums is not None:
+        context = Context(question.slot, wanted, question.bits, question_digest(question), study.privacy.keystream)
+        coded = sums.mask(context, question.announced, coded)
+        ahead = sums.announce(replace(question.slot, sum=question.step + 1))
+    return _send(site, Totals(coded, commitment, ahead))
 
 
 def release_figures(site: SiteConfig, figures: Figures) -> RecordDict:
@@ -79,8 +146,13 @@ def release_figures(site: SiteConfig, figures: Figures) -> RecordDict:
     return _send(site, figures)
 
 
-def release_word(site: SiteConfig, word: Ready | Done) -> RecordDict:
-    """An answer that says only that something was done; a site's counts only with its consent."""
+def release_word(
+    site: SiteConfig, word: Ready | Done | Announced | Sealed | Endorsed | Released | Abandoned
+) -> RecordDict:
+    """An answer without a patient in it: that something was done, or keys, signatures and shares of a masked sum.
+
+    A site's counts only with its consent.
+    """
     if isinstance(word, Ready) and word.figures is not None:
         require_consent(site)
     return _send(site, word)
@@ -92,12 +164,32 @@ def refuse(site: SiteConfig, code: RefusalCode, reason: str, count: int = 0) -> 
     return _send(site, Refusal(code, count))
 
 
+def require_sums_allowed(site: SiteConfig, study: Study) -> None:
+    """Raises PrivacyError where the study adds in the clear and `site.toml` does not allow that."""
+    if study.privacy.secure_sum == "plain" and not site.plain_sums:
+        raise PrivacyError(
+            f"site {site.site}: the study adds in the clear, which site.toml does not allow here (plain_sums = false);"
+            ' have the study say secure_sum = "masked"'
+        )
+
+
 def require_consent(site: SiteConfig) -> None:
     """Raises ConsentError unless `site.toml` says release = "named"."""
     if site.release != "named":
         raise ConsentError(
             f'site {site.site}: its own figures were asked, but site.toml says release = "{site.release}"'
         )
+
+
+def _fit_context(study: Study, fit: Fit, code: UpdateCode) -> Context:
+    return Context(fit.slot, code.length, 32, question_digest(fit), study.privacy.keystream)
+
+
+def _keys_ahead(study: Study, fit: Fit, sums: SiteSums) -> bytes:
+    """Keys for the next round travel with this one; none after the last."""
+    if fit.round >= study.training.rounds:
+        return b""
+    return sums.announce(replace(fit.slot, round=fit.round + 1, attempt=0))
 
 
 def _send(site: SiteConfig, message: Outgoing) -> RecordDict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fl_liver.client.local_layers import LocalLayers
 from fl_liver.client.permit import study_permit
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
+from fl_liver.client.sums import SiteSums
 from fl_liver.client.table import SiteTables, select_rows
 from fl_liver.client.train import fit, pick_device, score
 from fl_liver.errors import (
@@ -34,22 +36,33 @@ from fl_liver.errors import (
     TrainingError,
 )
 from fl_liver.messages import (
+    Abandon,
+    Abandoned,
+    Announced,
     Combine,
     Done,
+    Endorsed,
     Figures,
     Fit,
     Incoming,
+    Keys,
     Named,
+    Open,
     Prepare,
     Ready,
     RefusalCode,
+    Released,
     Score,
+    Sealed,
+    Shares,
     Sum,
-    Update,
+    Survivors,
 )
+from fl_liver.models.registry import study_layout
 from fl_liver.stats.conversation import TablesSummer, answer, converse
 from fl_liver.stats.roc import roc
 from fl_liver.study import Study
+from fl_liver.update_code import update_code
 
 log = logging.getLogger("fl_liver.site")
 
@@ -95,6 +108,8 @@ def respond(site: SiteConfig, question: Incoming, device: str = "auto") -> Recor
                 return _sum(site, question)
             case Named():
                 return _named(site, question)
+            case _:
+                return _around_a_sum(site, question)
     except FLLiverError as error:
         if type(error) not in _CODES:
             raise
@@ -108,6 +123,8 @@ def _prepare(site: SiteConfig, question: Prepare) -> RecordDict:
     if role == "train" and site.role != "train":
         return egress.refuse(site, "ROLE", f"the study wants it to train, site.toml says '{site.role}'")
     require_trainable(cohort, study, site)
+    egress.require_sums_allowed(site, study)
+    _sums(site, study)  # a missing identity or roster is told now, not at the first round
     named = site.release == "named"
     positive = np.isin(cohort.label, [i for i, name in enumerate(study.task.classes) if name in study.task.positive])
     figures = {
@@ -123,6 +140,12 @@ def _fit(site: SiteConfig, question: Fit, device: str) -> RecordDict:
     study, cohort = read_cohort(site, question.study_sha256)
     if study.role_of(site.site) != "train" or site.role != "train":
         return egress.refuse(site, "ROLE", "an external hospital was asked to train")
+    sums, code = _sums(site, study), update_code(study, study_layout(study))
+    if sums is not None:
+        sums.admit(question.slot, question.announced, question.abandoned)
+        again = egress.release_again(site, study, question, sums, code)
+        if again is not None:
+            return again
     rows = select_rows(cohort, question.rows)
     layers = LocalLayers(site.study_folder(question.study_sha256), study, question.rows)
     start = layers.restore(question.vector, before_round=question.round)
@@ -130,9 +153,34 @@ def _fit(site: SiteConfig, question: Fit, device: str) -> RecordDict:
         study, cohort, start, rows=rows, round_number=question.round, seed_key=site.site, device=pick_device(device)
     )
     layers.keep(result.vector, question.round)
-    weight = min(len(rows), study.training.max_weight)
-    update = Update(question.round, result.vector, weight, result.loss)
-    return egress.release_update(site, study, update, patients=len(rows))
+    trained = egress.Trained(result.vector, result.loss, len(rows))
+    return egress.release_update(site, study, question, trained, sums, code)
+
+
+def _around_a_sum(site: SiteConfig, question: Keys | Shares | Survivors | Open | Abandon) -> RecordDict:
+    """Keys, shares and signatures of a masked sum: no patient is in them."""
+    study = site.approved(question.study_sha256)
+    if question.slot.recovers and (study.role_of(site.site) != "train" or site.role != "train"):
+        return egress.refuse(site, "ROLE", "an external hospital was asked for keys to train with")
+    sums, slot = SiteSums(site, study), question.slot
+    match question:
+        case Keys():
+            return egress.release_word(site, Announced(sums.announce(slot, question.sites)))
+        case Shares():
+            return egress.release_word(site, Sealed(sums.share(slot, question.announced)))
+        case Survivors():
+            signature = sums.endorse(slot, question.survivors)
+            ahead = replace(slot, round=slot.round + 1, attempt=0)
+            sealed = sums.share(ahead, question.ahead) if question.ahead else {}
+            return egress.release_word(site, Endorsed(signature, sealed))
+        case Open():
+            return egress.release_word(site, Released(sums.release(slot, question.endorsements, question.sealed)))
+        case Abandon():
+            return egress.release_word(site, Abandoned(sums.abandon(slot)))
+
+
+def _sums(site: SiteConfig, study: Study) -> SiteSums | None:
+    return SiteSums(site, study) if study.privacy.secure_sum == "masked" else None
 
 
 def _score(site: SiteConfig, question: Score, device: str) -> RecordDict:
@@ -170,7 +218,7 @@ def _sum(site: SiteConfig, question: Sum) -> RecordDict:
     if vector is None:
         parts = [answer(one, tables.for_question(one)) for one in question.questions]
         vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    record = egress.release_totals(site, study, question, vector, promise)
+    record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
     batches.keep(question, vector, promise, cohort.patients)
     return record
 

@@ -24,6 +24,12 @@ class SiteConfig(Section):
     """Cache, approved studies, scores and local layers; made mode 0700."""
     release: Literal["named", "none"] = "none"
     """`named`: this hospital's own figures (counts, AUC with interval, ROC merged to ≥ min_cell) may be published."""
+    identity: Path = Path("identity.pem")
+    """This hospital's Ed25519 key, mode 0600; signs its keys for masked sums and never leaves."""
+    roster: Path = Path("roster.toml")
+    """Every hospital's public identity, as confirmed by people here; nothing that the server says changes it."""
+    plain_sums: bool = False
+    """Answer studies whose sums are added in the clear. For simulation and debugging; a deployment leaves it off."""
     min_patients: int = Field(default=10, ge=1)
     min_cell: int = Field(default=5, ge=3)
 
@@ -56,4 +62,5 @@ def load_site(path: Path) -> SiteConfig:
     """Read a `site.toml`; its relative paths become absolute."""
     config = read_toml(path, SiteConfig)
     here = path.resolve().parent
-    return config.model_copy(update={"data": (here / config.data).resolve(), "work": (here / config.work).resolve()})
+    own = {name: (here / getattr(config, name)).resolve() for name in ("data", "work", "identity", "roster")}
+    return config.model_copy(update=own)

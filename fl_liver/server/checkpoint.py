@@ -20,7 +20,8 @@ class RoundRecord:
     seconds: float
     sites_expected: int
     sites_answered: int
-    loss: float
+    loss: float | None
+    """None where the round was lost."""
     internal_auc: float | None
     missing: tuple[str, ...] = ()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fl_liver.errors import IncompleteError
 from fl_liver.messages import Prepare, Ready
+from fl_liver.securesum.context import threshold
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
 from fl_liver.study import Study
@@ -40,7 +41,7 @@ def gather(exchange: Exchange, study: Study, journal: Journal) -> Participants:
     """Ask every hospital of the study to prepare.
 
     Raises:
-        IncompleteError: fewer than `min_sites` hospitals can train.
+        IncompleteError: fewer hospitals can train than a sum needs.
     """
     answers = exchange.ask(Prepare(study.sha256), study.every_site, Ready, timeout_s=study.training.round_timeout_s)
     ready: dict[str, Ready] = {}
@@ -55,9 +56,12 @@ def gather(exchange: Exchange, study: Study, journal: Journal) -> Participants:
             journal.write("site_out", site=site, reason=out[site])
     participants = Participants(ready, out)
     able = len(participants.training(study))
-    if able < study.privacy.min_sites:
+    wanted = study.privacy.min_sites
+    if study.privacy.secure_sum == "masked":
+        wanted = max(wanted, threshold(len(study.sites.train)))
+    if able < wanted:
         raise IncompleteError(
             f"study {study.name}: {able} of {len(study.sites.train)} training hospitals can take part, wanted at least"
-            f" {study.privacy.min_sites}; {participants.incomplete(study)}; each hospital's own log says why"
+            f" {wanted}; {participants.incomplete(study)}; each hospital's own log says why"
         )
     return participants

@@ -13,9 +13,9 @@ from typing import Any
 from fl_liver.errors import PrivacyError
 from fl_liver.messages import Figures, Named, Purpose
 from fl_liver.server.enrolment import Participants
-from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
-from fl_liver.server.summing import PlainSummer
+from fl_liver.server.summing import BatchSummer
+from fl_liver.server.sums import Sums
 from fl_liver.stats.calibration import calibration
 from fl_liver.stats.centres import centre_auc
 from fl_liver.stats.compare import compare
@@ -30,9 +30,10 @@ from fl_liver.study import Study
 class Evaluation:
     """Asks for figures of stored scores; `scores` maps a model's name in the report to its score at the sites."""
 
-    def __init__(self, exchange: Exchange, study: Study, participants: Participants, journal: Journal) -> None:
-        self._exchange, self._study, self._participants, self._journal = exchange, study, participants, journal
-        self._batches: list[tuple[str, PlainSummer]] = []
+    def __init__(self, sums: Sums, participants: Participants, journal: Journal) -> None:
+        self._sums, self._exchange, self._study = sums, sums.exchange, sums.study
+        self._participants, self._journal = participants, journal
+        self._batches: list[tuple[str, BatchSummer]] = []
 
     def of_models(self, scores: Mapping[str, str], cutoffs: bool = True) -> dict[str, dict[str, Any]]:
         """model → {internal, external, per_site, cutoff?}, JSON values in the form of `summary.json`."""
@@ -102,7 +103,7 @@ class Evaluation:
                     f"{rows} figures over {len(sites)} hospitals need the consent of each; without it: "
                     + (", ".join(silent) or "there is no such hospital")
                 )
-        summer = PlainSummer(self._exchange, study, sites, purpose)
+        summer = self._sums.summer(sites, purpose)
         self._batches.append((rows, summer))
         return summer
 

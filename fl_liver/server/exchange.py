@@ -15,7 +15,8 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl_liver.errors import ProtocolError
-from fl_liver.messages import Fit, Incoming, Outgoing, Refusal, from_record, to_record
+from fl_liver.messages import Fit, Incoming, Outgoing, Refusal
+from fl_liver.wire import from_record, to_record
 
 A = TypeVar("A", bound=Outgoing)
 
@@ -58,10 +59,33 @@ class Exchange:
         """
         record = to_record(question)
         kind = "train" if isinstance(question, Fit) else "query"
+        return self._ask(dict.fromkeys(sites, record), kind, expected, timeout_s, on_answer)
+
+    def ask_each(
+        self,
+        questions: Mapping[str, Incoming],
+        expected: type[A],
+        *,
+        timeout_s: float,
+        on_answer: Callable[[str, A], None] | None = None,
+    ) -> Answers[A]:
+        """As `ask`, with another question for each site."""
+        records = {site: to_record(question) for site, question in questions.items()}
+        return self._ask(records, "query", expected, timeout_s, on_answer)
+
+    def _ask(
+        self,
+        records: Mapping[str, RecordDict],
+        kind: str,
+        expected: type[A],
+        timeout_s: float,
+        on_answer: Callable[[str, A], None] | None,
+    ) -> Answers[A]:
         answers: Answers[A] = Answers()
-        answers.lost |= {site: "no such node" for site in sites if site not in self._nodes}
-        waiting = self._push(record, kind, [site for site in sites if site in self._nodes], timeout_s)
-        answers.lost |= {site: "could not be sent" for site in sites if site not in {*waiting.values(), *answers.lost}}
+        answers.lost |= {site: "no such node" for site in records if site not in self._nodes}
+        reachable = {site: record for site, record in records.items() if site in self._nodes}
+        waiting = self._push(reachable, kind, timeout_s)
+        answers.lost |= {site: "could not be sent" for site in records if site not in {*waiting.values(), *answers.lost}}
         deadline = time.monotonic() + timeout_s
         while waiting and time.monotonic() < deadline:
             replies = list(self._grid.pull_messages(list(waiting)))
@@ -74,10 +98,10 @@ class Exchange:
         answers.lost |= dict.fromkeys(waiting.values(), f"no reply within {timeout_s:.0f} s")
         return answers
 
-    def _push(self, record: RecordDict, kind: str, sites: Sequence[str], timeout_s: float) -> dict[str, str]:
-        messages = [Message(record, self._nodes[site], kind, ttl=timeout_s) for site in sites]
+    def _push(self, records: Mapping[str, RecordDict], kind: str, timeout_s: float) -> dict[str, str]:
+        messages = [Message(record, self._nodes[site], kind, ttl=timeout_s) for site, record in records.items()]
         ids = list(self._grid.push_messages(messages))
-        return {message_id: site for message_id, site in zip(ids, sites, strict=True) if message_id}
+        return {message_id: site for message_id, site in zip(ids, records, strict=True) if message_id}
 
 
 def _sort_in(

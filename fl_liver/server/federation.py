@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fl_liver.errors import FLLiverError
-from fl_liver.messages import Fit, Update, Vector
+from fl_liver.errors import FLLiverError, LostRoundError
+from fl_liver.messages import Vector
 from fl_liver.parameters import Layout
 from fl_liver.server.checkpoint import Checkpoints, RoundRecord
-from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
-from fl_liver.server.rounds import Round
+from fl_liver.server.rounds import Rounds
 from fl_liver.study import Study
+from fl_liver.update_code import update_code
 
 EachRound = Callable[[int, Vector], float | None]
 
@@ -24,71 +24,60 @@ class Federation:
 
     study: Study
     sites: tuple[str, ...]
+    rounds: Rounds
+    journal: Journal
     rows: str = "train"
 
     def train(
-        self,
-        exchange: Exchange,
-        journal: Journal,
-        checkpoints: Checkpoints,
-        initial: tuple[Vector, Layout],
-        each_round: EachRound | None = None,
+        self, checkpoints: Checkpoints, initial: tuple[Vector, Layout], each_round: EachRound | None = None
     ) -> tuple[Vector, list[RoundRecord]]:
         """The final model and the history. `each_round` may return the internal AUC of a round for the curve.
 
         Raises:
-            IncompleteError: fewer than `min_sites` hospitals answered a round; the last checkpoint stands.
+            IncompleteError: too few hospitals answered a round; the last checkpoint stands.
         """
         vector, layout = initial
         history: list[RoundRecord] = []
         if (resumed := checkpoints.latest()) is not None:
             vector, history = resumed
-            journal.write("resumed", rows=self.rows, round=history[-1].round)
+            self.journal.write("resumed", rows=self.rows, round=history[-1].round)
         for number in range(len(history) + 1, self.study.training.rounds + 1):
-            vector, record = self._round(exchange, journal, number, vector, each_round)
+            vector, record = self._round(number, vector, layout, each_round)
             history.append(record)
             checkpoints.save(vector, layout, history)
         return vector, history
 
     def _round(
-        self, exchange: Exchange, journal: Journal, number: int, vector: Vector, each_round: EachRound | None
+        self, number: int, vector: Vector, layout: Layout, each_round: EachRound | None
     ) -> tuple[Vector, RoundRecord]:
-        journal.write(
+        self.journal.write(
             "round_started", rows=self.rows, round=number, rounds=self.study.training.rounds, sites=len(self.sites)
         )
         began = time.monotonic()
-        current = Round(number, self.sites, len(vector), self.study.privacy.min_sites)
-
-        def receive(site: str, update: Update) -> None:
-            current.receive(site, update)
-            journal.write("site_answered", rows=self.rows, round=number, site=site)
-
-        answers = exchange.ask(
-            Fit(self.study.sha256, number, self.rows, vector),
-            self.sites,
-            Update,
-            timeout_s=self.study.training.round_timeout_s,
-            on_answer=receive,
+        code = update_code(self.study, layout)
+        try:
+            opened = self.rounds.ask(number, vector, code, lambda site: self._answered(number, site))
+        except LostRoundError as error:
+            self.journal.write("warning", text=f"round {number} is lost, the model of the round before stands: {error}")
+            return vector, RoundRecord(number, 0.0, len(self.sites), 0, None, None, self.sites)
+        mean, loss = code.decode(opened.total, vector, len(opened.answered))
+        seconds = round(time.monotonic() - began, 3)
+        auc = self._point(number, mean, each_round)
+        record = RoundRecord(number, seconds, len(self.sites), len(opened.answered), loss, auc, opened.missing)
+        self.journal.write(
+            "round_done", rows=self.rows, round=number, loss=loss, auc=auc, answered=len(opened.answered)
         )
-        if reasons := answers.why_not():
-            journal.write("warning", text=f"round {number}: {reasons}")
-        result = current.close()
-        seconds = time.monotonic() - began
-        auc = self._point(journal, number, result.vector, each_round)
-        record = RoundRecord(
-            number, round(seconds, 3), len(self.sites), len(result.answered), result.loss, auc, result.missing
-        )
-        journal.write(
-            "round_done", rows=self.rows, round=number, loss=result.loss, auc=auc, answered=len(result.answered)
-        )
-        return result.vector, record
+        return mean, record
 
-    def _point(self, journal: Journal, number: int, vector: Vector, each_round: EachRound | None) -> float | None:
+    def _answered(self, number: int, site: str) -> None:
+        self.journal.write("site_answered", rows=self.rows, round=number, site=site)
+
+    def _point(self, number: int, vector: Vector, each_round: EachRound | None) -> float | None:
         """The curve is a picture: a hospital that cannot draw its part must not cost the round that is trained."""
         if each_round is None:
             return None
         try:
             return each_round(number, vector)
         except FLLiverError as error:
-            journal.write("warning", text=f"round {number}: no point of the learning curve: {error}")
+            self.journal.write("warning", text=f"round {number}: no point of the learning curve: {error}")
             return None

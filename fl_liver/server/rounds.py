@@ -1,101 +1,88 @@
-"""One round of federated averaging as a state machine: who is expected, who answered, the weighted mean. No I/O.
+"""One round of training after another as sums of encoded updates: who is asked, who answered, the total.
 
-Updates are added in the study's order of sites, whatever order they arrive in, so that the mean is the same bits on
-every engine; an update that comes early waits, one that came in order is added and dropped.
+Updates are integers, so that their sum does not depend on the order in which they come, and masked and plain sums of
+the same updates are equal to the last bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_liver.errors import IncompleteError, ProtocolError
-from fl_liver.messages import Update, Vector
+from fl_liver.messages import Fit, Update, Vector
+from fl_liver.securesum.context import Slot
+from fl_liver.securesum.encoding import UpdateCode, check_words
+from fl_liver.server.exchange import Exchange
+from fl_liver.server.journal import Journal
+from fl_liver.study import Study
 
-_BLOCK = 1 << 16
-"""Elements added at a time: two blocks of float32 fit a core's second-level cache."""
+OnAnswer = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RoundResult:
-    """The mean of the sites that answered, and who they were."""
+class Opened:
+    """The sum of a round's encoded updates, check words included, and who is in it."""
 
-    round: int
-    vector: Vector
-    loss: float
+    total: NDArray[np.uint32]
     answered: tuple[str, ...]
     missing: tuple[str, ...]
 
 
-class Round:
-    """Receives updates of one round; `close` gives the mean over those that came (McMahan 2017, weights as sent)."""
+class Rounds(Protocol):
+    """The rounds of one federation."""
 
-    def __init__(self, number: int, sites: Sequence[str], size: int, min_sites: int) -> None:
-        self._number, self._sites, self._size, self._min_sites = number, tuple(sites), size, min_sites
-        self._waiting: dict[str, Update] = {}
-        self._gone: set[str] = set()
-        self._answered: list[str] = []
-        self._next = 0
-        self._sum = np.zeros(size, np.float32)
-        self._weight = 0
-        self._loss = 0.0
-
-    def receive(self, site: str, update: Update) -> None:
-        """Take one site's update.
+    def ask(self, number: int, vector: Vector, code: UpdateCode, on_answer: OnAnswer) -> Opened:
+        """Have every hospital train on `vector` and add their updates; `on_answer` is told who answered.
 
         Raises:
-            ProtocolError: not expected, twice, another round's, the wrong length, or a weight that is not positive.
+            IncompleteError: too few hospitals answered; nothing is opened.
+            LostRoundError: the round was begun before an interruption and may not be asked again.
         """
-        if site not in self._sites or site in self._waiting or site in self._answered:
-            raise ProtocolError(f"round {self._number}: an update of {site} is not expected (or came twice)")
-        if update.round != self._number:
-            raise ProtocolError(f"round {self._number}: {site} answered round {update.round}")
-        if update.vector.shape != (self._size,) or update.vector.dtype != np.float32:
-            raise ProtocolError(
-                f"round {self._number}: {site} sent {update.vector.dtype}{update.vector.shape},"
-                f" wanted float32({self._size},)"
-            )
-        if update.weight < 1 or not np.isfinite(update.loss):
-            raise ProtocolError(f"round {self._number}: {site} sent weight {update.weight} and loss {update.loss}")
-        self._waiting[site] = update
-        self._add_in_order()
+        ...
 
-    def close(self) -> RoundResult:
-        """The weighted mean.
 
-        Raises:
-            IncompleteError: fewer sites than `min_sites` answered; nothing is opened.
-        """
-        self._gone = {site for site in self._sites if site not in self._waiting and site not in self._answered}
-        self._add_in_order()
-        if len(self._answered) < self._min_sites:
+class PlainRounds:
+    """Adds in the clear: the server sees each hospital's update. For debugging; the result says so."""
+
+    def __init__(
+        self, exchange: Exchange, study: Study, sites: Sequence[str], rows: str, run: str, journal: Journal
+    ) -> None:
+        self._exchange, self._study, self._sites, self._journal = exchange, study, tuple(sites), journal
+        self._run, self._purpose = run, f"training/{rows}"
+
+    def ask(self, number: int, vector: Vector, code: UpdateCode, on_answer: OnAnswer) -> Opened:
+        """See `Rounds.ask`."""
+        total = np.zeros(code.length + check_words(32), np.uint32)
+        answered: list[str] = []
+
+        def receive(site: str, update: Update) -> None:
+            check_update(site, update, number, len(total))
+            np.add(total, update.vector, out=total)
+            answered.append(site)
+            on_answer(site)
+
+        fit = Fit(Slot(self._study.sha256, self._run, self._purpose, number, 0), vector, {}, {})
+        timeout_s = self._study.training.round_timeout_s
+        answers = self._exchange.ask(fit, self._sites, Update, timeout_s=timeout_s, on_answer=receive)
+        if reasons := answers.why_not():
+            self._journal.write("warning", text=f"round {number}: {reasons}")
+        missing = tuple(site for site in self._sites if site not in answered)
+        if len(answered) < self._study.privacy.min_sites:
             raise IncompleteError(
-                f"round {self._number}: {len(self._answered)} of {len(self._sites)} hospitals answered, wanted at least"
-                f" {self._min_sites}; missing: {', '.join(sorted(self._gone))}"
+                f"round {number}: {len(answered)} of {len(self._sites)} hospitals answered, wanted at least"
+                f" {self._study.privacy.min_sites}; missing: {', '.join(missing)}"
             )
-        self._sum *= np.float32(1.0 / self._weight)
-        missing = tuple(site for site in self._sites if site in self._gone)
-        return RoundResult(self._number, self._sum, self._loss / self._weight, tuple(self._answered), missing)
+        return Opened(total, tuple(sorted(answered)), missing)
 
-    def _add_in_order(self) -> None:
-        while self._next < len(self._sites):
-            site = self._sites[self._next]
-            if site not in self._waiting:
-                if site not in self._gone:
-                    return
-            else:
-                self._add(self._waiting.pop(site))
-                self._answered.append(site)
-            self._next += 1
 
-    def _add(self, update: Update) -> None:
-        scaled = np.empty(_BLOCK, np.float32)
-        weight = np.float32(update.weight)
-        for start in range(0, self._size, _BLOCK):
-            block = update.vector[start : start + _BLOCK]
-            np.multiply(block, weight, out=scaled[: block.size])
-            self._sum[start : start + _BLOCK] += scaled[: block.size]
-        self._weight += update.weight
-        self._loss += update.weight * update.loss
+def check_update(site: str, update: Update, number: int, length: int) -> None:
+    """Raises ProtocolError where an update is of another round or length."""
+    if update.round != number:
+        raise ProtocolError(f"round {number}: {site} answered round {update.round}")
+    if update.vector.shape != (length,):
+        raise ProtocolError(f"round {number}: {site} sent {update.vector.shape}, wanted ({length},)")

@@ -21,6 +21,7 @@ from fl_liver.server.federation import Federation
 from fl_liver.server.fusion import FUSION, fuse
 from fl_liver.server.journal import Journal
 from fl_liver.server.software import versions
+from fl_liver.server.sums import Sums
 from fl_liver.stats.coarse import coarse_auc
 from fl_liver.study import Study
 from fl_liver.toml_file import read_toml
@@ -50,10 +51,11 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
         IncompleteError: too few hospitals.
     """
     study, initial = load_checked(study_file)
+    sums = Sums.of_run(exchange, study, folder, study_file.parent / "roster.toml")
     seconds = Seconds()
     with seconds.phase("gather", journal):
         participants = gather(exchange, study, journal)
-    training = StudyTraining(exchange, study, participants, folder, journal)
+    training = StudyTraining(sums, participants, folder, journal)
     with seconds.phase("train", journal):
         vector, rounds = training.federate(initial)
     save_vector(folder / "model.safetensors", vector, initial[1], {"study_sha256": study.sha256})
@@ -123,13 +125,11 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
 class StudyTraining:
     """The federations of one study: the model itself and, with folds, those that give unseen scores."""
 
-    def __init__(
-        self, exchange: Exchange, study: Study, participants: Participants, folder: Path, journal: Journal
-    ) -> None:
-        self._exchange, self._study, self._participants = exchange, study, participants
-        self._folder, self._journal = folder, journal
-        self._sites = participants.training(study)
-        self.evaluation = Evaluation(exchange, study, participants, journal)
+    def __init__(self, sums: Sums, participants: Participants, folder: Path, journal: Journal) -> None:
+        self._sums, self._exchange, self._study = sums, sums.exchange, sums.study
+        self._participants, self._folder, self._journal = participants, folder, journal
+        self._sites = participants.training(sums.study)
+        self.evaluation = Evaluation(sums, participants, journal)
         self.missing: set[str] = set()
         """Hospitals that missed a round of one of the federations."""
 
@@ -161,9 +161,10 @@ class StudyTraining:
             raise IncompleteError(f"score '{name}': not every hospital scored its patients: {answers.why_not()}")
 
     def _train(self, rows: str, initial: tuple[Vector, Layout], curve: Any) -> tuple[Vector, list[Any]]:
-        federation = Federation(self._study, self._sites, rows)
+        rounds = self._sums.rounds(self._sites, rows, self._journal)
+        federation = Federation(self._study, self._sites, rounds, self._journal, rows)
         checkpoints = Checkpoints(self._folder / "checkpoints" / rows, self._study.sha256)
-        return federation.train(self._exchange, self._journal, checkpoints, initial, curve)
+        return federation.train(checkpoints, initial, curve)
 
     def _curve(self, number: int, vector: Vector) -> float | None:
         """Internal AUC of some rounds, from one histogram of 2¹² bins: for the picture, not for a decision."""

@@ -45,12 +45,19 @@ class Question:
     arguments  JSON values: column names, thresholds, coefficients
     arrays     larger public inputs, such as the active bins (uint64) or cumulative counts
     length     length of the int64 vector that answers it; public and the same everywhere
+    bound      what no entry of the total exceeds, where that is public and no entry is negative: a sum of small
+               counts then travels in 2 or 4 bytes an entry instead of 8
     """
 
     kind: str
     arguments: Mapping[str, Any]
     length: int
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    bound: int | None = None
+
+    def head(self) -> dict[str, Any]:
+        """All but the arrays, as JSON values."""
+        return {"kind": self.kind, "arguments": dict(self.arguments), "length": self.length, "bound": self.bound}
 
 
 Totals = list[IntVector]

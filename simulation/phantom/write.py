@@ -157,7 +157,8 @@ def _finish(hospital: Hospital, root: Path, records: list[_Record]) -> None:
     role = "external" if hospital.external else "train"
     (folder / "site.toml").write_text(
         f"# Virtual hospital: {device_text(hospital)}. Nobody in it is real.\n"
-        f'site = "{hospital.name}"\nrole = "{role}"\ndata = "."\nwork = "work"\nrelease = "named"\n',
+        f'site = "{hospital.name}"\nrole = "{role}"\ndata = "."\nwork = "work"\nrelease = "named"\n'
+        "plain_sums = true\n",
         encoding="utf-8",
     )
     marker = {

@@ -131,6 +131,6 @@ def write_virtual_hospitals(
 def _write_hospital(cohort: PublicCohort, folder: Path, rows: NDArray[np.int64], external: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     cohort.clinical.iloc[rows].to_csv(folder / "clinical.csv", index=False, lineterminator="\n", encoding="utf-8")
-    site = SiteConfig(site=folder.name, role="external" if external else "train", release="named")
+    site = SiteConfig(site=folder.name, role="external" if external else "train", release="named", plain_sums=True)
     (folder / "site.toml").write_text(tomli_w.dumps(site.model_dump(mode="json")), encoding="utf-8")
     return folder

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -42,7 +42,10 @@ class RaterTable:
 
 
 class Beside(Analysis):
-    """A question for the analysis `of`; its result goes to `key`, under `name` where the key holds several."""
+    """A question for the analysis `of`; its result goes to `key`, under `name` where the key holds several.
+
+    `kind` is the statistic whose questions it asks, so that a hospital's permit covers them.
+    """
 
     of: str
     key: str
@@ -69,6 +72,7 @@ class Beside(Analysis):
 class Centres(Beside):
     """AUC within hospitals and its spread between them."""
 
+    kind: Literal["centre_auc"] = "centre_auc"
     score: str
     label: str
 
@@ -82,6 +86,7 @@ class Centres(Beside):
 class ComparedCurve(Beside):
     """The curve of one score among the patients of its comparison."""
 
+    kind: Literal["roc"] = "roc"
     score: str
     label: str
     others: tuple[str, ...] = ()
@@ -99,6 +104,7 @@ class ComparedCurve(Beside):
 class RaterCounts(Beside):
     """The table of two raters."""
 
+    kind: Literal["cohen_kappa"] = "cohen_kappa"
     raters: tuple[str, str]
 
     def columns(self) -> tuple[str, ...]:
@@ -121,8 +127,7 @@ def questions_beside(analyses: Iterable[Analysis]) -> list[Beside]:
 
 def _beside(entry: Analysis) -> list[Beside]:
     def base(key: str, name: str | None = None) -> dict[str, Any]:
-        told = {"id": f"\0{key} {name} {entry.id}", "kind": "beside", "by": entry.by}
-        return {**told, "of": entry.id, "key": key, "name": name}
+        return {"id": f"\0{key} {name} {entry.id}", "by": entry.by, "of": entry.id, "key": key, "name": name}
 
     if isinstance(entry, Roc):
         return [] if entry.cluster else [Centres(**base("centres"), score=entry.score, label=entry.label)]

@@ -1,0 +1,262 @@
+"""This hospital in masked sums: which slots it has keys for, which it answered, kept on disk between messages.
+
+One file for each run and purpose, mode 0600, so that any worker process can answer the next message and a hospital that
+was restarted goes on. Slots of one purpose only ever grow: what was answered is answered once, and a slot before it is
+refused. The secrets of a slot are gone from the disk when it is released, sworn off, or followed by a later one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_liver.client.site import SiteConfig
+from fl_liver.errors import PrivacyError, ProtocolError
+from fl_liver.identity import load_identity, read_roster
+from fl_liver.securesum.context import Context, Roster, Slot, mask_info, threshold
+from fl_liver.securesum.server import check_abandoned
+from fl_liver.securesum.site import SiteSum
+from fl_liver.study import Study
+
+_PENDING = 2
+"""Slots with keys that were not answered yet: the current one and the next."""
+
+
+class SiteSums:
+    """The masked sums of one study at this hospital. Every method saves what it changed before it returns."""
+
+    def __init__(self, site: SiteConfig, study: Study) -> None:
+        """Raises ConfigError without a readable identity and roster."""
+        self._site, self._study = site.site, study
+        self._identity = load_identity(site.identity)
+        self._pinned = read_roster(site.roster)
+        own = self._pinned.identity.get(site.site)
+        if own != self._identity.public_key().public_bytes_raw().hex():
+            raise ProtocolError(f"site {site.site}: {site.roster.name} pins another identity for it than its own key")
+        self._folder = site.study_folder(study.sha256) / "sums"
+
+    def announce(self, slot: Slot, sites: tuple[str, ...] = ()) -> bytes:
+        """Fresh keys for a slot that was not answered.
+
+        Args:
+            sites: the hospitals of a batch of statistics.
+        Raises:
+            ProtocolError: an older slot, or hospitals that are not the study's.
+            PrivacyError: fewer hospitals than the study pins for the purpose.
+        """
+        channel = self._open(slot, sites)
+        channel.refuse_older(slot)
+        if slot.order == channel.last:
+            raise ProtocolError(f"site {self._site}: keys for {slot} were asked, it was answered already")
+        sum_ = channel.slot(slot)
+        content = sum_.announcement(self._identity)
+        channel.put(sum_)
+        channel.save()
+        return content
+
+    def share(self, slot: Slot, announced: Mapping[str, bytes]) -> dict[str, bytes]:
+        """See `SiteSum.sealed`."""
+        channel = self._open(slot)
+        sum_ = channel.slot(slot)
+        sealed = sum_.sealed(announced)
+        channel.put(sum_)
+        channel.save()
+        return sealed
+
+    def admit(self, slot: Slot, announced: Mapping[str, bytes], abandoned: Mapping[str, bytes]) -> None:
+        """Whether a slot may be answered at all, before an hour of training is spent on it.
+
+        Raises:
+            ProtocolError: an older slot, or a further attempt that too few hospitals' statements allow.
+            PrivacyError: too few participants.
+        """
+        channel = self._open(slot)
+        channel.refuse_older(slot)
+        if len(announced) < channel.roster.threshold or self._site not in announced:
+            raise PrivacyError(
+                f"site {self._site}: a sum over {len(announced)} hospitals was asked, wanted this one and at least"
+                f" {channel.roster.threshold} of {len(channel.roster.names)} ({slot})"
+            )
+        if slot.attempt:
+            before = Slot(slot.study, slot.run, slot.purpose, slot.round, slot.sum, slot.attempt - 1)
+            check_abandoned(channel.roster, before, dict(abandoned))
+
+    def mask(self, context: Context, announced: Mapping[str, bytes], vector: NDArray[Any]) -> NDArray[Any]:
+        """The masked vector (the same array, masked in place); see `SiteSum.mask`. Keys of earlier slots are erased.
+
+        A slot that was answered gives the very answer again that was written down before it left: another vector under
+        the same masks would show the difference of the two.
+        """
+        kept = self.kept(context, announced)
+        if kept is not None:
+            return kept
+        channel = self._open(context.slot)
+        channel.refuse_older(context.slot)
+        sum_ = channel.slot(context.slot)
+        sum_.mask(context, announced, vector)
+        path = self._answer_path(context.slot)
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as file:
+            np.save(file, vector, allow_pickle=False)
+        part.replace(path)
+        channel.answered(sum_)
+        channel.save()
+        return vector
+
+    def kept(self, context: Context, announced: Mapping[str, bytes]) -> NDArray[Any] | None:
+        """The answer that was already given to this question, None where the slot was not answered.
+
+        Raises:
+            PrivacyError: the slot was answered, and this is another question.
+            ProtocolError: the answer is no longer here (the sum was opened or sworn off).
+        """
+        channel = self._open(context.slot)
+        sum_ = channel.slot(context.slot)
+        if channel.last != context.slot.order or not sum_.answered:
+            return None
+        if sum_.answered != mask_info(channel.roster, context, announced):
+            raise PrivacyError(
+                f"site {self._site}: a second sum with the same masks was asked ({context.slot}); refused"
+            )
+        path = self._answer_path(context.slot)
+        if not path.is_file():
+            raise ProtocolError(f"site {self._site}: {context.slot} is over")
+        vector: NDArray[Any] = np.load(path, allow_pickle=False)
+        return vector
+
+    def endorse(self, slot: Slot, survivors: tuple[str, ...]) -> bytes:
+        """See `SiteSum.endorse`."""
+        channel = self._open(slot)
+        sum_ = channel.slot(slot)
+        signature = sum_.endorse(survivors, self._identity)
+        channel.put(sum_)
+        channel.save()
+        return signature
+
+    def release(self, slot: Slot, endorsements: Mapping[str, bytes], sealed: Mapping[str, bytes]) -> dict[str, bytes]:
+        """See `SiteSum.release`."""
+        channel = self._open(slot)
+        sum_ = channel.slot(slot)
+        shares = sum_.release(endorsements, sealed)
+        channel.put(sum_)
+        channel.save()
+        self._answer_path(slot).unlink(missing_ok=True)
+        return shares
+
+    def abandon(self, slot: Slot) -> bytes:
+        """See `SiteSum.abandon`; also for a slot that this hospital never saw, which it then never answers."""
+        channel = self._open(slot)
+        channel.refuse_older(slot)
+        sum_ = channel.slot(slot)
+        signature = sum_.abandon(self._identity)
+        channel.answered(sum_)
+        channel.save()
+        self._answer_path(slot).unlink(missing_ok=True)
+        return signature
+
+    def _open(self, slot: Slot, sites: tuple[str, ...] = ()) -> _Channel:
+        if slot.study != self._study.sha256:
+            raise ProtocolError(
+                f"site {self._site}: a sum of study {slot.study[:12]}, wanted {self._study.sha256[:12]}"
+            )
+        path = self._path(slot)
+        raw = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        known = tuple(raw.get("sites", ()))
+        named = self._study.sites.train if slot.recovers else sites or known
+        if known and set(named) != set(known):
+            raise ProtocolError(
+                f"site {self._site}: {slot} was begun over {', '.join(known)}; its hospitals are frozen"
+            )
+        if not known:
+            self._check_hospitals(slot, named)
+            self._drop_older(slot, path)
+        return _Channel(path, self._site, self._pinned.only(named), raw)
+
+    def _check_hospitals(self, slot: Slot, named: tuple[str, ...]) -> None:
+        """The roster that the study pins: all training hospitals to train; for statistics more than two thirds of those
+        that the study has in the part.
+        """
+        study = self._study
+        strangers = sorted(set(named) - set(study.every_site))
+        if strangers or self._site not in named or len(set(named)) < len(named):
+            raise ProtocolError(
+                f"site {self._site}: hospitals {', '.join(named) or 'none'} for {slot}; wanted hospitals of the study,"
+                " each once, this one among them"
+            )
+        parts = (study.sites.train, study.sites.external, study.every_site)
+        pinned = next(part for part in parts if set(named) <= set(part))
+        wanted = max(study.privacy.min_sites, threshold(len(pinned)))
+        if len(named) < wanted:
+            raise PrivacyError(
+                f"site {self._site}: a sum over {len(named)} of {len(pinned)} hospitals was asked, wanted at least"
+                f" {wanted} ({slot})"
+            )
+
+    def _drop_older(self, slot: Slot, path: Path) -> None:
+        """One batch of statistics is open at a time; a new one ends the one before."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not slot.recovers:
+            for older in self._folder.glob("statistics-*"):
+                if older != path:
+                    older.unlink(missing_ok=True)
+
+    def _path(self, slot: Slot) -> Path:
+        name = hashlib.sha256(f"{slot.run}\0{slot.purpose}".encode()).hexdigest()[:16]
+        return self._folder / f"{slot.purpose.partition('/')[0]}-{name}.json"
+
+    def _answer_path(self, slot: Slot) -> Path:
+        return self._path(slot).with_suffix(".npy")
+
+
+class _Channel:
+    """The slots of one run and purpose, as they lie in one file."""
+
+    def __init__(self, path: Path, site: str, roster: Roster, raw: Mapping[str, Any]) -> None:
+        self._path, self._site, self.roster = path, site, roster
+        self._slots: dict[tuple[int, int, int], dict[str, Any]] = {
+            (int(order[0]), int(order[1]), int(order[2])): state for order, state in raw.get("slots", ())
+        }
+        last = raw.get("last")
+        self.last: tuple[int, int, int] | None = None if last is None else (last[0], last[1], last[2])
+
+    def refuse_older(self, slot: Slot) -> None:
+        """Raises ProtocolError where a later slot was answered or sworn off."""
+        if self.last is not None and slot.order < self.last:
+            raise ProtocolError(
+                f"site {self._site}: {slot} was asked, but round {self.last[0]}, sum {self.last[1]}, attempt"
+                f" {self.last[2]} was answered already"
+            )
+
+    def slot(self, slot: Slot) -> SiteSum:
+        state = self._slots.get(slot.order)
+        if state is None:
+            return SiteSum(self._site, self.roster, slot)
+        return SiteSum.from_json(self._site, self.roster, slot, state)
+
+    def put(self, sum_: SiteSum) -> None:
+        """Remember a slot; of those that were not answered yet only the first few."""
+        self._slots[sum_.slot.order] = sum_.to_json()
+        pending = sorted(order for order in self._slots if self.last is None or order > self.last)
+        for order in pending[_PENDING:]:
+            del self._slots[order]
+
+    def answered(self, sum_: SiteSum) -> None:
+        """Remember a slot as the last one that was answered or sworn off, and forget all before it."""
+        self._slots[sum_.slot.order] = sum_.to_json()
+        self.last = max(sum_.slot.order, self.last or sum_.slot.order)
+        for order in [order for order in self._slots if order < self.last]:
+            del self._slots[order]
+
+    def save(self) -> None:
+        body = {"sites": self.roster.names, "slots": list(self._slots.items()), "last": self.last}
+        part = self._path.with_name(f".{self._path.name}.part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(body, file)
+        part.replace(self._path)

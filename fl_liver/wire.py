@@ -1,0 +1,213 @@
+"""Messages as Flower carries them, and back; and the digest that binds a masked answer to its question.
+
+Plain fields travel as JSON (bytes in base64), arrays as raw little-endian bytes, one flat array a model (a state dict
+in 122 pieces costs ten times the round).
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from fl_liver.errors import FLLiverError, ProtocolError
+from fl_liver.messages import Fit, Incoming, Outgoing, Sum
+from fl_liver.stats.conversation import Question
+
+M = TypeVar("M", bound=Incoming | Outgoing)
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*get_args(Incoming), *get_args(Outgoing))}
+_TYPES = {kind: get_type_hints(kind) for kind in _KINDS.values()}
+_RAW = "little-endian"
+_OUTSIDE_DIGEST = frozenset({"announced", "abandoned"})
+"""Keys and statements are signed and bound on their own."""
+
+
+def to_record(message: Incoming | Outgoing) -> RecordDict:
+    """A message as Flower carries it."""
+    plain, arrays = _parts(message)
+    head = ConfigRecord({"kind": type(message).__name__, "json": json.dumps(plain, allow_nan=False)})
+    packed = ArrayRecord()
+    # The record's constructor would make every Array anew, which wants bytes.
+    packed.update({name: _pack(array) for name, array in arrays.items()})
+    return RecordDict({"message": head, "arrays": packed})
+
+
+def question_digest(message: Fit | Sum) -> str:
+    """Hex SHA-256 of everything that the server says to all hospitals in one question.
+
+    Hospitals that were told different things (another model, other bins, other coefficients) hold different digests, so
+    that their masks do not cancel.
+    """
+    plain, arrays = _parts(message)
+    kept = {name: value for name, value in plain.items() if name not in _OUTSIDE_DIGEST}
+    digest = hashlib.sha256(json.dumps([type(message).__name__, kept], sort_keys=True, allow_nan=False).encode())
+    for name, array in sorted(arrays.items()):
+        little = _little(array)
+        digest.update(f"\0{name} {little.dtype.str} {little.shape}\0".encode())
+        digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
+    """The message in a record.
+
+    Raises:
+        ProtocolError: not one of ours, not one of `expected`, or its fields are not the kind's own.
+    """
+    try:
+        head, packed = record["message"], record["arrays"]
+        if not isinstance(head, ConfigRecord) or not isinstance(packed, ArrayRecord):
+            raise TypeError(type(packed))
+        kind, plain = _KINDS[str(head["kind"])], json.loads(str(head["json"]))
+        arrays = {name: _unpack(array) for name, array in packed.items()}
+    except (KeyError, ValueError, TypeError) as error:
+        raise ProtocolError(
+            f"message cannot be read ({type(error).__name__}); the two sides' versions differ"
+        ) from error
+    if kind not in expected:
+        raise ProtocolError(f"message is a {kind.__name__}, wanted {' or '.join(one.__name__ for one in expected)}")
+    if not isinstance(plain, dict):
+        raise ProtocolError(f"{kind.__name__}: its fields are a {type(plain).__name__}, wanted a table")
+    if kind is Sum:
+        plain["questions"] = _questions(plain.get("questions", []), arrays)
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("questions/")}
+    fields = {**plain, **arrays}
+    wanted = {field.name for field in dataclasses.fields(kind)}
+    if set(fields) != wanted:
+        raise ProtocolError(f"{kind.__name__}: fields {sorted(fields)}, wanted {sorted(wanted)}")
+    for name, value in fields.items():
+        try:
+            fields[name] = _typed(value, _TYPES[kind][name])
+        except (TypeError, ValueError, KeyError, FLLiverError) as error:
+            raise ProtocolError(
+                f"{kind.__name__}: field '{name}' is a {type(value).__name__}, which it must not be"
+            ) from error
+    return kind(**fields)
+
+
+def _parts(message: Incoming | Outgoing) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The plain fields as JSON values, and the arrays."""
+    arrays: dict[str, NDArray[Any]] = {}
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(message):
+        value = getattr(message, field.name)
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        elif field.name == "questions":
+            plain[field.name] = [question.head() for question in value]
+            for index, question in enumerate(value):
+                arrays |= {f"questions/{index}/{name}": array for name, array in question.arrays.items()}
+        else:
+            plain[field.name] = _json(value)
+    return plain, arrays
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return {name: _json(one) for name, one in value.items()}
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _typed(value: Any, wanted: Any) -> Any:
+    """A decoded value as the field's annotation has it: numbers as JSON has them, arrays by dtype.
+
+    Raises:
+        TypeError, ValueError, FLLiverError: it is something else.
+    """
+    origin, inside = get_origin(wanted), get_args(wanted)
+    if origin in (Union, UnionType):
+        return _one_of(value, inside)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_typed(one, inside[0]) for one in value)
+    if origin is dict and isinstance(value, dict):
+        return {name: _typed(one, inside[1]) for name, one in value.items()}
+    if wanted is bytes and isinstance(value, str):
+        return base64.b64decode(value, validate=True)
+    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted) and isinstance(value, dict):
+        hints = get_type_hints(wanted)
+        return wanted(**{name: _typed(one, hints[name]) for name, one in value.items()})
+    if not _fits(value, wanted):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _one_of(value: Any, kinds: tuple[Any, ...]) -> Any:
+    for kind in kinds:
+        try:
+            return _typed(value, kind)
+        except (TypeError, ValueError):
+            continue
+    raise TypeError(type(value).__name__)
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    origin, inside = get_origin(wanted), get_args(wanted)
+    if origin is Literal:
+        return value in inside
+    if origin is np.ndarray:
+        return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == get_args(inside[1])[0]
+    if wanted is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return wanted is Any or (isinstance(wanted, type) and isinstance(value, wanted))
+
+
+def _questions(heads: list[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) -> tuple[Question, ...]:
+    found: list[Question] = []
+    try:
+        for index, head in enumerate(heads):
+            prefix = f"questions/{index}/"
+            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            bound = head["bound"]
+            found.append(
+                Question(
+                    str(head["kind"]),
+                    dict(head["arguments"]),
+                    int(head["length"]),
+                    own,
+                    None if bound is None else int(bound),
+                )
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(
+            f"a question cannot be read ({type(error).__name__}); wanted kind, arguments, length, bound"
+        ) from error
+    return tuple(found)
+
+
+def _pack(array: NDArray[Any]) -> Array:
+    little = _little(array)
+    packed = Array(dtype=little.dtype.str, shape=array.shape, stype=_RAW, data=b"")
+    # Array wants bytes when it is made, and reads any buffer: a view, so that 45 MB are not copied.
+    packed.data = little.reshape(-1).view(np.uint8).data.toreadonly()  # type: ignore[assignment]
+    return packed
+
+
+def _unpack(array: Array) -> NDArray[Any]:
+    """A read-only view of the received bytes."""
+    if array.stype != _RAW:
+        raise ValueError(array.stype)
+    dtype = np.dtype(array.dtype)
+    if dtype.hasobject:
+        raise ValueError(array.dtype)
+    view = np.frombuffer(array.data, dtype=dtype)
+    if view.shape != tuple(array.shape):
+        view = view.reshape(array.shape)
+    view.flags.writeable = False
+    return view
+
+
+def _little(array: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
