@@ -5,7 +5,6 @@ Every error that fl_liver raises on purpose ends in one line on stderr and the e
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated
 import click
 import typer
 
-from fl_liver import __version__
+from fl_liver import __version__, site_cli, study_cli
 from fl_liver.errors import FLLiverError
 
 USAGE = 64
@@ -29,10 +28,8 @@ app = typer.Typer(
     epilog="Exit status: 0 done · 1 done with exclusions · 2 unusable data · 64 usage · 71 training · 75 incomplete · "
     "76 protocol · 77 privacy · 78 configuration.",
 )
-study_commands = typer.Typer(no_args_is_help=True, help="Studies: what hospitals agree on before a round is run.")
-site_commands = typer.Typer(no_args_is_help=True, help="What a hospital runs on its own data.")
-app.add_typer(study_commands, name="study")
-app.add_typer(site_commands, name="site")
+app.add_typer(study_cli.app, name="study")
+app.add_typer(site_cli.app, name="site")
 
 
 @app.command()
@@ -58,58 +55,6 @@ def analyse(
     from fl_liver.analyse import analyse as answer
 
     raise typer.Exit(answer(plan, site, json_file, min_cell=min_cell, report=report))
-
-
-@study_commands.command("list")
-def study_list() -> None:
-    """List the studies that ship with fl_liver."""
-    from fl_liver.study import load_study, shipped_studies
-
-    for name in shipped_studies():
-        typer.echo(f"{name:24s}{load_study(name).title}")
-
-
-@study_commands.command(
-    "check",
-    epilog="Example:  fl-liver study check lesion_us_fusion --out study/   "
-    "writes study/study.toml (with the first weights' SHA-256) and study/initial.safetensors.",
-)
-def study_check(
-    study: Annotated[str, typer.Argument(help="A shipped study's name, or the path of a .toml file.")],
-    out: Annotated[Path, typer.Option(help="Folder for study.toml and initial.safetensors.")] = Path("study"),
-) -> None:
-    """Check a study, make its first weights, print its hash."""
-    from fl_liver.first_weights import check_study, describe
-    from fl_liver.study import load_study
-
-    checked = check_study(load_study(study), out)
-    for label, value in describe(checked, out):
-        typer.echo(f"{label:14s}{value}")
-
-
-@site_commands.command(
-    "check",
-    epilog="Example:  fl-liver site check /srv/cohort --json check.json   "
-    "Exit status: 0 clean · 1 usable with exclusions · 2 nothing usable · 78 configuration.",
-)
-def site_check(
-    folder: Annotated[Path, typer.Argument(help="Folder with DICOM files, in any order and depth.")],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write series and findings as JSON (mode 0600).")
-    ] = None,
-) -> None:
-    """Read every series; report, send nothing. No patient tag is printed."""
-    from rich.console import Console
-
-    from fl_liver.client.cohort.check import check_folder, render
-
-    report = check_folder(folder)
-    console = Console()
-    render(report, console if console.is_terminal else Console(width=140))
-    if json_file is not None:
-        json_file.touch(mode=0o600)
-        json_file.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-    raise typer.Exit(report.exit_code)
 
 
 def run_app(application: typer.Typer, arguments: list[str] | None = None) -> int:

@@ -1,0 +1,7 @@
+"""`fl-liver coordinator`: a consortium and its server. Heavy things are imported inside the commands."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="A consortium of hospitals, and its server.")

@@ -1,0 +1,37 @@
+"""`fl-liver study`: what a coordinator does with studies. Heavy things are imported inside the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Studies: what hospitals agree on before a round is run.")
+
+
+@app.command("list")
+def study_list() -> None:
+    """List the studies that ship with fl_liver."""
+    from fl_liver.study import load_study, shipped_studies
+
+    for name in shipped_studies():
+        typer.echo(f"{name:24s}{load_study(name).title}")
+
+
+@app.command(
+    "check",
+    epilog="Example:  fl-liver study check lesion_us_fusion --out study/   "
+    "writes study/study.toml (with the first weights' SHA-256) and study/initial.safetensors.",
+)
+def study_check(
+    study: Annotated[str, typer.Argument(help="A shipped study's name, or the path of a .toml file.")],
+    out: Annotated[Path, typer.Option(help="Folder for study.toml and initial.safetensors.")] = Path("study"),
+) -> None:
+    """Check a study, make its first weights, print its hash."""
+    from fl_liver.first_weights import check_study, describe
+    from fl_liver.study import load_study
+
+    checked = check_study(load_study(study), out)
+    for label, value in describe(checked, out):
+        typer.echo(f"{label:14s}{value}")
