@@ -1,4 +1,4 @@
-"""The benchmark's rounds on our own path: Exchange, SimulationGrid, engine, Round; real Fit and Update messages."""
+"""The benchmark's rounds on our own path: Exchange, SimulationGrid, engine, PlainRounds; real Fit and Update."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 from benchmarks.workload import CLIENTS, ROUNDS
 from simulation.engine import Engine, ProcessEngine, SerialEngine
 
-STUDY = "0" * 64
 TIMEOUT_S = 600.0
 
 
@@ -41,22 +40,24 @@ def run(
     engine: Engine, app: str, vector: np.ndarray[Any, np.dtype[np.float32]], clients: int, folder: Path
 ) -> tuple[list[float], np.ndarray[Any, np.dtype[np.float32]]]:
     """Seconds of each round and the last mean."""
-    from fl_liver.messages import Fit, Update
+    from benchmarks.encoded import code_of, study_of
     from fl_liver.server.exchange import Exchange
-    from fl_liver.server.rounds import Round
+    from fl_liver.server.journal import Journal
+    from fl_liver.server.rounds import PlainRounds
     from simulation.grid import SimulationGrid
     from simulation.worker import VirtualSite
 
     names = [f"H{client:03d}" for client in range(clients)]
     sites = [VirtualSite(client, str(folder / name), "cpu", app) for client, name in enumerate(names)]
     exchange = Exchange(SimulationGrid(engine, sites), dict(zip(names, range(clients), strict=True)), poll_s=0.0)
+    journal = Journal(folder / "journal.jsonl")
+    rounds = PlainRounds(exchange, study_of(names, ROUNDS, TIMEOUT_S), names, "train", "benchmark", journal)
+    code = code_of(len(vector))
     seconds: list[float] = []
     for number in range(1, ROUNDS + 1):
         began = time.perf_counter()
-        current = Round(number, names, len(vector), clients)
-        fit = Fit(STUDY, number, "train", vector)
-        exchange.ask(fit, names, Update, timeout_s=TIMEOUT_S, on_answer=current.receive)
-        vector = current.close().vector
+        opened = rounds.ask(number, vector, code, lambda _: None)
+        vector, _ = code.decode(opened.total, vector, clients)
         seconds.append(time.perf_counter() - began)
     return seconds, vector
 

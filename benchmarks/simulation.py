@@ -173,8 +173,8 @@ def overhead(run: Runner) -> list[Row]:
     found = run.once({"what": "overhead", "workers": run.workers})
     real_s, empty_s = later_round_s(found["real_s"]), later_round_s(found["empty_s"])
     run.notes.append(
-        f"overhead: a round of 13 sites with {found['floats']} parameters took {real_s:.2f} s with local training and"
-        f" {1e3 * empty_s:.0f} ms without, same messages"
+        f"overhead: a masked round of 13 sites with {found['floats']} parameters took {real_s:.2f} s with local"
+        f" training and {1e3 * empty_s:.0f} ms without, same messages"
     )
     rows = [Row(name="overhead, share of a round", measured=empty_s / real_s, unit="", target=OVERHEAD)]
     return rows + [Row(name=f"one update, {step}", measured=ms, unit="ms") for step, ms in found["steps_ms"].items()]

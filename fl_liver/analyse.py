@@ -1,7 +1,7 @@
 """`fl-liver analyse`: one plan, several hospitals' tables, one pooled answer through the sums that a federation uses.
 
-The tables are read here, but a statistic sees only what every site adds up: the path is that of a deployed study, with
-sums in the clear inside this process.
+The tables are read here, but a statistic sees only what every site adds up, and every site answers only what its own
+guard lets the plan ask: the path is that of a deployed study, with sums masked or in the clear inside this process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from fl_liver.errors import ConfigError, DataError, PrivacyError, ProtocolError
-from fl_liver.stats.conversation import Question, Table, Totals, answer
+from fl_liver.errors import ConfigError, DataError, PrivacyError
+from fl_liver.guarded_summer import GuardedSummer
+from fl_liver.masked_summer import MaskedSummer
+from fl_liver.stats.conversation import Table
+from fl_liver.stats.permit import permit_of_plan
 from fl_liver.stats.plan import DEFAULT_MIN_CELL, Plan, Refused, read_plan, refusals, run_plan
 from fl_liver.stats.plan_private import check_sites
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from fl_liver.server.report.analysis.beside import Beside
 
 MIN_SITES = 3
+_SUMMERS: dict[str, type[GuardedSummer | MaskedSummer]] = {"plain": GuardedSummer, "masked": MaskedSummer}
+_SAID = {"plain": "sums in the clear in this process", "masked": "sums masked"}
 _MISSING = ("", "NA")
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE)
 
@@ -41,6 +46,7 @@ def analyse(
     *,
     min_cell: int = DEFAULT_MIN_CELL,
     report: Path | None = None,
+    sums: Literal["plain", "masked"] = "plain",
 ) -> int:
     """Answer an analysis plan over the tables of three or more sites; returns the exit status.
 
@@ -51,6 +57,7 @@ def analyse(
         min_cell: smallest group that a result may describe; 1 (public data) switches floors and merging off.
         report: where the HTML page is written, also if an analysis was refused: the page says so. It asks some
             questions beside the plan, in the same batch, and their answers stand in the JSON too.
+        sums: how the tables' vectors are added; masked gives the same numbers by the way of a deployment.
     Returns:
         0, or the exit status of the first analysis that was refused.
     Raises:
@@ -63,17 +70,19 @@ def analyse(
     check_sites(read.analyses, len(files))
     tables = read_tables(files, read)
     beside = [] if report is None else _questions_of_the_page(read)
-    answered = run_plan(Plan((*read.analyses, *beside)), SitesSummer(tables), min_cell=min_cell)
+    whole = Plan((*read.analyses, *beside))
+    summer = _SUMMERS[sums](tables, permit_of_plan(whole, min_cell=min_cell))
+    answered = run_plan(whole, summer, min_cell=min_cell)
     results = {analysis.id: answered[analysis.id] for analysis in read.analyses}
     written = {name: result.to_json() for name, result in results.items()}
     for question in beside:
         question.put(written, answered[question.id].to_json())
     refused = refusals(results)
-    _show(read, written, refused, tables, min_cell)
+    _show(read, written, refused, tables, min_cell, sums)
     if not refused:
         write_json(json_file, written)
     if report is not None:
-        _write_page(report, plan.stem, read, written, list(tables), min_cell)
+        _write_page(report, plan.stem, read, written, list(tables), min_cell, sums)
     return next((one.exit_code for one in refused.values()), 0)
 
 
@@ -85,37 +94,17 @@ def _questions_of_the_page(plan: Plan) -> list[Beside]:
 
 
 def _write_page(
-    path: Path, title: str, plan: Plan, written: Mapping[str, dict[str, Any]], sites: Sequence[str], min_cell: int
+    path: Path,
+    title: str,
+    plan: Plan,
+    written: Mapping[str, dict[str, Any]],
+    sites: Sequence[str],
+    min_cell: int,
+    sums: str,
 ) -> None:
     from fl_liver.server.report.analysis import write_analysis_report
 
-    write_analysis_report(
-        plan.analyses, written, path, sites=sites, min_cell=min_cell, title=title, secure_sum=SitesSummer.method
-    )
-
-
-class SitesSummer:
-    """Adds in the clear over named tables in this process; an error of one table names its site."""
-
-    method = "plain"
-
-    def __init__(self, tables: Mapping[str, Table]) -> None:
-        self._tables = tables
-
-    def total(self, questions: Sequence[Question]) -> Totals:
-        """One total a question over all sites.
-
-        Raises:
-            DataError, ProtocolError: as the site function says it, with the site's name before it.
-        """
-        totals = [np.zeros(question.length, np.int64) for question in questions]
-        for name, table in self._tables.items():
-            for total, question in zip(totals, questions, strict=True):
-                try:
-                    total += answer(question, table)
-                except (DataError, ProtocolError) as error:
-                    raise type(error)(f"site {name}: {error}") from error
-        return totals
+    write_analysis_report(plan.analyses, written, path, sites=sites, min_cell=min_cell, title=title, secure_sum=sums)
 
 
 def site_files(options: Sequence[str]) -> dict[str, Path]:
@@ -244,9 +233,10 @@ def _show(
     refused: Mapping[str, Refused],
     tables: Mapping[str, Table],
     min_cell: int,
+    sums: str,
 ) -> None:
     patients = sum(len(table) for table in tables.values())
-    title = f"{len(tables)} sites, {patients} rows; sums in the clear in this process; min_cell {min_cell}"
+    title = f"{len(tables)} sites, {patients} rows; {_SAID[sums]}; min_cell {min_cell}"
     shown = RichTable(title=title, title_justify="left")
     for heading in ("analysis", "kind", "result"):
         shown.add_column(heading, overflow="fold")

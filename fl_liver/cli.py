@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import click
 import typer
 
-from fl_liver import __version__, site_cli, study_cli
+from fl_liver import __version__, coordinator_cli, site_cli, study_cli
 from fl_liver.errors import FLLiverError
 
 USAGE = 64
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(study_cli.app, name="study")
 app.add_typer(site_cli.app, name="site")
+app.add_typer(coordinator_cli.app, name="coordinator")
 
 
 @app.command()
@@ -50,11 +51,15 @@ def analyse(
         int, typer.Option(help="Smallest group that a result may describe; 1 (public data) switches floors off.")
     ] = 5,
     report: Annotated[Path | None, typer.Option(help="Also write the results as an HTML page.")] = None,
+    sums: Annotated[
+        Literal["plain", "masked"],
+        typer.Option(envvar="FL_LIVER_SUMS", help="Add in the clear in this process, or masked as between hospitals."),
+    ] = "plain",
 ) -> None:
     """Answer an analysis plan over the tables of three or more sites."""
     from fl_liver.analyse import analyse as answer
 
-    raise typer.Exit(answer(plan, site, json_file, min_cell=min_cell, report=report))
+    raise typer.Exit(answer(plan, site, json_file, min_cell=min_cell, report=report, sums=sums))
 
 
 def run_app(application: typer.Typer, arguments: list[str] | None = None) -> int:

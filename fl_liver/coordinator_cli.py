@@ -4,4 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from fl_liver import coordinator_trust_cli
+
 app = typer.Typer(no_args_is_help=True, help="A consortium of hospitals, and its server.")
+app.add_typer(coordinator_trust_cli.app)

@@ -49,6 +49,10 @@ class ProtocolError(FLLiverError):
     exit_code = 76
 
 
+class NotApprovedError(ProtocolError):
+    """No person here approved this study with this version, roster and cohort."""
+
+
 class PrivacyError(FLLiverError):
     """Answering would break a floor or a consent."""
 
@@ -73,3 +77,33 @@ class IncompleteError(FLLiverError):
 
 class LostRoundError(IncompleteError):
     """A round that was begun before an interruption, and of which too few hospitals can swear that it was not opened."""
+
+
+class FleetError(FLLiverError):
+    """The coordinator's server did not do what a hospital's daemon asked of it."""
+
+    exit_code = 69
+
+
+class UnreachableError(FleetError):
+    """No answer: network, proxy, TLS, or a server that is down. Tried again."""
+
+
+class NodeRefusedError(FleetError):
+    """The server does not let this hospital in: unknown key, clock, or still registered from before. Tried again."""
+
+
+class RunOverError(FleetError):
+    """The run of a message has ended; nobody waits for the answer."""
+
+
+class AuditError(FLLiverError):
+    """The log of what left cannot be written or was changed; nothing leaves until it is mended."""
+
+    exit_code = 74
+
+
+class ComputeLostError(FLLiverError):
+    """The process that worked on a message is gone: out of memory, a crash, or stopped."""
+
+    exit_code = 71

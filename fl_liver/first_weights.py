@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fl_liver.accountant import require_affordable, training_epsilon
 from fl_liver.errors import ConfigError
 from fl_liver.models.registry import initial_vector
 from fl_liver.parameters import load_vector, save_vector, vector_sha256
 from fl_liver.study import Study, load_study
+from fl_liver.update_code import update_code
 
 
 def check_study(study: Study, folder: Path) -> Study:
     """Write `initial.safetensors` and `study.toml` (with `[initial]` filled in) into `folder`; return that study.
 
     Raises:
-        ConfigError: the study already states other first weights than its seed gives.
+        ConfigError: the study already states other first weights than its seed gives, or its updates have no encoding
+            that is fine enough (`update_code`).
+        PrivacyError: its private training would spend more than `max_epsilon`.
     """
+    require_affordable(study)
     vector, layout = initial_vector(study)
+    update_code(study, layout)
     initial = {"sha256": vector_sha256(vector), "layout": layout.fingerprint}
     if study.initial is not None and study.initial.model_dump() != initial:
         raise ConfigError(
@@ -54,6 +60,15 @@ def describe(study: Study, folder: Path) -> list[tuple[str, str]]:
             f"{study.training.strategy}, {study.training.rounds} rounds × {study.training.local_epochs} epochs",
         ),
         ("sums", f"{study.privacy.secure_sum}, at least {study.privacy.min_sites} hospitals"),
+        ("private", _privacy(study)),
         ("first weights", f"{study.initial.sha256 if study.initial else '—'}"),
         ("files", f"{folder / 'study.toml'}, {folder / 'initial.safetensors'}"),
     ]
+
+
+def _privacy(study: Study) -> str:
+    if (private := study.privacy.training) is None:
+        return "training is not (no [privacy.training])"
+    return (
+        f"training spends epsilon {training_epsilon(study):.3g} of {private.max_epsilon:g} at delta {private.delta:g}"
+    )

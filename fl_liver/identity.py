@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tomli_w
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -86,8 +87,8 @@ def load_identity(path: Path) -> Ed25519PrivateKey:
         raise ConfigError(
             f"{path}: no identity key ({type(error).__name__}); it is made with the site's folder"
         ) from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not a private key in PEM") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path}: not a private key in PEM without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path}: a {type(key).__name__}, wanted an Ed25519 key")
     return key

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -32,11 +33,29 @@ RefusalCode = Literal[
 ]
 
 
+class SiteFailure(IntEnum):
+    """Why a message got no answer at all: all that a hospital's daemon says then."""
+
+    CRASHED = 13
+    """The process that worked on it ended: a defect, or out of memory."""
+    LOST = 14
+    """The daemon was restarted or stopped in between; ask again."""
+    UNREADABLE = 15
+    AUDIT = 16
+    """The answer could not be written into the hospital's audit log; it did not leave."""
+    CONFIG = 17
+    """The hospital's site.toml cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Read the cohort for this study and say whether you can take part."""
+    """Read the cohort for this study and say whether you can take part.
+
+    `toml` is the study's text, so that a hospital that does not know it can look at it; empty where nobody should ask.
+    """
 
     study_sha256: str
+    toml: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
+from fl_liver import site_run_cli, site_study_cli, site_trust_cli
+
 app = typer.Typer(no_args_is_help=True, help="What a hospital runs on its own data.")
+app.add_typer(site_trust_cli.app)
+app.add_typer(site_study_cli.app)
+app.add_typer(site_run_cli.app)
 
 
 @app.command(

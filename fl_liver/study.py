@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fl_liver.errors import ConfigError
 from fl_liver.toml_file import Section, parse, read_toml
@@ -22,6 +22,8 @@ SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+LEAST_EPSILON = 2.0
+"""Of a noised histogram, as `stats.private_roc` has it."""
 Norm = Literal["batch", "group"]
 
 
@@ -191,6 +193,18 @@ class Privacy(Section):
     min_patients: Count = 10
     """A hospital with fewer usable patients sits out."""
     training: PrivateTraining | None = None
+    histogram_epsilon: float | None = None
+    """AUCs from histograms with discrete Laplace noise, once for all models, and nothing exact about these patients."""
+
+    @field_validator("histogram_epsilon")
+    @classmethod
+    def _noise_is_worth_it(cls, epsilon: float | None) -> float | None:
+        if epsilon is not None and epsilon < LEAST_EPSILON:
+            raise ValueError(
+                f"wanted {LEAST_EPSILON:g} or more for all models together, or no key for exact figures; below it the"
+                " noise is larger than the sampling error"
+            )
+        return epsilon
 
 
 class Initial(Section):
@@ -238,6 +252,16 @@ class Study(Section):
             raise ValueError("privacy.training needs a gradient that is one patient's own: " + "; ".join(wrong))
         return self
 
+    @model_validator(mode="after")
+    def _nothing_exact_beside_noise(self) -> Self:
+        wrong = _exact_figures(self) if self.privacy.histogram_epsilon is not None else []
+        if wrong:
+            raise ValueError(
+                "privacy.histogram_epsilon spends privacy on noised counts, and exact ones of the same patients would"
+                f" waste it: {'; '.join(wrong)}"
+            )
+        return self
+
     @property
     def sha256(self) -> str:
         """Hex SHA-256 of the canonical JSON: keys in this file's order, no spaces, shortest round-trip floats.
@@ -247,6 +271,17 @@ class Study(Section):
         """
         canonical = json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def histogram_noise(self) -> tuple[float, int] | None:
+        """(ε of all models together, t hospitals whose noise alone reaches it); None where figures are exact.
+
+        t is more than two thirds of the training hospitals, as many as a masked sum needs: ε holds where t of those in
+        the sum keep to the protocol, whatever the others tell each other.
+        """
+        if self.privacy.histogram_epsilon is None:
+            return None
+        return self.privacy.histogram_epsilon, 2 * len(self.sites.train) // 3 + 1
 
     @property
     def every_site(self) -> tuple[str, ...]:
@@ -290,6 +325,18 @@ def _mixes_patients(study: Study) -> list[str]:
         "training.precision 'bfloat16' is not there for gradients of single patients, wanted 'auto' or 'float32'": (
             training.precision == "bfloat16"
         ),
+    }
+    return [reason for reason, applies in reasons.items() if applies]
+
+
+def _exact_figures(study: Study) -> list[str]:
+    """What a study asks for that is summed without noise; empty where nothing."""
+    reasons = {
+        f"analysis.fusion is a regression on exact sums, drop its {len(study.analysis.fusion)} factors": bool(
+            study.analysis.fusion
+        ),
+        f"{len(study.task.classes)} classes are told apart by exact tables, wanted 2": len(study.task.classes) > 2,
+        "cohort.folds makes scores for fusion and cut-offs, which are exact, wanted 0": study.cohort.folds > 0,
     }
     return [reason for reason, applies in reasons.items() if applies]
 

@@ -52,7 +52,8 @@ def question_digest(message: Fit | Sum) -> str:
     digest = hashlib.sha256(json.dumps([type(message).__name__, kept], sort_keys=True, allow_nan=False).encode())
     for name, array in sorted(arrays.items()):
         little = _little(array)
-        digest.update(f"\0{name} {little.dtype.str} {little.shape}\0".encode())
+        # JSON ends where it ends, whatever a name holds: else one array's name could spell out another array.
+        digest.update(json.dumps([name, little.dtype.str, list(little.shape)]).encode())
         digest.update(little.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
@@ -154,7 +155,7 @@ def _one_of(value: Any, kinds: tuple[Any, ...]) -> Any:
 def _fits(value: object, wanted: Any) -> bool:
     origin, inside = get_origin(wanted), get_args(wanted)
     if origin is Literal:
-        return value in inside
+        return any(type(value) is type(one) and value == one for one in inside)
     if origin is np.ndarray:
         return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == get_args(inside[1])[0]
     if wanted is float:

@@ -69,7 +69,7 @@ def simulate(
         bool, typer.Option(show_default=False, help="Also train each hospital alone, and all pooled.")
     ] = True,
     plain_sums: Annotated[
-        bool, typer.Option("--plain-sums", help="Add in the clear, for debugging: the server sees every vector.")
+        bool, typer.Option("--plain-sums", help="Add in the clear, for debugging; same result, unmasked.")
     ] = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/<study>-<time>.")] = None,

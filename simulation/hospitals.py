@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fl_liver.client.approval import write_approval
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError
 from fl_liver.identity import ensure_identity, write_roster
@@ -101,6 +102,4 @@ def introduce(folders: dict[str, Path], roster: Path) -> None:
 def approve_everywhere(study: Study, folders: dict[str, Path]) -> None:
     """Every virtual hospital approves the study, as an operator would with `fl-liver site approve`."""
     for folder in folders.values():
-        path = load_site(folder / "site.toml").approval_path(study.sha256)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text(study.to_toml(), encoding="utf-8")
+        write_approval(load_site(folder / "site.toml"), study, who="simulation")

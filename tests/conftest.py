@@ -1,16 +1,22 @@
-"""Shared by several rooms: a small study of tables, hospitals that hold such a table, and a Grid inside the test."""
+"""Shared by several rooms: a small study of tables, hospitals that hold such a table, and a Grid inside the test.
+
+Sums are masked, as in every study that does not say otherwise; `plain_study` is for tests that look into one answer.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 with warnings.catch_warnings():
     # flwr imports typer, which imports a name that click 8.5 deprecates; only our own warnings are errors.
@@ -18,7 +24,9 @@ with warnings.catch_warnings():
     from flwr.app import Message
     from flwr.serverapp import Grid
 
+from fl_liver.client.approval import write_approval
 from fl_liver.client.site import SiteConfig
+from fl_liver.identity import write_roster
 from fl_liver.study import Study
 from fl_liver.toml_file import parse
 
@@ -117,19 +125,43 @@ def table_study() -> Study:
     return parse(tomllib.loads(TABLE_STUDY), Study, "tiny_table")
 
 
+@pytest.fixture(scope="session")
+def plain_study(table_study: Study) -> Study:
+    """The same study with sums in the clear: what stands in one hospital's answer can be read."""
+    return table_study.changed(privacy={"secure_sum": "plain"})
+
+
+def identity_of(name: str) -> Ed25519PrivateKey:
+    """The key of a hospital of these tests. It follows from the name: a roster can be written before the keys are."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def write_identity(folder: Path, name: str, everybody: Iterable[str]) -> dict[str, Path]:
+    """A hospital's `identity.pem`, and its `roster.toml` of everybody; returns both paths as site.toml's keys."""
+    keys = {"identity": folder / "identity.pem", "roster": folder / "roster.toml"}
+    pem = identity_of(name).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    keys["identity"].touch(mode=0o600)
+    keys["identity"].write_bytes(pem)
+    write_roster(keys["roster"], {one: identity_of(one).public_key().public_bytes_raw().hex() for one in everybody})
+    return keys
+
+
 @pytest.fixture
 def make_site(tmp_path: Path, table_study: Study) -> MakeSite:
-    """make_site("H01", patients=40, **site.toml keys) → a hospital with a table that approved `table_study`."""
+    """make_site("H01", patients=40, **site.toml keys) → a hospital with a table that approved `table_study`.
+
+    It has an identity and everybody's roster, and allows sums in the clear where its study has them.
+    """
 
     def make(
         name: str = "H01", patients: int = 40, study: Study = table_study, place: str = "", **keys: Any
     ) -> SiteConfig:
         folder = tmp_path / place / name
         write_table(folder, patients, seed=int(name[1:]))
-        site = SiteConfig(site=name, data=folder, work=folder / "work", **{"role": study.role_of(name), **keys})
-        approval = site.approval_path(study.sha256)
-        approval.parent.mkdir(parents=True)
-        approval.write_text(study.to_toml(), encoding="utf-8")
+        own: dict[str, Any] = {**write_identity(folder, name, study.every_site)}
+        own |= {"role": study.role_of(name), "plain_sums": study.privacy.secure_sum == "plain", **keys}
+        site = SiteConfig(site=name, data=folder, work=folder / "work", **own)
+        write_approval(site, study, who="test")
         return site
 
     return make
@@ -152,16 +184,16 @@ def write_table(folder: Path, patients: int, seed: int) -> None:
 def ask_sites() -> AskSites:
     """ask_sites({name: SiteConfig}) → an Exchange behind which these hospitals answer, one after the other."""
     from fl_liver.client.respond import respond
-    from fl_liver.messages import Combine, Fit, Incoming, Named, Prepare, Score, Sum, from_record
+    from fl_liver.messages import Incoming
     from fl_liver.server.exchange import Exchange
+    from fl_liver.wire import from_record
 
     def exchange(sites: dict[str, SiteConfig]) -> Exchange:
         nodes = {name: number for number, name in enumerate(sites, start=11)}
         names = {node: name for name, node in nodes.items()}
 
         def answer(message: Message) -> Message:
-            kinds: tuple[type[Incoming], ...] = (Prepare, Fit, Score, Combine, Sum, Named)
-            question: Incoming = from_record(message.content, kinds)
+            question: Incoming = from_record(message.content, get_args(Incoming))
             site = sites[names[message.metadata.dst_node_id]]
             return Message(respond(site, question, "cpu"), reply_to=message)
 

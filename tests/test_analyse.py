@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_liver.analyse import SitesSummer, analyse, headline, read_tables
+from fl_liver.analyse import analyse, headline, read_tables
 from fl_liver.errors import ConfigError, DataError, FLLiverError, PrivacyError, ProtocolError
-from fl_liver.stats.conversation import Question, Table
+from fl_liver.guarded_summer import GuardedSummer
+from fl_liver.stats.conversation import Table
+from fl_liver.stats.permit import permit_for, permit_of_plan
 from fl_liver.stats.plan import KINDS, parse_plan, read_plan, refusals, run_plan
 
 PLAN = """
@@ -115,6 +117,13 @@ def test_merging_two_sites_changes_nothing(folder: Path) -> None:
     # each site rounds its own sum of squares to a float64 before it is added exactly
     assert second["table"]["age"].pop("sd") == pytest.approx(first["table"]["age"].pop("sd"), rel=1e-14)
     assert second == first
+
+
+def test_every_site_answers_behind_the_guard_of_its_plan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the permit of another plan nothing is answered."""
+    other = permit_for(["proportion"], min_cell=5)
+    monkeypatch.setattr("fl_liver.analyse.permit_of_plan", lambda *_, **__: other)
+    refused(folder, ProtocolError, "site north: question 'cell_counts' is not in the plan")
 
 
 def test_two_sites_are_refused(folder: Path) -> None:
@@ -240,15 +249,10 @@ def test_a_refused_analysis_does_not_stop_the_others() -> None:
         "here",
     )
     tables = {f"s{n}": Table({"few": np.eye(4)[0], "many": np.array([0, 1, 0, 1.0])}) for n in range(4)}
-    results = run_plan(plan, SitesSummer(tables))
+    results = run_plan(plan, GuardedSummer(tables, permit_of_plan(plan, min_cell=5)))
     assert list(refusals(results)) == ["few"]
     assert results["few"].to_json() == {"not_released": results["few"].reason}
     assert results["many"].x == 8
-
-
-def test_an_error_of_a_question_names_the_site() -> None:
-    with pytest.raises(ProtocolError, match="site a: unknown question 'nonsense'"):
-        SitesSummer({"a": Table({})}).total([Question("nonsense", {}, 1)])
 
 
 def test_a_headline_shows_numbers_and_short_lists_only() -> None:

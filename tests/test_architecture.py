@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOUNDATION = {"errors", "toml_file"}
+SUMS = FOUNDATION | {"study", "parameters", "securesum", "identity", "update_code", "messages", "wire"}
 MAY_IMPORT = {
     "errors": set(),
     "toml_file": {"errors"},
@@ -18,14 +19,20 @@ MAY_IMPORT = {
     "parameters": {"errors"},
     "stats": {"errors", "toml_file"},
     "models": {"errors", "study", "parameters"},
-    "messages": {"errors", "stats"},
-    "server": FOUNDATION | {"stats", "messages", "study", "parameters"},
-    "client": FOUNDATION | {"models", "stats", "messages", "study", "parameters"},
-    "analyse": FOUNDATION | {"stats", "server"},
-    "first_weights": {"errors", "models", "parameters", "study"},
+    "securesum": {"errors"},
+    "identity": FOUNDATION | {"study", "securesum"},
+    "update_code": {"parameters", "securesum", "study"},
+    "messages": {"securesum", "stats"},
+    "wire": {"errors", "messages", "stats"},
+    "server": SUMS | {"stats", "accountant"},
+    "client": SUMS | {"stats", "models", "accountant"},
+    "accountant": {"errors", "study"},
+    "guarded_summer": {"errors", "stats"},
+    "analyse": FOUNDATION | {"stats", "server", "guarded_summer"},
+    "first_weights": {"accountant", "errors", "models", "parameters", "study", "update_code"},
 }
 FLOWER = {
-    "fl_liver/messages.py",
+    "fl_liver/wire.py",
     "fl_liver/client/app.py",
     "fl_liver/client/egress.py",
     "fl_liver/client/respond.py",

@@ -99,6 +99,31 @@ def test_checking_a_study_writes_its_first_weights_and_their_hash(
     assert checked.sha256 in capsys.readouterr().out
 
 
+def line_of(label: str, text: str) -> str:
+    (found,) = [line.removeprefix(label).strip() for line in text.splitlines() if line.startswith(label)]
+    return found
+
+
+@pytest.mark.parametrize("secure_sum", ["masked", "plain"])
+def test_checking_a_study_says_how_its_sums_are_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], secure_sum: str
+) -> None:
+    path = tmp_path / "changed.toml"
+    path.write_text(load_study("clinical").changed(privacy={"secure_sum": secure_sum, "min_sites": 4}).to_toml())
+    assert run_app(app, ["study", "check", str(path), "--out", str(tmp_path / "study")]) == 0
+    assert line_of("sums", capsys.readouterr().out) == f"{secure_sum}, at least 4 hospitals"
+
+
+def test_a_study_whose_updates_cannot_be_added_is_refused_before_it_is_sent_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "heavy.toml"
+    path.write_text(load_study("clinical").changed(training={"max_weight": 10**9}).to_toml())
+    assert run_app(app, ["study", "check", str(path), "--out", str(tmp_path / "out")]) == 78
+    assert "lower training.max_weight or update_norm" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "study.toml").exists()
+
+
 def test_checking_twice_gives_the_same_weights(tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert run_app(app, ["study", "check", "clinical", "--out", str(tmp_path / name)]) == 0

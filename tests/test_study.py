@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from fl_liver.errors import ConfigError
-from fl_liver.study import Study, load_study, shipped_studies
+from fl_liver.securesum.context import threshold
+from fl_liver.stats import private_roc
+from fl_liver.study import LEAST_EPSILON, Study, load_study, shipped_studies
 from fl_liver.toml_file import parse
 
 Raw = dict[str, Any]
@@ -127,6 +129,40 @@ def test_what_a_study_refuses_is_named_in_one_line(raw: Raw, spoil: Callable[[Ra
     message = str(caught.value)
     assert message.startswith("x.toml: ")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"privacy": {"histogram_epsilon": 1.9}}, r"'privacy\.histogram_epsilon': wanted 2 or more .*\(found 1\.9\)"),
+        ({"analysis": {"fusion": ["age_60"]}}, r"waste it: analysis\.fusion is a regression on exact sums, drop its 1"),
+        ({"cohort": {"folds": 5, "calibration": 0.0}}, r"waste it: cohort\.folds makes scores for .* wanted 0"),
+        (
+            {"task": {"classes": {"a": "0", "b": "1", "c": "2"}, "positive": ["b"]}},
+            "3 classes are told apart by exact tables, wanted 2",
+        ),
+    ],
+)
+def test_noised_figures_with_little_privacy_or_exact_ones_beside_them_are_refused(
+    change: dict[str, dict[str, object]], match: str
+) -> None:
+    noised = load_study("lesion_us_fusion").changed(analysis={"fusion": []}, privacy={"histogram_epsilon": 4})
+    with pytest.raises(ConfigError, match=match):
+        noised.changed(**change)
+
+
+def test_the_noise_of_a_study_is_that_of_more_than_two_thirds_of_its_hospitals() -> None:
+    study = load_study("lesion_us_fusion").changed(analysis={"fusion": []})
+    assert study.histogram_noise is None
+    for train in range(3, 40):
+        sites: dict[str, object] = {"train": [f"T{number:02d}" for number in range(train)], "external": []}
+        noised = study.changed(privacy={"histogram_epsilon": 2.0}, sites=sites)
+        assert noised.histogram_noise == (2.0, threshold(train))
+        assert 3 * threshold(train) > 2 * train
+
+
+def test_the_least_epsilon_is_that_of_the_statistic() -> None:
+    assert LEAST_EPSILON == private_roc.LEAST_EPSILON
 
 
 def test_a_refusal_quotes_the_wrong_value_and_not_the_whole_file(raw: Raw) -> None:

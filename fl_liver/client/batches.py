@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_liver.client.ledger import Entry, Ledger, cohort_hash
-from fl_liver.errors import ProtocolError
+from fl_liver.errors import PrivacyError, ProtocolError
 from fl_liver.messages import Sum
 from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.guard import Guard, require_own_part
@@ -68,8 +68,8 @@ class Batches:
         """
         self._check_roster(asked)
         if _is_noised(asked):
-            self._ledger.require_unspent(asked.batch)
-        if asked.step == 0 and not self._path(asked.batch).is_dir():
+            self._check_noised(asked)
+        if asked.step == 0 and not self._count(asked.batch):
             self._admit_first(asked, patients)
             return
         head = self._head(asked, commitment)
@@ -113,6 +113,16 @@ class Batches:
             raise ProtocolError(
                 f"batch {asked.batch}: {asked.contributors} contributors, but {len(asked.sites)} hospitals are named"
             )
+
+    def _check_noised(self, asked: Sum) -> None:
+        """Enough hospitals for the noise that was agreed, and no noised histogram before this one."""
+        honest = 0 if self._permit.noise is None else self._permit.noise[1]
+        if len(asked.sites) < honest:
+            raise PrivacyError(
+                f"batch {asked.batch}: a noised histogram over {len(asked.sites)} hospitals was asked; the noise is the"
+                f" sum of shares, of which {honest} are needed: fewer would give less noise than was agreed"
+            )
+        self._ledger.require_unspent(asked.batch)
 
     def _admit_first(self, asked: Sum, patients: Sequence[str]) -> None:
         self._ledger.require_new(asked.batch)

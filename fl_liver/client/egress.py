@@ -1,17 +1,23 @@
 """The single way out of a hospital: every answer is checked here, logged here, and only here becomes a message.
 
-The architecture test shows that nothing else in `client` calls `wire.to_record`.
+It is in the audit log before it leaves. The architecture test shows that nothing else in `client` calls
+`wire.to_record`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
+from fl_liver.client import audit
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.sums import SiteSums
 from fl_liver.errors import ConsentError, PrivacyError, ProtocolError, TrainingError
@@ -22,6 +28,7 @@ from fl_liver.messages import (
     Endorsed,
     Figures,
     Fit,
+    Incoming,
     Outgoing,
     Ready,
     Refusal,
@@ -33,12 +40,13 @@ from fl_liver.messages import (
     Update,
     Vector,
 )
-from fl_liver.securesum.context import Context
+from fl_liver.securesum.context import Context, Slot
 from fl_liver.securesum.encoding import UpdateCode, encode_integers
 from fl_liver.study import Study
 from fl_liver.wire import question_digest, to_record
 
 log = logging.getLogger("fl_liver.site")
+_asked: ContextVar[Incoming | None] = ContextVar("asked", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,16 @@ class Trained:
     vector: Vector
     loss: float
     patients: int
+
+
+@contextmanager
+def answering(question: Incoming) -> Iterator[None]:
+    """While this lasts, what leaves is written down as the answer to `question`."""
+    token = _asked.set(question)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
 
 
 def release_update(
@@ -82,7 +100,7 @@ def release_update(
     else:
         coded = sums.mask(_fit_context(study, fit, code), fit.announced, coded)
         ahead = _keys_ahead(study, fit, sums)
-    return _send(site, Update(fit.round, coded, ahead))
+    return _send(site, Update(fit.round, coded, ahead), clip=round(factor, 6), floor=floor)
 
 
 def release_again(site: SiteConfig, study: Study, fit: Fit, sums: SiteSums, code: UpdateCode) -> RecordDict | None:
@@ -134,16 +152,21 @@ def release_totals(
     if question.purpose == "masked" and sums is None:
         require_sums_allowed(site, study)
     elif question.purpose == "masked" and sums is not None:
+        if set(question.announced) != set(question.sites):
+            raise ProtocolError(
+                f"site {site.site}: batch {question.batch} names {len(question.sites)} hospitals, but keys of"
+                f" {len(question.announced)} came; wanted the keys of exactly those"
+            )
         context = Context(question.slot, wanted, question.bits, question_digest(question), study.privacy.keystream)
         coded = sums.mask(context, question.announced, coded)
         ahead = sums.announce(replace(question.slot, sum=question.step + 1))
-    return _send(site, Totals(coded, commitment, ahead))
+    return _send(site, Totals(coded, commitment, ahead), floor=max(site.min_cell, study.analysis.min_cell))
 
 
 def release_figures(site: SiteConfig, figures: Figures) -> RecordDict:
     """This hospital's own figures. Raises ConsentError without its consent."""
     require_consent(site)
-    return _send(site, figures)
+    return _send(site, figures, floor=site.min_cell)
 
 
 def release_word(
@@ -192,10 +215,51 @@ def _keys_ahead(study: Study, fit: Fit, sums: SiteSums) -> bytes:
     return sums.announce(replace(fit.slot, round=fit.round + 1, attempt=0))
 
 
-def _send(site: SiteConfig, message: Outgoing) -> RecordDict:
+def _send(site: SiteConfig, message: Outgoing, **limits: float) -> RecordDict:
+    """limits: what was applied, for the audit log. Raises AuditError where that cannot be written."""
     record = to_record(message)
-    size = sum(
-        len(array.data) for arrays in record.values() if isinstance(arrays, ArrayRecord) for array in arrays.values()
-    )
-    log.info("site %s: %s leaves, %d bytes of arrays", site.site, type(message).__name__, size)
+    size, digest = _measured(record)
+    kind = type(message).__name__
+    if site.audit:
+        word = {"code": message.code} if isinstance(message, Refusal) else {}
+        audit.append(site.work, kind=kind, **word, bytes=size, sha256=digest, **limits, **_occasion())
+    log.info("site %s: %s leaves, %d bytes", site.site, kind, size)
     return record
+
+
+def _measured(record: RecordDict) -> tuple[int, str]:
+    """Bytes of everything in it, and their SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    for part in record.values():
+        if isinstance(part, ArrayRecord):
+            for name, array in part.items():
+                digest.update(f"\0{name} {array.dtype} {array.shape}\0".encode())
+                digest.update(array.data)
+                size += len(array.data)
+        elif isinstance(part, ConfigRecord):
+            content = str(part["json"]).encode()
+            digest.update(content)
+            size += len(content)
+    return size, digest.hexdigest()
+
+
+def _occasion() -> dict[str, str | int]:
+    """What was asked: study, run, round and purpose, as far as the question has them."""
+    asked = _asked.get()
+    if asked is None:
+        return {}
+    about: dict[str, str | int] = {"question": type(asked).__name__, "study": asked.study_sha256}
+    slot = _slot_of(asked)
+    if slot is not None:
+        about |= {"run": slot.run, "purpose": slot.purpose, "round": slot.round, "step": slot.sum}
+    if isinstance(asked, Sum):
+        about["release"] = asked.purpose
+    return about
+
+
+def _slot_of(asked: Incoming) -> Slot | None:
+    """The place of the sum that was asked; None where the question is about none, or names none that there could be."""
+    try:
+        return getattr(asked, "slot", None)
+    except ProtocolError:
+        return None

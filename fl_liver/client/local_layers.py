@@ -1,4 +1,7 @@
-"""FedBN: BatchNorm layers that never leave a hospital (Li et al., ICLR 2021). With other strategies this does nothing.
+"""FedBN: every hospital trains and scores with BatchNorm layers of its own (Li et al., ICLR 2021).
+
+They are in the masked sum like all others, because a hospital that never trained (an external one) scores with their
+mean. With other strategies this file does nothing.
 
 The layers are kept by round, so that a run that is resumed after round r starts every site from its layers of round r,
 also where the interrupted round r + 1 had already been trained here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,24 +13,30 @@ from flwr.app import RecordDict
 import fl_liver.stats.site_functions  # noqa: F401 - registers what this hospital can answer
 from fl_liver import __version__
 from fl_liver.client import egress
+from fl_liver.client.approval import require_approval
 from fl_liver.client.batches import Batches
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.floors import require_trainable
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.commitment import commit
+from fl_liver.client.frozen import read_frozen, require_unchanged
 from fl_liver.client.local_layers import LocalLayers
-from fl_liver.client.permit import study_permit
+from fl_liver.client.one_at_a_time import one_at_a_time
+from fl_liver.client.permit import require_exact_figures, study_permit
+from fl_liver.client.requests import note_request
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.sums import SiteSums
 from fl_liver.client.table import SiteTables, select_rows
 from fl_liver.client.train import fit, pick_device, score
+from fl_liver.client.train_device import claim_device
 from fl_liver.errors import (
     ConfigError,
     ConsentError,
     DataError,
     FLLiverError,
     IncompleteError,
+    NotApprovedError,
     OneClassError,
     PrivacyError,
     ProtocolError,
@@ -66,11 +73,14 @@ from fl_liver.update_code import update_code
 
 log = logging.getLogger("fl_liver.site")
 
+SITE_DEVICE = "site"
+"""The device that site.toml names, if it is free."""
 _CODES: dict[type[FLLiverError], RefusalCode] = {
     ConfigError: "CONFIG",
     ConsentError: "CONSENT",
     DataError: "DATA",
     IncompleteError: "BUSY",
+    NotApprovedError: "NOT_APPROVED",
     OneClassError: "ONE_CLASS",
     PrivacyError: "BELOW_FLOOR",
     ProtocolError: "PROTOCOL",
@@ -86,20 +96,41 @@ def read_cohort(site: SiteConfig, study_sha256: str) -> tuple[Study, Cohort]:
     key = (site, study_sha256)
     if key not in _read:
         study = site.approved(study_sha256)
-        _read[key] = study, load_cohort(site, study)
+        approval = require_approval(site, study_sha256)
+        only: frozenset[str] | None = None
+        if approval.cohort:
+            only = require_unchanged(site, read_frozen(site, approval.cohort), approval.cohort_digest)
+        _read[key] = study, load_cohort(site, study, only)
     return _read[key]
 
 
-def respond(site: SiteConfig, question: Incoming, device: str = "auto") -> RecordDict:
-    """The site's answer, already through egress. A reason to refuse is a Refusal; a defect is not."""
+def respond(
+    site: SiteConfig, question: Incoming, device: str = "auto", should_stop: Callable[[], bool] = lambda: False
+) -> RecordDict:
+    """The site's answer, already through egress. A reason to refuse is a Refusal; a defect is not.
+
+    Args:
+        device: a word of `pick_device`, or SITE_DEVICE.
+        should_stop: asked before every batch of training; True abandons the round as BUSY.
+    Raises:
+        AuditError: the answer cannot be written down, so it must not leave.
+    """
+    with egress.answering(question):
+        return _respond(site, question, device, should_stop)
+
+
+def _respond(site: SiteConfig, question: Incoming, device: str, should_stop: Callable[[], bool]) -> RecordDict:
     try:
-        if not site.approval_path(question.study_sha256).is_file():
-            return egress.refuse(site, "NOT_APPROVED", f"study {question.study_sha256[:12]} was not approved here")
+        if isinstance(question, Prepare):
+            note_request(site, question)
+        require_approval(site, question.study_sha256)
+        if device == SITE_DEVICE:
+            device = claim_device(site, question)
         match question:
             case Prepare():
                 return _prepare(site, question)
             case Fit():
-                return _fit(site, question, device)
+                return _fit(site, question, device, should_stop)
             case Score():
                 return _score(site, question, device)
             case Combine():
@@ -125,7 +156,7 @@ def _prepare(site: SiteConfig, question: Prepare) -> RecordDict:
     require_trainable(cohort, study, site)
     egress.require_sums_allowed(site, study)
     _sums(site, study)  # a missing identity or roster is told now, not at the first round
-    named = site.release == "named"
+    named = site.release == "named" and study.histogram_noise is None
     positive = np.isin(cohort.label, [i for i, name in enumerate(study.task.classes) if name in study.task.positive])
     figures = {
         "patients": len(cohort.patients),
@@ -136,7 +167,7 @@ def _prepare(site: SiteConfig, question: Prepare) -> RecordDict:
     return egress.release_word(site, Ready(site.site, __version__, role, named, figures if named else None))
 
 
-def _fit(site: SiteConfig, question: Fit, device: str) -> RecordDict:
+def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[], bool]) -> RecordDict:
     study, cohort = read_cohort(site, question.study_sha256)
     if study.role_of(site.site) != "train" or site.role != "train":
         return egress.refuse(site, "ROLE", "an external hospital was asked to train")
@@ -150,7 +181,14 @@ def _fit(site: SiteConfig, question: Fit, device: str) -> RecordDict:
     layers = LocalLayers(site.study_folder(question.study_sha256), study, question.rows)
     start = layers.restore(question.vector, before_round=question.round)
     result = fit(
-        study, cohort, start, rows=rows, round_number=question.round, seed_key=site.site, device=pick_device(device)
+        study,
+        cohort,
+        start,
+        rows=rows,
+        round_number=question.round,
+        seed_key=site.site,
+        device=pick_device(device),
+        should_stop=should_stop,
     )
     layers.keep(result.vector, question.round)
     trained = egress.Trained(result.vector, result.loss, len(rows))
@@ -212,20 +250,24 @@ def _sum(site: SiteConfig, question: Sum) -> RecordDict:
     tables = SiteTables(cohort, study, _store(site, question.study_sha256, cohort))
     promise = commit(site.work, cohort, tables.columns())
     permit = study_permit(study, site.min_cell)
-    batches = Batches(site.site, study, site.study_folder(question.study_sha256), permit)
-    batches.admit(question, promise, cohort.patients)
-    vector = batches.answered(question)
-    if vector is None:
-        parts = [answer(one, tables.for_question(one)) for one in question.questions]
-        vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
-    batches.keep(question, vector, promise, cohort.patients)
-    return record
+    folder = site.study_folder(question.study_sha256)
+    # Two batches that are asked at once would each be held against a ledger without the other.
+    with one_at_a_time(folder / "batches.lock"):
+        batches = Batches(site.site, study, folder, permit)
+        batches.admit(question, promise, cohort.patients)
+        vector = batches.answered(question)
+        if vector is None:
+            parts = [answer(one, tables.for_question(one)) for one in question.questions]
+            vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
+        batches.keep(question, vector, promise, cohort.patients)
+        return record
 
 
 def _named(site: SiteConfig, question: Named) -> RecordDict:
     egress.require_consent(site)
     study, cohort = read_cohort(site, question.study_sha256)
+    require_exact_figures(site.site, study)
     table = SiteTables(cohort, study, _store(site, question.study_sha256, cohort)).table(question.rows)
     floor = max(site.min_cell, study.analysis.min_cell)
     positives = int(table["label"].sum())

@@ -14,9 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from fl_liver.errors import ProtocolError
+from fl_liver.errors import DataError, ProtocolError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
+_FLOAT32_ROUNDING = 2.0**-22
+"""A class: a softmax in float32 sums to 1 within this."""
+_SUM_OF_ONE = 1e-3
+"""Probabilities of stored log-odds sum to 1 to the last digits; of a softmax taken for log-odds to 1.23 or more."""
+_WHY_NOT = (
+    "a probability in float32 is exactly 1 above 1 - 6e-8, so that sure patients tie, and the ROC of tied scores is not"
+    " the ROC of the network"
+)
 
 
 class ScoreStore:
@@ -27,8 +35,13 @@ class ScoreStore:
         self._patients = patients
 
     def keep(self, name: str, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
-        """Write the scores (len(rows), K) of some patients; the others keep what they had."""
+        """Write the scores (len(rows), K) of some patients; the others keep what they had.
+
+        Raises:
+            DataError: K > 1 columns that are not the log-odds of each class against the rest.
+        """
         path = self._path(name)
+        _require_one_against_rest(name, scores)
         every = np.full((self._patients, scores.shape[1]), np.nan)
         if path.is_file() and (before := self.load(name)).shape == every.shape:
             every = before.copy()
@@ -59,6 +72,53 @@ class ScoreStore:
         if not _NAME.fullmatch(name):
             raise ProtocolError(f"score name '{name[:50]}' is not a plain word")
         return self._folder / f"{name}.safetensors"
+
+
+def require_logits(logits: NDArray[np.float64], last_operation: str, network: str) -> None:
+    """Refuse a network that returns its softmax or sigmoid in the place of logits.
+
+    Two rules, neither of which an honest network meets. What made the outputs last is a softmax or a sigmoid: said by
+    the network itself, and the only rule for K = 1, where a barely trained network's logits may well lie in [0, 1].
+    For K > 1 also by the numbers: every row lies in [0, 1] and sums to 1.
+
+    Args:
+        logits: (m, K) of m images.
+        last_operation: in lower case, "" where it is not known.
+        network: its name, for the error.
+    Raises:
+        DataError: gives the reason.
+    """
+    classes = logits.shape[1]
+    if last_operation in ("sigmoid", "softmax"):
+        why = f"its last step is a {last_operation}"
+    elif classes > 1 and len(logits) and _are_shares(logits, classes * _FLOAT32_ROUNDING):
+        why = f"each of its {len(logits)} rows of {classes} outputs lies in [0, 1] and sums to 1: a softmax"
+    else:
+        return
+    raise DataError(
+        f"{network} returns probabilities, wanted logits ({why}); {_WHY_NOT}; have it return what stands before the"
+        f" {last_operation or 'softmax'}, of which the log-odds are stored"
+    )
+
+
+def _are_shares(rows: NDArray[np.float64], tolerance: float) -> bool:
+    inside = (rows >= 0) & (rows <= 1 + tolerance)
+    return bool(inside.all() and (np.abs(rows.sum(axis=1) - 1) <= tolerance).all())
+
+
+def _require_one_against_rest(name: str, scores: NDArray[np.float64]) -> None:
+    """Where there are several columns, their probabilities sum to 1 in every row."""
+    if scores.shape[1] == 1:
+        return
+    with np.errstate(over="ignore"):
+        total = (1 / (1 + np.exp(-scores))).sum(axis=1)
+    wrong = ~(np.abs(total - 1) <= _SUM_OF_ONE)
+    if wrong.any():
+        raise DataError(
+            f"score '{name}': {int(wrong.sum())} of {len(scores)} rows are not log-odds of each class against the rest"
+            f" (the {scores.shape[1]} probabilities sum to {total[wrong][0]:.3g}, wanted 1); a softmax must not be"
+            f" stored: {_WHY_NOT}; store log-odds"
+        )
 
 
 def disease_log_odds(scores: NDArray[np.float64], positive: list[int]) -> NDArray[np.float64]:

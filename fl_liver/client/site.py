@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from fl_liver.errors import ProtocolError
 from fl_liver.study import SiteName, Study
 from fl_liver.toml_file import Section, read_toml
+
+Window = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class SiteConfig(Section):
@@ -30,6 +32,16 @@ class SiteConfig(Section):
     """Every hospital's public identity, as confirmed by people here; nothing that the server says changes it."""
     plain_sums: bool = False
     """Answer studies whose sums are added in the clear. For simulation and debugging; a deployment leaves it off."""
+    connection: Path = Path()
+    """Folder with consortium.toml, ca.crt, node.key, client.crt and client.key (`client.connection`)."""
+    allowed_hours: tuple[Window, ...] = ()
+    """When this machine may compute, local time; a window may pass midnight. Empty: always."""
+    gpu: Annotated[str, Field(pattern=r"^(auto|none|GPU-[0-9a-fA-F-]{8,64}|MIG-[0-9a-fA-F-]{8,64})$")] = "auto"
+    """The GPU to train on, by UUID; "auto" is the first one if there is one, "none" the processor."""
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of its memory that fl_liver may take; a round is refused as BUSY while less is free."""
+    audit: bool = True
+    """Write every answer into the audit log before it leaves. A simulation may leave it off."""
     min_patients: int = Field(default=10, ge=1)
     min_cell: int = Field(default=5, ge=3)
 
@@ -58,9 +70,12 @@ class SiteConfig(Section):
         return self.work / "studies" / study_sha256[:16]
 
 
+_PATHS = ("data", "work", "identity", "roster", "connection")
+
+
 def load_site(path: Path) -> SiteConfig:
     """Read a `site.toml`; its relative paths become absolute."""
     config = read_toml(path, SiteConfig)
     here = path.resolve().parent
-    own = {name: (here / getattr(config, name)).resolve() for name in ("data", "work", "identity", "roster")}
+    own = {name: (here / getattr(config, name)).resolve() for name in _PATHS}
     return config.model_copy(update=own)

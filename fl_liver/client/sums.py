@@ -3,6 +3,9 @@
 One file for each run and purpose, mode 0600, so that any worker process can answer the next message and a hospital that
 was restarted goes on. Slots of one purpose only ever grow: what was answered is answered once, and a slot before it is
 refused. The secrets of a slot are gone from the disk when it is released, sworn off, or followed by a later one.
+
+A second answer under the same masks would show the difference of the two. Hence one message at a time, whatever the
+server asks at once, and an answer is on the disk, not only in the system's buffers, before it leaves.
 """
 
 from __future__ import annotations
@@ -10,13 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_liver.client.one_at_a_time import one_at_a_time
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import PrivacyError, ProtocolError
 from fl_liver.identity import load_identity, read_roster
@@ -27,6 +32,21 @@ from fl_liver.study import Study
 
 _PENDING = 2
 """Slots with keys that were not answered yet: the current one and the next."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(
+    method: Callable[Concatenate[SiteSums, P], R],
+) -> Callable[Concatenate[SiteSums, P], R]:
+    """Nobody else of this hospital is between reading and writing the state of the study's sums."""
+
+    @wraps(method)
+    def locked(self: SiteSums, /, *arguments: P.args, **named: P.kwargs) -> R:
+        with one_at_a_time(self.lock):
+            return method(self, *arguments, **named)
+
+    return locked
 
 
 class SiteSums:
@@ -41,7 +61,9 @@ class SiteSums:
         if own != self._identity.public_key().public_bytes_raw().hex():
             raise ProtocolError(f"site {site.site}: {site.roster.name} pins another identity for it than its own key")
         self._folder = site.study_folder(study.sha256) / "sums"
+        self.lock = self._folder / "lock"
 
+    @_alone
     def announce(self, slot: Slot, sites: tuple[str, ...] = ()) -> bytes:
         """Fresh keys for a slot that was not answered.
 
@@ -61,6 +83,7 @@ class SiteSums:
         channel.save()
         return content
 
+    @_alone
     def share(self, slot: Slot, announced: Mapping[str, bytes]) -> dict[str, bytes]:
         """See `SiteSum.sealed`."""
         channel = self._open(slot)
@@ -70,31 +93,37 @@ class SiteSums:
         channel.save()
         return sealed
 
+    @_alone
     def admit(self, slot: Slot, announced: Mapping[str, bytes], abandoned: Mapping[str, bytes]) -> None:
-        """Whether a slot may be answered at all, before an hour of training is spent on it.
+        """Whether a slot of training may be answered at all, before an hour of training is spent on it.
 
         Raises:
-            ProtocolError: an older slot, or a further attempt that too few hospitals' statements allow.
+            ProtocolError: a slot of statistics, an older one, or a further attempt that too few hospitals' statements
+                allow.
             PrivacyError: too few participants.
         """
+        if not slot.recovers:
+            raise ProtocolError(f"site {self._site}: training was asked in a slot of statistics ({slot})")
         channel = self._open(slot)
         channel.refuse_older(slot)
-        if len(announced) < channel.roster.threshold or self._site not in announced:
+        wanted = self._wanted(channel)
+        if len(announced) < wanted or self._site not in announced:
             raise PrivacyError(
                 f"site {self._site}: a sum over {len(announced)} hospitals was asked, wanted this one and at least"
-                f" {channel.roster.threshold} of {len(channel.roster.names)} ({slot})"
+                f" {wanted} of {len(channel.roster.names)} ({slot})"
             )
         if slot.attempt:
             before = Slot(slot.study, slot.run, slot.purpose, slot.round, slot.sum, slot.attempt - 1)
             check_abandoned(channel.roster, before, dict(abandoned))
 
+    @_alone
     def mask(self, context: Context, announced: Mapping[str, bytes], vector: NDArray[Any]) -> NDArray[Any]:
         """The masked vector (the same array, masked in place); see `SiteSum.mask`. Keys of earlier slots are erased.
 
         A slot that was answered gives the very answer again that was written down before it left: another vector under
         the same masks would show the difference of the two.
         """
-        kept = self.kept(context, announced)
+        kept = self._kept(context, announced)
         if kept is not None:
             return kept
         channel = self._open(context.slot)
@@ -102,14 +131,13 @@ class SiteSums:
         sum_ = channel.slot(context.slot)
         sum_.mask(context, announced, vector)
         path = self._answer_path(context.slot)
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
-            np.save(file, vector, allow_pickle=False)
-        part.replace(path)
+        _write(path, lambda file: np.save(file, vector, allow_pickle=False))
         channel.answered(sum_)
         channel.save()
+        self._forget_answers(context.slot, but=path)
         return vector
 
+    @_alone
     def kept(self, context: Context, announced: Mapping[str, bytes]) -> NDArray[Any] | None:
         """The answer that was already given to this question, None where the slot was not answered.
 
@@ -117,6 +145,9 @@ class SiteSums:
             PrivacyError: the slot was answered, and this is another question.
             ProtocolError: the answer is no longer here (the sum was opened or sworn off).
         """
+        return self._kept(context, announced)
+
+    def _kept(self, context: Context, announced: Mapping[str, bytes]) -> NDArray[Any] | None:
         channel = self._open(context.slot)
         sum_ = channel.slot(context.slot)
         if channel.last != context.slot.order or not sum_.answered:
@@ -131,15 +162,22 @@ class SiteSums:
         vector: NDArray[Any] = np.load(path, allow_pickle=False)
         return vector
 
+    @_alone
     def endorse(self, slot: Slot, survivors: tuple[str, ...]) -> bytes:
-        """See `SiteSum.endorse`."""
+        """See `SiteSum.endorse`. Raises PrivacyError also below the study's `min_sites`."""
         channel = self._open(slot)
+        if len(survivors) < self._wanted(channel):
+            raise PrivacyError(
+                f"site {self._site}: {len(survivors)} survivors of {slot}, wanted at least {self._wanted(channel)};"
+                " nothing is opened"
+            )
         sum_ = channel.slot(slot)
         signature = sum_.endorse(survivors, self._identity)
         channel.put(sum_)
         channel.save()
         return signature
 
+    @_alone
     def release(self, slot: Slot, endorsements: Mapping[str, bytes], sealed: Mapping[str, bytes]) -> dict[str, bytes]:
         """See `SiteSum.release`."""
         channel = self._open(slot)
@@ -150,21 +188,35 @@ class SiteSums:
         self._answer_path(slot).unlink(missing_ok=True)
         return shares
 
+    @_alone
     def abandon(self, slot: Slot) -> bytes:
-        """See `SiteSum.abandon`; also for a slot that this hospital never saw, which it then never answers."""
+        """See `SiteSum.abandon`; also for a slot that this hospital never saw, which it then never answers.
+
+        Raises:
+            PrivacyError: shares of this attempt or of one before it were released. Otherwise attempt 1, which nobody
+                began, could be sworn off after attempt 0 was opened, and attempt 2 opened over other survivors.
+        """
         channel = self._open(slot)
         channel.refuse_older(slot)
+        channel.refuse_released(slot)
         sum_ = channel.slot(slot)
         signature = sum_.abandon(self._identity)
         channel.answered(sum_)
         channel.save()
-        self._answer_path(slot).unlink(missing_ok=True)
+        self._forget_answers(slot)
         return signature
+
+    def _wanted(self, channel: _Channel) -> int:
+        return max(channel.roster.threshold, self._study.privacy.min_sites)
 
     def _open(self, slot: Slot, sites: tuple[str, ...] = ()) -> _Channel:
         if slot.study != self._study.sha256:
             raise ProtocolError(
                 f"site {self._site}: a sum of study {slot.study[:12]}, wanted {self._study.sha256[:12]}"
+            )
+        if slot.recovers and slot.purpose not in _trainings(self._study):
+            raise ProtocolError(
+                f"site {self._site}: {slot} is no training of the study; wanted {', '.join(_trainings(self._study))}"
             )
         path = self._path(slot)
         raw = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -212,7 +264,13 @@ class SiteSums:
         return self._folder / f"{slot.purpose.partition('/')[0]}-{name}.json"
 
     def _answer_path(self, slot: Slot) -> Path:
-        return self._path(slot).with_suffix(".npy")
+        """Of one slot: the answer of the next one may lie beside it when its state was not saved yet."""
+        return self._path(slot).with_suffix(f".{slot.round}-{slot.sum}-{slot.attempt}.npy")
+
+    def _forget_answers(self, slot: Slot, but: Path | None = None) -> None:
+        for older in self._folder.glob(f"{self._path(slot).stem}.*.npy"):
+            if older != but:
+                older.unlink(missing_ok=True)
 
 
 class _Channel:
@@ -233,6 +291,14 @@ class _Channel:
                 f"site {self._site}: {slot} was asked, but round {self.last[0]}, sum {self.last[1]}, attempt"
                 f" {self.last[2]} was answered already"
             )
+
+    def refuse_released(self, slot: Slot) -> None:
+        """Raises PrivacyError where shares of an earlier attempt at the same sum were released."""
+        for order, state in self._slots.items():
+            if order[:2] == slot.order[:2] and order < slot.order and state["released"]:
+                raise PrivacyError(
+                    f"site {self._site}: shares of attempt {order[2]} were released; no later one is sworn off ({slot})"
+                )
 
     def slot(self, slot: Slot) -> SiteSum:
         state = self._slots.get(slot.order)
@@ -256,7 +322,26 @@ class _Channel:
 
     def save(self) -> None:
         body = {"sites": self.roster.names, "slots": list(self._slots.items()), "last": self.last}
-        part = self._path.with_name(f".{self._path.name}.part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(body, file)
-        part.replace(self._path)
+        _write(self._path, lambda file: file.write(json.dumps(body).encode()))
+
+
+def _trainings(study: Study) -> tuple[str, ...]:
+    """The purposes of a study's federations. Other words that choose the same patients would be further sums of them,
+    and the difference of two sums over other survivors would be one hospital's update.
+    """
+    return ("training/train", *(f"training/not-fold-{fold}" for fold in range(study.cohort.folds)))
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Whole or not at all, mode 0600, and on the disk when this returns."""
+    part = path.with_name(f".{path.name}.part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -2,14 +2,15 @@
 
 Everything random is drawn from a seed of the study, the hospital's name and the round, so that a round gives the same
 bits whichever process runs it, after whatever, on the same kind of machine with the same number of threads. (On a GPU,
-cuDNN may choose other kernels from run to run.) Threads and processes are the caller's business.
+cuDNN may choose other kernels from run to run.) Private training (`train_private`) is the exception: nothing of it can
+be drawn again. Threads and processes are the caller's business.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_liver.client.cohort.cohort import Cohort
+from fl_liver.client.scores import require_logits
+from fl_liver.client.train_material import Indices, Material, material_of, targets
+from fl_liver.client.train_private import PatientGradients, private_seed, private_steps
 from fl_liver.errors import ConfigError, DataError, IncompleteError, ProtocolError, TrainingError
 from fl_liver.models.augmentation import augmented, plain
 from fl_liver.models.lesion_model import Labels, LesionModel, batchnorm_names
@@ -31,32 +35,22 @@ from fl_liver.study import Study
 SMALLEST_BATCH = 4
 """Smaller last batches are left out: batch normalisation over three images is noise."""
 SCORE_BATCH = 256
-Indices = NDArray[np.int64]
+_SAME_NUMBERS = frozenset({"Clone", "Select", "Slice", "Squeeze", "ToCopy", "Transpose", "Unsqueeze", "View"})
+"""Autograd's names of steps that hand numbers on: the step before them is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What a hospital's training gave. `loss` is the mean over the images of all batches, proximal term left out."""
+    """What a hospital's training gave.
+
+    `loss` is the mean over the images of all batches, proximal term left out. It is 0 where training is private: the
+    loss leaves the hospital, and noise for it would cost ε.
+    """
 
     vector: Vector
     loss: float
     patients: int
     batches: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """The images (or, in a table study, the patients) of some rows on one device: m of them."""
-
-    inputs: dict[str, Tensor]
-    target: Tensor
-    background: Tensor
-    owner: Indices
-
-    def batch(self, chosen: Tensor, view: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
-        return {
-            name: values[chosen] if name == "features" else view(values, chosen) for name, values in self.inputs.items()
-        }
 
 
 def pick_device(name: str) -> torch.device:
@@ -115,7 +109,7 @@ def fit(
     """Train on the patients `rows` from the received `vector`, which is left as it was.
 
     Args:
-        round_number: 1 … study.training.rounds; sets the learning rate and the random draws.
+        round_number: 1 … study.training.rounds; sets the learning rate and, unless training is private, the draws.
         seed_key: the hospital's name, or another word for a model that is not one hospital's ("pooled").
         epochs: passes over the images; by default the study's `local_epochs`.
         should_stop: asked before every batch.
@@ -124,35 +118,40 @@ def fit(
         DataError: the cohort lacks an input of the model.
         IncompleteError: `should_stop` said so; nothing of the round is kept.
         ProtocolError: a vector of another layout, a round that the study does not have.
+        ConfigError: `epochs` in a study with private training.
     """
     layout, where = study_layout(study), f"site {seed_key}, round {round_number}"
+    private = study.privacy.training is not None
+    if private and epochs is not None:
+        raise ConfigError(
+            f"{where}: {epochs} epochs asked; private training takes the study's own, which epsilon counts"
+        )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(_seed(study, seed_key, round_number))
+        torch.manual_seed(private_seed() if private else _seed(study, seed_key, round_number))
         model = model_from_vector(study, vector, layout, device).train()
-        material = _material(study, cohort, rows, model.needs, device)
-        if len(material.target) < 2:
-            raise TrainingError(f"{where}: {len(material.target)} images to train on, wanted 2 or more")
-        step = _Step(study, model, _class_weight(study, cohort.label[rows]), learning_rate(study, round_number))
-        means = [
-            _epoch(step, material, study.training.batch_size, should_stop, where)
-            for _ in range(study.training.local_epochs if epochs is None else epochs)
-        ]
+        material = material_of(study, cohort, rows, model.needs, device)
+        class_weight = _class_weight(study, cohort.label[rows])
+        step = _Step(study, model, class_weight, learning_rate(study, round_number))
+        if private:
+            gradients = PatientGradients(study, model, material, class_weight)
+            loss, batches = 0.0, private_steps(study, gradients, step.take, should_stop=should_stop, where=where)
+        else:
+            loss, batches = _epochs(step, study, material, epochs, should_stop, where)
     trained, _ = model_vector(model)
     check_finite(trained, layout, f"{where}: update")
-    loss = float(np.mean([mean for mean, _ in means])) if means else math.nan
-    return FitResult(trained, loss, len(rows), sum(batches for _, batches in means))
+    return FitResult(trained, loss, len(rows), batches)
 
 
 def score(study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device: torch.device) -> NDArray[np.float64]:
     """Log-odds of each patient of `rows`, (n, K) float64 in the order of `rows` (see `patient_log_odds`).
 
     Raises:
-        DataError: a patient without images.
+        DataError: a patient without images, or a network that returns its softmax or sigmoid (`require_logits`).
         TrainingError: a logit that is not finite.
     """
     model = model_from_vector(study, vector, study_layout(study), device).eval()
     patients, place = np.unique(rows, return_inverse=True)
-    material = _material(study, cohort, patients, model.needs, device)
+    material = material_of(study, cohort, patients, model.needs, device)
     first = np.searchsorted(material.owner, patients)
     absent = np.setdiff1d(patients, material.owner)
     if len(absent):
@@ -165,7 +164,19 @@ def score(study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device
         raise TrainingError(
             f"{int((~np.isfinite(logits)).any(1).sum())} of {len(logits)} images have a score that is not finite"
         )
+    if len(logits):
+        with torch.enable_grad(), _autocast(study, device):
+            last = _last_operation(model(material.batch(batches[0][:1], plain)).logits)
+        require_logits(logits, last, f"study {study.name}: model '{study.model.name}'")
     return patient_log_odds(logits, first)[place]
+
+
+def _last_operation(logits: Tensor) -> str:
+    """What computed these numbers last, in lower case ("addmm", "sigmoid"); "" where autograd did not follow it."""
+    node = logits.grad_fn
+    while node is not None and node.name().partition("Backward")[0] in _SAME_NUMBERS:
+        node = node.next_functions[0][0]
+    return "" if node is None else node.name().partition("Backward")[0].lower()
 
 
 def local_positions(study: Study) -> Indices:
@@ -194,7 +205,7 @@ class _Step:
             fused=True,
         )
 
-    def __call__(self, material: _Material, chosen: Tensor) -> Tensor:
+    def __call__(self, material: Material, chosen: Tensor) -> Tensor:
         """The batch's loss, detached and left on its device: reading it here would wait for a GPU."""
         labels = Labels(material.target[chosen], self._class_weight, material.background[chosen])
         with _autocast(self._study, chosen.device):
@@ -207,6 +218,13 @@ class _Step:
         self._optimiser.step()
         return loss.detach()
 
+    def take(self, gradients: Sequence[Tensor]) -> None:
+        """A step along gradients of the parameters that `train_private` made, in their order."""
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)  # in its own order of memory, for "fused"
+        self._pull_back()
+        self._optimiser.step()
+
     def _pull_back(self) -> None:
         """FedProx: the gradient of ½μ‖w − w_received‖² (Li et al., MLSys 2020)."""
         if not self._received:
@@ -216,37 +234,15 @@ class _Step:
         torch._foreach_add_([gradient for _, gradient, _ in taught], away, alpha=self._study.training.mu)
 
 
-def _material(study: Study, cohort: Cohort, rows: Indices, needs: tuple[str, ...], device: torch.device) -> _Material:
-    patients = np.unique(rows)
-    if needs == ("features",):
-        owner = patients
-        inputs = {"features": torch.from_numpy(cohort.factors[patients].astype(np.float32)).to(device)}
-    else:
-        chosen = np.flatnonzero(np.isin(cohort.owner, patients))
-        owner = cohort.owner[chosen]
-        absent = [name for name in needs if name not in cohort.images]
-        if absent:
-            held = ", ".join(cohort.images) or "none"
-            raise DataError(
-                f"the cohort has no '{absent[0]}' images, which model '{study.model.name}' reads (held: {held})"
-            )
-        inputs = {name: torch.from_numpy(cohort.images[name][chosen]).to(device) for name in needs}
-    target = torch.from_numpy(_targets(study, cohort.label)[owner]).to(device)
-    return _Material(inputs, target, torch.from_numpy(cohort.background[owner]).to(device), owner)
-
-
-def _targets(study: Study, label: Indices) -> Indices:
-    """0/1 for disease where there are two classes, otherwise the class index."""
-    if len(study.task.classes) > 2:
-        return label.astype(np.int64)
-    names = list(study.task.classes)
-    return np.isin(label, [names.index(name) for name in study.task.positive]).astype(np.int64)
-
-
 def _class_weight(study: Study, label: Indices) -> Tensor:
-    """1 / (K × share of the class among the hospital's own training patients), shares held to 5 % or more."""
+    """1 / (K × share of the class among the hospital's own training patients), shares held to 5 % or more.
+
+    1 for each where training is private: one patient's diagnosis would weigh in the gradient of all the others.
+    """
     count = len(study.task.classes)
-    share = np.bincount(_targets(study, label), minlength=count) / max(len(label), 1)
+    if study.privacy.training is not None:
+        return torch.ones(count)
+    share = np.bincount(targets(study, label), minlength=count) / max(len(label), 1)
     return torch.from_numpy(1 / (count * share.clip(0.05, 0.95))).float()
 
 
@@ -257,8 +253,26 @@ def _batches(count: int, size: int) -> Iterator[Tensor]:
             yield chosen
 
 
+def _epochs(
+    step: _Step,
+    study: Study,
+    material: Material,
+    epochs: int | None,
+    should_stop: Callable[[], bool],
+    where: str,
+) -> tuple[float, int]:
+    """All passes of a round: mean loss an image, and how many batches."""
+    if len(material.target) < 2:
+        raise TrainingError(f"{where}: {len(material.target)} images to train on, wanted 2 or more")
+    means = [
+        _epoch(step, material, study.training.batch_size, should_stop, where)
+        for _ in range(study.training.local_epochs if epochs is None else epochs)
+    ]
+    return float(np.mean([mean for mean, _ in means])) if means else math.nan, sum(batches for _, batches in means)
+
+
 def _epoch(
-    step: _Step, material: _Material, batch_size: int, should_stop: Callable[[], bool], where: str
+    step: _Step, material: Material, batch_size: int, should_stop: Callable[[], bool], where: str
 ) -> tuple[float, int]:
     """One pass over the images: mean loss an image, and how many batches."""
     losses: list[Tensor] = []

@@ -14,6 +14,7 @@ Departs from the paper:
  * The weights of the loss terms are not printed; they are the study's (`training.triplet_weight`, `background_weight`).
    The classes are weighted by the hospital's own prevalence.
  * One grey input channel instead of grey copied to three: at the first layer this is the same function.
+ * `model.norm = "group"` puts group in the place of batch normalisation, for training with differential privacy.
  * ImageNet start only where a local file is given to `fl-liver study check`; by default weights are drawn.
 """
 
@@ -34,18 +35,19 @@ from fl_liver.models.lesion_model import (
     classification_loss,
     output_count,
 )
+from fl_liver.models.normalisation import vector_norm
 from fl_liver.models.resnet import resnet18
-from fl_liver.study import Study
+from fl_liver.study import Norm, Study
 
 
 class Branch(nn.Module):
-    """ResNet-18 → dropout → batch normalisation → linear. (B, 1, H, W) → features (B, 8·width), logits (B, outputs)."""
+    """ResNet-18 → dropout → normalisation → linear. (B, 1, H, W) → features (B, 8·width), logits (B, outputs)."""
 
-    def __init__(self, *, width: int, outputs: int, dropout: float, in_channels: int = 1) -> None:
+    def __init__(self, *, width: int, outputs: int, dropout: float, in_channels: int = 1, norm: Norm = "batch") -> None:
         super().__init__()
-        self.backbone = resnet18(in_channels=in_channels, classes=0, width=width)
+        self.backbone = resnet18(in_channels=in_channels, classes=0, width=width, norm=norm)
         self.dropout = dropout
-        self.bn = nn.BatchNorm1d(self.backbone.feature_count)
+        self.bn = vector_norm(norm, self.backbone.feature_count)
         self.fc = nn.Linear(self.backbone.feature_count, outputs)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +64,7 @@ class ModelL(LesionModel):
     def __init__(self, study: Study) -> None:
         super().__init__()
         self.triplet_weight = study.training.triplet_weight
-        self.lesion = Branch(width=study.model.width, outputs=output_count(study), dropout=study.model.dropout)
+        self.lesion = _branch(study, output_count(study))
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         features, logits = self.lesion(inputs["lesion"])
@@ -83,9 +85,8 @@ class ModelLB(ModelL):
     def __init__(self, study: Study) -> None:
         super().__init__(study)
         self.background_weight = study.training.background_weight
-        width, dropout = study.model.width, study.model.dropout
-        self.background = Branch(width=width, outputs=len(study.task.background_classes), dropout=dropout)
-        self.fc = nn.Linear(2 * 8 * width, output_count(study))
+        self.background = _branch(study, len(study.task.background_classes))
+        self.fc = nn.Linear(2 * 8 * study.model.width, output_count(study))
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         lesion_features, lesion = self.lesion(inputs["lesion"])
@@ -101,6 +102,10 @@ class ModelLB(ModelL):
         if self.background_weight and outputs.background is not None and labels.background is not None:
             total = total + self.background_weight * background_loss(outputs.background, labels.background)
         return total
+
+
+def _branch(study: Study, outputs: int) -> Branch:
+    return Branch(width=study.model.width, outputs=outputs, dropout=study.model.dropout, norm=study.model.norm)
 
 
 def build(study: Study) -> LesionModel:

@@ -3,16 +3,20 @@
 He et al., CVPR 2016, with the stride of a bottleneck in its 3×3 convolution as torchvision has it ("v1.5"). Input
 (B, in_channels, H, W); each stage halves the map: 224 px end at 7×7, 64 px at 2×2. Written here because torchvision
 does not import beside CPU-only torch; a published ImageNet checkpoint loads without renaming at width 64.
+
+With `norm="group"` the layers keep torchvision's names (`bn1`, …), as its own `norm_layer` does; running statistics go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
+from fl_liver.models.normalisation import map_norm
 from fl_liver.models.small_map import SmallMapConv2d
+from fl_liver.study import Norm
 
 
 class BasicBlock(nn.Module):
@@ -20,13 +24,20 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        planes: int,
+        stride: int,
+        downsample: nn.Module | None,
+        norm: Callable[[int], nn.Module],
+    ) -> None:
         super().__init__()
         self.conv1 = SmallMapConv2d(channels_in, planes, 3, stride, 1)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.bn1 = norm(planes)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = SmallMapConv2d(planes, planes, 3, 1, 1)
-        self.bn2 = nn.BatchNorm2d(planes)
+        self.bn2 = norm(planes)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,14 +52,21 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        planes: int,
+        stride: int,
+        downsample: nn.Module | None,
+        norm: Callable[[int], nn.Module],
+    ) -> None:
         super().__init__()
         self.conv1 = SmallMapConv2d(channels_in, planes, 1)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.bn1 = norm(planes)
         self.conv2 = SmallMapConv2d(planes, planes, 3, stride, 1)
-        self.bn2 = nn.BatchNorm2d(planes)
+        self.bn2 = norm(planes)
         self.conv3 = SmallMapConv2d(planes, 4 * planes, 1)
-        self.bn3 = nn.BatchNorm2d(4 * planes)
+        self.bn3 = norm(4 * planes)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
 
@@ -71,19 +89,20 @@ class ResNet(nn.Module):
         in_channels: int = 3,
         classes: int = 1000,
         width: int = 64,
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
+        layer = map_norm(norm)
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = layer(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = width
         for k, count in enumerate(blocks):
-            stage = _stage(block, channels, width * 2**k, count, stride=1 if k == 0 else 2)
+            stage = _stage(block, channels, width * 2**k, count, stride=1 if k == 0 else 2, norm=layer)
             self.add_module(f"layer{k + 1}", stage)
             channels = width * 2**k * block.expansion
         self.feature_count = channels
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, classes) if classes else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -98,7 +117,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) → (B, feature_count): the mean over the last map."""
-        return torch.flatten(self.avgpool(self.feature_map(x)), 1)
+        return self.feature_map(x).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes), or the features where there are no classes."""
@@ -106,27 +125,33 @@ class ResNet(nn.Module):
         return features if self.fc is None else cast(Tensor, self.fc(features))
 
 
-def resnet18(*, in_channels: int = 3, classes: int = 1000, width: int = 64) -> ResNet:
+def resnet18(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """11,689,512 parameters at the published size."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), in_channels=in_channels, classes=classes, width=width)
+    return ResNet(BasicBlock, (2, 2, 2, 2), in_channels=in_channels, classes=classes, width=width, norm=norm)
 
 
-def resnet34(*, in_channels: int = 3, classes: int = 1000, width: int = 64) -> ResNet:
+def resnet34(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """21,797,672 parameters at the published size."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width)
+    return ResNet(BasicBlock, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
 
 
-def resnet50(*, in_channels: int = 3, classes: int = 1000, width: int = 64) -> ResNet:
+def resnet50(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """25,557,032 parameters at the published size."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width)
+    return ResNet(Bottleneck, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
 
 
 def _stage(
-    block: type[BasicBlock] | type[Bottleneck], channels_in: int, planes: int, count: int, *, stride: int
+    block: type[BasicBlock] | type[Bottleneck],
+    channels_in: int,
+    planes: int,
+    count: int,
+    *,
+    stride: int,
+    norm: Callable[[int], nn.Module],
 ) -> nn.Sequential:
     channels_out = planes * block.expansion
     downsample: nn.Module | None = None
     if stride != 1 or channels_in != channels_out:
-        downsample = nn.Sequential(SmallMapConv2d(channels_in, channels_out, 1, stride), nn.BatchNorm2d(channels_out))
-    first = block(channels_in, planes, stride, downsample)
-    return nn.Sequential(first, *(block(channels_out, planes, 1, None) for _ in range(count - 1)))
+        downsample = nn.Sequential(SmallMapConv2d(channels_in, channels_out, 1, stride), norm(channels_out))
+    first = block(channels_in, planes, stride, downsample, norm)
+    return nn.Sequential(first, *(block(channels_out, planes, 1, None, norm) for _ in range(count - 1)))

@@ -16,6 +16,12 @@ from torch.autograd.function import once_differentiable
 
 LARGEST_MAP_PX = 49
 """Output pixels up to which the matrix product wins; 7×7 is the last stage at 224 px."""
+NARROW = 16
+"""With fewer input channels a strided 1×1 convolution is a plain one on every second pixel: the same numbers.
+
+oneDNN's own weight gradient (torch 2.13, AVX2, channels last) writes past its memory with 1 to 6 channels: the process
+dies now and then, under `MALLOC_CHECK_=3` always. 8 channels are right there; AVX-512 has 16 and could not be tried.
+"""
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -25,6 +31,8 @@ class SmallMapConv2d(nn.Conv2d):
         super().__init__(channels_in, channels_out, kernel, stride, padding, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kernel_size == (1, 1) and self.stride != (1, 1) and self.in_channels < NARROW:
+            return functional.conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight)
         taught = torch.is_grad_enabled() and self.weight.requires_grad
         pixels = (x.shape[2] // self.stride[0]) * (x.shape[3] // self.stride[1])
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")

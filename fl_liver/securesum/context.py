@@ -1,7 +1,7 @@
 """What a sum is about, as the bytes that every signature and every derived key is bound to.
 
-A `Slot` is known before anything is asked; keys for it may travel ahead. A `Context` adds what was asked. Hospitals whose
-contexts differ in one bit derive other masks, and their masks do not cancel.
+A `Slot` is known before anything is asked; keys for it may travel ahead. A `Context` adds what was asked. Hospitals
+whose contexts differ in one bit derive other masks, and their masks do not cancel.
 """
 
 from __future__ import annotations
@@ -86,10 +86,13 @@ class Slot:
     purpose   "training/ROWS" (opened over the survivors) or "statistics/BATCH" (opened over every hospital or never)
     round     the round of training; 0 for statistics
     sum       the step of the batch; 0 for training
-    attempt   0, or one more than an attempt that enough hospitals swore off
+    attempt   0, or one more than an attempt that enough hospitals swore off; 0 for statistics
+
+    The zeros are checked: a round that could be asked as sum 0 and as sum 1 could be opened over two sets of survivors,
+    and the difference would be one hospital's update.
 
     Raises:
-        ProtocolError: a purpose of another form, or a negative number.
+        ProtocolError: a purpose of another form, a negative number, or one that must be 0.
     """
 
     study: str
@@ -104,6 +107,8 @@ class Slot:
             raise ProtocolError(f"a sum for '{self.purpose[:70]}' was asked, wanted training/… or statistics/…")
         if min(self.round, self.sum, self.attempt) < 0 or not self.run:
             raise ProtocolError(f"round {self.round}, sum {self.sum}, attempt {self.attempt} of run '{self.run}'")
+        if self.sum if self.recovers else self.round or self.attempt:
+            raise ProtocolError(f"{self}: training has no sum but 0; statistics have no round and no further attempt")
 
     @property
     def recovers(self) -> bool:

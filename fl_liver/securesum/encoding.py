@@ -130,7 +130,9 @@ class UpdateCode:
 
     @property
     def step(self) -> float:
-        """The grid of w · difference: a total is within n/2 of these steps of the true sum."""
+        """The grid of w · difference: a total is within n/2 of these steps of the true sum, where its parts are below
+        2^24 steps; larger ones are as exact as float32.
+        """
         return 2.0 ** -_shift(self.sites, self.max_weight, self.clip)
 
     def encode(self, local: Vector, start: Vector, weight: int, loss: float) -> tuple[NDArray[np.uint32], float]:
@@ -151,7 +153,8 @@ class UpdateCode:
         if not math.isfinite(loss):
             raise TrainingError("the loss is not finite; nothing is sent, the last good model is kept")
         factor = self._factor(local, start)
-        coded = np.ones(self.length + check_words(32), np.uint32)
+        coded = np.empty(self.length + check_words(32), np.uint32)
+        coded[self.length :] = 1
         body = coded[: self.size].view(np.int32)
         scale = np.float32(weight * factor * 2.0 ** _shift(self.sites, self.max_weight, self.clip))
         work = np.empty(_BLOCK, np.float32)

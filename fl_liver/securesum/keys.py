@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fl_liver.errors import ProtocolError
 from fl_liver.securesum.context import Roster, Slot, statement
 
+_PROBE = bytes(range(32))
+"""With any private key, public keys of low order agree on zero, which `agree` refuses."""
 _NONCE = bytes(12)
 """Every sealing key seals one text, so that a constant nonce is never used twice with it."""
 
@@ -47,11 +49,14 @@ def check_announcement(content: bytes, roster: Roster, slot: Slot, site: str) ->
     """The announcement of a hospital of the roster for this slot.
 
     Raises:
-        ProtocolError: not on the roster, another length, or not signed by the identity that is pinned for the site.
+        ProtocolError: not on the roster, another length, not signed by the identity that is pinned for the site, or a
+            key that no mask could be agreed with (one such key would stop every other hospital of the sum).
     """
     roster.number(site)
     announced = Announcement.from_bytes(content)
     verify(roster, site, announced.signature, announced.signed_bytes(roster, slot, site), "key announcement")
+    for key in (announced.mask_key, announced.seal_key):
+        agree(_PROBE, key, b"")
     return announced
 
 

@@ -6,8 +6,9 @@ A sum for training may be opened over its survivors: each hospital's mask key an
 and who holds shares gives out one kind for each hospital, after t hospitals signed one list of survivors. A sum for
 statistics is opened over every hospital or never: nothing is shared, so nothing can be rebuilt.
 
-Every step may be asked again in the same words and gives the same answer; other words are refused. `to_json` is the
-whole state, secrets included; `release`, `abandon` and `erase` end with the secrets gone.
+Every step but `mask` may be asked again in the same words and gives the same answer; other words are refused. Masks
+are added once: whoever needs the masked vector again must keep it. `to_json` is the whole state, secrets included;
+`release` and `abandon` end with the secrets gone.
 """
 
 from __future__ import annotations
@@ -69,7 +70,13 @@ class SiteSum:
     _abandoned: bool = False
 
     def announcement(self, identity: Ed25519PrivateKey) -> bytes:
-        """This hospital's fresh public keys for the sum, signed; 128 bytes."""
+        """This hospital's fresh public keys for the sum, signed; 128 bytes.
+
+        Raises:
+            ProtocolError: the slot was sworn off.
+        """
+        if self._abandoned:
+            raise ProtocolError(f"site {self.site}: swore off {self.slot}")
         if not self._announcement:
             number = len(self.roster.names)
             mask_key, own = secrets.token_bytes(32), secrets.token_bytes(32)
@@ -113,9 +120,10 @@ class SiteSum:
         Args:
             context: what was asked here. vector: (length + check words,) unsigned, as `encoding` makes it.
         Raises:
-            PrivacyError: fewer participants than the threshold (for statistics: than the whole roster).
-            ProtocolError: another slot, a vector of another length or type, a second question for the same masks, or
-                an announcement that is forged, replayed or swapped.
+            PrivacyError: fewer participants than the threshold (for statistics: than the whole roster), or a second
+                vector for the same masks, whatever the question.
+            ProtocolError: another slot, a vector of another length or type, or an announcement that is forged, replayed
+                or swapped.
         """
         held = self._held("a masked vector")
         keys = self._check(announced)
@@ -132,13 +140,12 @@ class SiteSum:
                 f"site {self.site}: {vector.dtype}{vector.shape} would be masked, announced {context.length} entries of"
                 f" {context.bits} bits and the check words"
             )
-        info = mask_info(self.roster, context, announced)
-        if self._mask_info not in (b"", info):
+        if self._mask_info:
             raise PrivacyError(f"site {self.site}: a second sum with the same masks was asked ({self.slot}); refused")
-        if self._survivors or self._abandoned:
-            raise ProtocolError(f"site {self.site}: {self.slot} is over")
+        info = mask_info(self.roster, context, announced)
+        seeds = self._seeds(held, keys, info)
         self._mask_info, self._participants = info, tuple(sorted(announced))
-        add_keystreams(vector, self._seeds(held, keys, info), context.keystream)
+        add_keystreams(vector, seeds, context.keystream)
 
     def endorse(self, survivors: tuple[str, ...], identity: Ed25519PrivateKey) -> bytes:
         """This hospital's signature over the list of those whose masked vectors arrived; 64 bytes.

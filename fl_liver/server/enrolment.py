@@ -43,7 +43,8 @@ def gather(exchange: Exchange, study: Study, journal: Journal) -> Participants:
     Raises:
         IncompleteError: fewer hospitals can train than a sum needs.
     """
-    answers = exchange.ask(Prepare(study.sha256), study.every_site, Ready, timeout_s=study.training.round_timeout_s)
+    question = Prepare(study.sha256, study.to_toml())
+    answers = exchange.ask(question, study.every_site, Ready, timeout_s=study.training.round_timeout_s)
     ready: dict[str, Ready] = {}
     out: dict[str, str] = {}
     for site in study.every_site:

@@ -1,7 +1,8 @@
 """After training: ROC, interval, cut-off and calibration of every model, from sums over hospitals.
 
 Internal figures are masked sums over the training hospitals. Fewer than `min_sites` external hospitals make no sum that
-hides one of them, so their figures are named releases: each by its own consent, the pair's only with both.
+hides one of them, so their figures are named releases: each by its own consent, the pair's only with both. A study with
+`histogram_epsilon` has one noised sum instead of all this (`noised`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fl_liver.errors import PrivacyError
 from fl_liver.messages import Figures, Named, Purpose
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.journal import Journal
+from fl_liver.server.noised import NOT_EXACT, ROWS, ask_noised, noised_model
 from fl_liver.server.summing import BatchSummer
 from fl_liver.server.sums import Sums
 from fl_liver.stats.calibration import calibration
@@ -38,6 +40,8 @@ class Evaluation:
     def of_models(self, scores: Mapping[str, str], cutoffs: bool = True) -> dict[str, dict[str, Any]]:
         """model → {internal, external, per_site, cutoff?}, JSON values in the form of `summary.json`."""
         self._journal.write("phase", name=f"evaluation: {', '.join(scores)}")
+        if self._study.histogram_noise is not None:
+            return self._noised(scores)
         found: dict[str, dict[str, Any]] = {name: {} for name in scores}
         for rows in ("internal", "external"):
             for name, figures in self._pooled(rows, scores).items():
@@ -63,11 +67,12 @@ class Evaluation:
             try:
                 results = self.ask(rows, talks)
             except PrivacyError as error:
-                found += [{"name": name, "rows": rows, "not_released": str(error)} for name in talks]
+                why = {"rows": rows, "not_released": str(error)}
+                found += [{"name": name, "a": a, "b": b} | why for name, (a, b) in zip(talks, pairs, strict=True)]
                 continue
             for (a, b), name in zip(pairs, talks, strict=True):
                 if isinstance(results[name], Withheld):
-                    found.append({"name": name, "rows": rows} | results[name].to_json())
+                    found.append({"name": name, "a": a, "b": b, "rows": rows} | results[name].to_json())
                     continue
                 test = results[name].paired()
                 found.append(
@@ -84,14 +89,21 @@ class Evaluation:
             )
             for name, score in scores.items()
         }
-        return {name: result.to_json() | {"rows": "internal"} for name, result in self.ask("internal", talks).items()}
+        try:
+            results = self.ask("internal", talks)
+        except PrivacyError as error:
+            return {name: {"not_released": str(error), "rows": "internal"} for name in talks}
+        return {name: result.to_json() | {"rows": "internal"} for name, result in results.items()}
 
     def summer(self, rows: str) -> Summer:
         """Who is asked about these rows, and how the answer may be opened.
 
         Raises:
-            PrivacyError: too few hospitals for a sum, and not all of them consent to a named release.
+            PrivacyError: too few hospitals for a sum, and not all of them consent to a named release; or a study whose
+                figures are noised, where nothing else is asked.
         """
+        if self._study.histogram_noise is not None:
+            raise PrivacyError(NOT_EXACT)
         study, participants = self._study, self._participants
         sites = participants.external(study) if rows == "external" else participants.training(study)
         purpose: Purpose = "masked"
@@ -103,9 +115,7 @@ class Evaluation:
                     f"{rows} figures over {len(sites)} hospitals need the consent of each; without it: "
                     + (", ".join(silent) or "there is no such hospital")
                 )
-        summer = self._sums.summer(sites, purpose)
-        self._batches.append((rows, summer))
-        return summer
+        return self._batch(rows, sites, purpose)
 
     def batches(self) -> list[dict[str, Any]]:
         """Every batch of sums that was asked, in order: rows, hospitals, steps, commitments, why it is incomplete."""
@@ -119,6 +129,18 @@ class Evaluation:
     def ask(self, rows: str, talks: Mapping[str, Conversation[Any]]) -> dict[str, Any]:
         """Results of several conversations over one part of the cohorts, in the same exchanges."""
         return converse({name: over(rows, talk) for name, talk in talks.items()}, self.summer(rows))
+
+    def _batch(self, rows: str, sites: Sequence[str], purpose: Purpose) -> BatchSummer:
+        summer = self._sums.summer(sites, purpose)
+        self._batches.append((rows, summer))
+        return summer
+
+    def _noised(self, scores: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        study, participants = self._study, self._participants
+        sites = participants.training(study)
+        found = ask_noised(study, sites, scores, lambda: self._batch(ROWS, sites, "masked"))
+        per_site = dict.fromkeys(sites, ROWS) | dict.fromkeys(participants.external(study), "external")
+        return {name: noised_model(result, per_site) for name, result in found.items()}
 
     def _pooled(self, rows: str, scores: Mapping[str, str]) -> dict[str, Any]:
         floor, groups = self._study.analysis.min_cell, self._study.analysis.calibration_groups

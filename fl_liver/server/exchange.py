@@ -85,7 +85,9 @@ class Exchange:
         answers.lost |= {site: "no such node" for site in records if site not in self._nodes}
         reachable = {site: record for site, record in records.items() if site in self._nodes}
         waiting = self._push(reachable, kind, timeout_s)
-        answers.lost |= {site: "could not be sent" for site in records if site not in {*waiting.values(), *answers.lost}}
+        answers.lost |= {
+            site: "could not be sent" for site in records if site not in {*waiting.values(), *answers.lost}
+        }
         deadline = time.monotonic() + timeout_s
         while waiting and time.monotonic() < deadline:
             replies = list(self._grid.pull_messages(list(waiting)))

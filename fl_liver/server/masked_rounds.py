@@ -28,8 +28,9 @@ from fl_liver.messages import (
     Update,
     Vector,
 )
-from fl_liver.securesum.context import Context, Roster, Slot
+from fl_liver.securesum.context import Context, Roster, Slot, abandon_statement
 from fl_liver.securesum.encoding import UpdateCode, check_words
+from fl_liver.securesum.keys import verify
 from fl_liver.securesum.server import ServerSum, check_abandoned
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
@@ -71,12 +72,22 @@ class MaskedRounds:
         self._record.begin(slot)
         ahead = self._next(slot)
         self._collect(fit, current, ahead, code, on_answer)
-        survivors = current.survivors()
+        survivors = self._survivors(current)
         self._agree(Survivors(slot, survivors, ahead.announced if ahead else {}), current, ahead)
         self._open(slot, current, survivors)
         total = current.open()
         self._ahead = ahead
         return Opened(total, survivors, tuple(site for site in self._sites if site not in survivors))
+
+    def _survivors(self, current: ServerSum) -> tuple[str, ...]:
+        """Raises IncompleteError where fewer answered than the sum, or the study's floor, needs."""
+        survivors, floor = current.survivors(), self._study.privacy.min_sites
+        if len(survivors) < floor:
+            raise IncompleteError(
+                f"{current.slot}: {len(survivors)} of {len(self._roster.names)} hospitals answered, wanted at least"
+                f" {floor}; missing: {', '.join(sorted(set(self._roster.names) - set(survivors)))}"
+            )
+        return survivors
 
     def _collect(
         self, fit: Fit, current: ServerSum, ahead: ServerSum | None, code: UpdateCode, on_answer: OnAnswer
@@ -150,12 +161,18 @@ class MaskedRounds:
             return first, {}
         before = replace(first, round=begun[0], attempt=begun[1])
         statements: dict[str, bytes] = {}
+
+        def receive(site: str, word: Abandoned) -> None:
+            # One at a time: a hospital whose statement is no good is lost, and not the run.
+            verify(self._roster, site, word.signature, abandon_statement(self._roster, before), "statement to abandon")
+            statements[site] = word.signature
+
         self._exchange.ask(
             Abandon(before),
             self._sites,
             Abandoned,
             timeout_s=self._settle_s,
-            on_answer=lambda site, word: statements.update({site: word.signature}),
+            on_answer=receive,
         )
         try:
             check_abandoned(self._roster, before, statements)

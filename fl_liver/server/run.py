@@ -20,6 +20,7 @@ from fl_liver.server.exchange import Exchange
 from fl_liver.server.federation import Federation
 from fl_liver.server.fusion import FUSION, fuse
 from fl_liver.server.journal import Journal
+from fl_liver.server.noised import once, without_exact
 from fl_liver.server.software import versions
 from fl_liver.server.sums import Sums
 from fl_liver.stats.coarse import coarse_auc
@@ -68,7 +69,7 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
         if "not_released" not in fusion:
             scores[FUSION] = FUSION
     with seconds.phase("evaluate", journal):
-        models = evaluation.of_models(scores)
+        models = once(folder / "noised.json", study, lambda: evaluation.of_models(scores))
         comparisons = evaluation.compare([(FUSION, FEDERATED)]) if FUSION in scores else []
         analysis = evaluation.between_centres(scores)
     summary = {
@@ -90,6 +91,7 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
         "batches": evaluation.batches(),
         "seconds": seconds.phases,
     }
+    summary = without_exact(summary, study)
     write_summary(folder, summary)
     journal.write("done", incomplete=summary["incomplete"])
     return summary
@@ -168,6 +170,8 @@ class StudyTraining:
 
     def _curve(self, number: int, vector: Vector) -> float | None:
         """Internal AUC of some rounds, from one histogram of 2¹² bins: for the picture, not for a decision."""
+        if self._study.histogram_noise is not None:
+            return None
         if number % self._study.analysis.curve_every and number < self._study.training.rounds:
             return None
         self.score(vector, "curve", "internal", "train", self._sites)

@@ -1,8 +1,9 @@
-"""What a run must remember of its sums to go on after it was interrupted: its name, and the last slot of each purpose."""
+"""What a run must remember of its sums to go on after an interruption: its name, and the last slot of each purpose."""
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from pathlib import Path
 
@@ -17,11 +18,11 @@ class RunRecord:
         """Raises ConfigError where the file is there but is not a run record."""
         self._path = path
         try:
-            body = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            self.run = str(body.get("run") or secrets.token_hex(8))
-            self._begun = {str(purpose): (int(last[0]), int(last[1])) for purpose, last in body.get("begun", {}).items()}
-        except (ValueError, TypeError, IndexError, AttributeError, OSError) as error:
-            raise ConfigError(f"{path}: no run record ({type(error).__name__}); resume from an undamaged folder") from error
+            self.run, self._begun = _read(path) if path.is_file() else (secrets.token_hex(8), {})
+        except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+            raise ConfigError(
+                f"{path}: no run record ({type(error).__name__}); resume from an undamaged folder"
+            ) from error
         if not path.is_file():
             self._save()
 
@@ -37,5 +38,16 @@ class RunRecord:
     def _save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
-        part.write_text(json.dumps({"run": self.run, "begun": self._begun}) + "\n", encoding="utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"run": self.run, "begun": self._begun}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(self._path)
+
+
+def _read(path: Path) -> tuple[str, dict[str, tuple[int, int]]]:
+    body = json.loads(path.read_text(encoding="utf-8"))
+    begun = {str(purpose): (int(last[0]), int(last[1])) for purpose, last in body["begun"].items()}
+    if not isinstance(body["run"], str) or not body["run"]:
+        raise ValueError(body["run"])
+    return body["run"], begun

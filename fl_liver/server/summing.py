@@ -106,7 +106,9 @@ class BatchSummer:
         def receive(site: str, answer: Totals) -> None:
             self._check(site, answer)
             if answer.vector.shape != total.shape or answer.vector.dtype != total.dtype:
-                raise ProtocolError(f"{site} sent a sum of length {answer.vector.size}, wanted {total.size}")
+                raise ProtocolError(
+                    f"{site} sent {answer.vector.dtype}{answer.vector.shape}, wanted {total.dtype}{total.shape}"
+                )
             np.add(total, answer.vector, out=total)
 
         self._ask_all(ask, Totals, receive)

@@ -200,7 +200,10 @@ def compare(
     require_floor({f"'{label}' {level}": int(v) for level, v in zip(levels, counts, strict=True)}, min_cell)
     if int(counts.min()) < 2:
         raise DataError(f"'{label}': a class has fewer than two patients over all sites; AUCs cannot be compared")
-    leaves = yield from together([refine(one, label, key=key, levels=levels, complete=needed) for one in scores])
+    most = int(counts.max())
+    leaves = yield from together(
+        [refine(one, label, key=key, levels=levels, complete=needed, bound=most) for one in scores]
+    )
     matrix: Matrix | None
     if cluster is None:
         matrix = yield from covariance_of(scores, label, leaves, levels=levels, complete=needed)
@@ -252,7 +255,8 @@ def _single(
     variance: Fraction | None = None
     auc = Fraction(0)
     if int(counts.min()) >= 2:
-        leaves = yield from refine(score, label, key=key, levels=levels, complete=needed)
+        most = int(counts.max())
+        leaves = yield from refine(score, label, key=key, levels=levels, complete=needed, bound=most)
         auc, variance = delong.auc_and_variance(leaves.counts[0], leaves.counts[1])
         if cluster is not None:
             matrix = yield from clustered_covariance([score], label, cluster, [leaves], levels=levels, complete=needed)

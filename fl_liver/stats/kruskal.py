@@ -52,7 +52,10 @@ def kruskal_wallis(x: str, group: str, levels: Sequence[str] = (), *, min_cell: 
     if len(levels) < 2:
         raise ConfigError(f"Kruskal-Wallis of '{x}': '{group}' has {len(levels)} level, two or more are compared")
     of = Grouping(columns=(x,), group=group, levels=tuple(levels))
-    asked: list[Conversation[Any]] = [refine_groups(of, "occupied"), group_moments(x, group, levels)]
+    asked: list[Conversation[Any]] = [
+        refine_groups(of, "occupied", bound=max(sizes)),
+        group_moments(x, group, levels),
+    ]
     leaves, moments = yield from together(asked)
     h = kruskal_h(leaves.counts, leaves.ties())
     df = len(levels) - 1

@@ -73,7 +73,8 @@ def multiclass(label: str, scores: Mapping[str, str], *, min_cell: int = 5) -> C
     shared = {"group": label, "levels": tuple(classes), "complete": tuple(columns)}
     each = [Grouping(columns=(one,), **shared) for one in columns]  # type: ignore[arg-type]
     stacked = Grouping(columns=tuple(columns), one_hot=True, **shared)  # type: ignore[arg-type]
-    *by_class, micro = yield from together([refine_groups(of, "mixed") for of in [*each, stacked]])
+    most = sum(sizes.values()) * len(columns)  # the stacked columns count a patient once each
+    *by_class, micro = yield from together([refine_groups(of, "mixed", bound=most) for of in [*each, stacked]])
     return _finish(sizes, by_class, micro, called.reshape(len(classes), -1))
 
 

@@ -74,16 +74,20 @@ Split = Literal["mixed", "occupied"]
 """Which ranges are split further: those with two groups in them (enough for ranks), or with two patients (for ties)."""
 
 
-def refine_groups(of: Grouping, split: Split) -> Conversation[Leaves]:
-    """Count the groups in ever finer key ranges until none is left to split, or the key is used up (true ties)."""
+def refine_groups(of: Grouping, split: Split, *, bound: int | None = None) -> Conversation[Leaves]:
+    """Count the groups in ever finer key ranges until none is left to split, or the key is used up (true ties).
+
+    bound: values in the largest group, where an earlier count of the same rows told; else the first histogram tells.
+    """
     starts: list[KeyVector] = []
     counts: list[IntVector] = []
     single: list[NDArray[np.bool_]] = []
     active, depth, bits = np.zeros(1, np.uint64), 0, FIRST_BITS
     while active.size:
-        (total,) = yield [_children(of, active, depth, bits)]
+        (total,) = yield [_children(of, active, depth, bits, bound)]
         depth += bits
         held = total.reshape(of.groups, -1)
+        bound = int(held.max()) if bound is None else bound
         ranges = _child_ranges(active, bits)
         go_on = _to_split(held, split) if depth < KEY_BITS else np.zeros(ranges.size, np.bool_)
         done = ~go_on & (held.sum(0) > 0)
@@ -104,13 +108,14 @@ class Found:
 
 
 def search_ranks(
-    of: Grouping, ranks: Mapping[int, Sequence[int]], *, min_cell: int
+    of: Grouping, ranks: Mapping[int, Sequence[int]], *, min_cell: int, bound: int | None = None
 ) -> Conversation[dict[tuple[int, int], Found]]:
     """The values of given ranks (0 is the smallest) of given groups, all in the same 14 exchanges or fewer.
 
     Args:
         ranks: {group: ranks}; a rank must be below the number of patients of its group.
         min_cell: with 1, or where the column has a resolution, values are exact.
+        bound: values in the largest group, where an earlier count of the same rows told.
     Returns:
         {(group, rank): where it lies}
     """
@@ -121,7 +126,7 @@ def search_ranks(
     depth, bits = 0, FIRST_BITS
     while walks and depth < KEY_BITS:
         active = np.array(sorted({beginning for beginning, _ in walks.values()}), dtype=np.uint64)
-        (total,) = yield [_children(of, active, depth, bits)]
+        (total,) = yield [_children(of, active, depth, bits, bound)]
         held = total.reshape(of.groups, active.size, -1)
         rows = {int(beginning): row for row, beginning in enumerate(active)}
         depth += bits
@@ -136,7 +141,7 @@ def search_ranks(
     return found | {which: _range(key, key, KEY_BITS) for which, (key, _) in walks.items()}
 
 
-def _children(of: Grouping, active: KeyVector, depth: int, bits: int) -> Question:
+def _children(of: Grouping, active: KeyVector, depth: int, bits: int, bound: int | None) -> Question:
     arguments = {
         "columns": list(of.columns),
         "group": of.group,
@@ -147,7 +152,7 @@ def _children(of: Grouping, active: KeyVector, depth: int, bits: int) -> Questio
         "depth": depth,
         "bits": bits,
     }
-    return Question("key_children", arguments, (of.groups * active.size) << bits, {"active": active})
+    return Question("key_children", arguments, (of.groups * active.size) << bits, {"active": active}, bound)
 
 
 def _child_ranges(active: KeyVector, bits: int) -> KeyVector:

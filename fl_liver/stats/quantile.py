@@ -27,7 +27,7 @@ def group_quantiles(
         shares: in [0, 1]; 0.5 is the median.
     """
     wanted = {group: _ranks(size, shares) for group, size in enumerate(sizes) if size}
-    found = yield from search_ranks(of, wanted, min_cell=min_cell)
+    found = yield from search_ranks(of, wanted, min_cell=min_cell, bound=max(sizes, default=0))
     return [
         [_interpolated(found, group, size, share) if size else math.nan for share in shares]
         for group, size in enumerate(sizes)

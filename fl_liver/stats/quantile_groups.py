@@ -30,7 +30,7 @@ def group_cuts(
     depth, step = 0, FIRST_BITS
     while walks:
         active = np.array(sorted({place for place, _ in walks.values()}), np.uint64)
-        question = bins_question(column, None, (), "float64", active, depth, step, complete)
+        question = bins_question(column, None, (), "float64", active, depth, step, complete, bound=count)
         (total,) = yield [question]
         depth += step
         shift = keys.KEY_BITS["float64"] - depth

@@ -71,7 +71,7 @@ def rank_sum(
     of = Grouping(columns=(x,), group=group, levels=tuple(levels))
     rounded = Grouping(columns=(x,), group=group, levels=tuple(levels), resolution=resolution)
     asked: list[Conversation[Any]] = [
-        refine_groups(of, "occupied"),
+        refine_groups(of, "occupied", bound=max(sizes)),
         group_moments(x, group, levels),
         group_quantiles(rounded, sizes, [0.5], min_cell=min_cell),
     ]

@@ -51,11 +51,13 @@ def bins_question(
     step: int,
     complete: Sequence[str] = (),
     others: str = "refuse",
+    bound: int | None = None,
 ) -> Question:
     """Ask for the class counts in the 2^step children of the active bins.
 
     active: (a,) ascending prefixes of `depth` bits. The answer is (classes, a · 2^step), flattened; without a `label`
     there is one class. `others`: what a site does with rows whose label is not in `levels` ("refuse" or "drop").
+    `bound`: rows of the largest class over all hospitals, where that is known.
     """
     classes = len(levels) if label is not None else 1
     arguments = {
@@ -68,7 +70,7 @@ def bins_question(
         "complete": list(complete),
         "others": others,
     }
-    return Question("bins", arguments, classes * len(active) << step, {"active": active})
+    return Question("bins", arguments, classes * len(active) << step, {"active": active}, bound)
 
 
 @answers("bins")
@@ -122,6 +124,7 @@ def refine(
     levels: Sequence[str] = BINARY_LEVELS,
     complete: Sequence[str] = (),
     others: str = "refuse",
+    bound: int | None = None,
 ) -> Conversation[Leaves]:
     """Refine the bins of one score until no bin holds two classes, or the key ends.
 
@@ -131,6 +134,7 @@ def refine(
         levels: level names of `label`, one class each.
         complete: further columns in which a row must not be missing (the other scores of a paired comparison).
         others: "refuse" (a site refuses rows of a level that is not listed) or "drop".
+        bound: rows of the largest class, where an earlier count of the same rows told; else the first histogram tells.
     Returns:
         Leaves whose counts have one row per level, in the order of `levels`.
     """
@@ -139,9 +143,10 @@ def refine(
     lows: list[NDArray[np.uint64]] = []
     parts: list[NDArray[np.int64]] = []
     while True:
-        question = bins_question(column, label, levels, key, active, depth, step, complete, others)
+        question = bins_question(column, label, levels, key, active, depth, step, complete, others, bound)
         (total,) = yield [question]
         counts = total.reshape(len(levels), -1)
+        bound = int(counts.sum(axis=1).max()) if bound is None else bound
         split_next = allowed_children(question, total)
         prefixes = children(active, step)
         leaf = (counts.sum(axis=0) > 0) & ~np.isin(prefixes, split_next)

@@ -102,7 +102,7 @@ def roc(
     require_floor({f"'{label}' {level}": int(v) for level, v in zip(levels, counts, strict=True)}, min_cell)
     if n_pos == 0 or n_neg == 0:
         return one_class(n_pos, n_neg)
-    leaves = yield from refine(score, label, key=key, levels=levels, complete=needed)
+    leaves = yield from refine(score, label, key=key, levels=levels, complete=needed, bound=max(n_pos, n_neg))
     if cluster is None:
         variance = delong.auc_and_variance(leaves.counts[0], leaves.counts[1])[1]
     else:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -131,6 +132,7 @@ def write_virtual_hospitals(
 def _write_hospital(cohort: PublicCohort, folder: Path, rows: NDArray[np.int64], external: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     cohort.clinical.iloc[rows].to_csv(folder / "clinical.csv", index=False, lineterminator="\n", encoding="utf-8")
-    site = SiteConfig(site=folder.name, role="external" if external else "train", release="named", plain_sums=True)
+    role: Literal["train", "external"] = "external" if external else "train"
+    site = SiteConfig(site=folder.name, role=role, release="named", plain_sums=True, audit=False)
     (folder / "site.toml").write_text(tomli_w.dumps(site.model_dump(mode="json")), encoding="utf-8")
     return folder

@@ -31,10 +31,13 @@ def test_the_measured_conversation_gives_the_pooled_auc_for_less_than_110_kb() -
     assert np.all(summer.seconds > 0)
 
 
-def test_histograms_count_two_bytes_an_entry_and_sums_eight() -> None:
+def test_an_exchange_counts_two_bytes_an_entry_where_all_totals_are_known_to_be_small_and_eight_where_not() -> None:
+    """And eight bytes of check words each time."""
     summer = MeasuredSummer([])
-    summer.total([Question("bins", {}, 100), Question("cell_counts", {}, 10), Question("delong_cross", {}, 18)])
-    assert summer.bytes_up == 2 * 110 + 8 * 18
+    summer.total([Question("bins", {}, 100, bound=2143), Question("bins", {}, 10, bound=7)])
+    assert summer.bytes_up == 2 * 110 + 8
+    summer.total([Question("bins", {}, 100, bound=2143), Question("delong_cross", {}, 18)])
+    assert summer.bytes_up == 2 * 110 + 8 + 8 * 118 + 8
 
 
 def test_peak_memory_is_that_of_the_largest_array() -> None:

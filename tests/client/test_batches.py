@@ -17,13 +17,14 @@ from fl_liver.client.respond import read_cohort, respond
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import PrivacyError, ProtocolError
-from fl_liver.messages import Outgoing, Refusal, Sum, Totals, from_record
+from fl_liver.messages import Outgoing, Refusal, Sum, Totals
 from fl_liver.stats.conversation import Question, Table, answer
 from fl_liver.stats.permit import permit_for
 from fl_liver.stats.private_roc import noised_histogram
 from fl_liver.stats.refine import FIRST_BITS, bins_question, refine
 from fl_liver.stats.rows import cell_counts
 from fl_liver.study import Study
+from fl_liver.wire import from_record
 
 MakeSite = Callable[..., SiteConfig]
 SITES = ("H01", "H02", "H03", "H04")
@@ -124,6 +125,8 @@ def test_a_step_may_be_asked_again_in_the_same_words_only(server: Server) -> Non
     coarse = bins_question("label", "label", ("0", "1"), "float64", np.zeros(1, np.uint64), 0, FIRST_BITS)
     with pytest.raises(ProtocolError, match="step 1 was asked again in other words"):
         server.give(replace(asked, questions=(coarse,)))
+    with pytest.raises(ProtocolError, match="step 1 was asked again in other words"):
+        server.give(replace(asked, questions=(replace(asked.questions[0], bound=7),)))
 
 
 @pytest.mark.parametrize("step", [0, 1, 4])
@@ -237,30 +240,30 @@ def counting(study: Study, batch: str, **keys: Any) -> Sum:
     return replace(Sum(study.sha256, "masked", 4, (question,), batch, 0, SITES), **keys)
 
 
-def test_every_answer_carries_the_hospitals_commitment(make_site: MakeSite, table_study: Study) -> None:
-    site = make_site()
-    words = [respond_to(site, counting(table_study, batch)) for batch in ("b1", "b1", "b2")]
+def test_every_answer_carries_the_hospitals_commitment(make_site: MakeSite, plain_study: Study) -> None:
+    site = make_site(study=plain_study)
+    words = [respond_to(site, counting(plain_study, batch)) for batch in ("b1", "b1", "b2")]
     promises = {word.commitment for word in words if isinstance(word, Totals)}
     assert len(promises) == 1
     assert len(promises.pop()) == 64
-    other = respond_to(make_site("H02"), counting(table_study, "b1"))
+    other = respond_to(make_site("H02", study=plain_study), counting(plain_study, "b1"))
     assert isinstance(other, Totals)
     assert isinstance(words[0], Totals)
     assert other.commitment != words[0].commitment
 
 
-def test_a_score_that_changes_within_a_batch_ends_the_answers(make_site: MakeSite, table_study: Study) -> None:
-    site = make_site()
-    _, cohort = read_cohort(site, table_study.sha256)
+def test_a_score_that_changes_within_a_batch_ends_the_answers(make_site: MakeSite, plain_study: Study) -> None:
+    site = make_site(study=plain_study)
+    _, cohort = read_cohort(site, plain_study.sha256)
     everyone = np.arange(len(cohort.patients))
-    store = ScoreStore(site.study_folder(table_study.sha256), len(everyone))
+    store = ScoreStore(site.study_folder(plain_study.sha256), len(everyone))
     store.keep("a", everyone, np.zeros((len(everyone), 1)))
-    assert isinstance(respond_to(site, counting(table_study, "b1")), Totals)
+    assert isinstance(respond_to(site, counting(plain_study, "b1")), Totals)
     changed = np.zeros((len(everyone), 1))
     changed[7] = 1e-9
     store.keep("a", everyone, changed)
-    assert respond_to(site, counting(table_study, "b1")) == Refusal("PROTOCOL", 0)
-    assert isinstance(respond_to(site, counting(table_study, "b2")), Totals)
+    assert respond_to(site, counting(plain_study, "b1")) == Refusal("PROTOCOL", 0)
+    assert isinstance(respond_to(site, counting(plain_study, "b2")), Totals)
 
 
 def test_the_study_permit_takes_the_larger_floor(table_study: Study) -> None:

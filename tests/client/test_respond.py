@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -33,17 +33,31 @@ from fl_liver.messages import (
     Sum,
     Totals,
     Update,
-    from_record,
-    to_record,
 )
-from fl_liver.models.registry import initial_vector
+from fl_liver.models.registry import initial_vector, study_layout
 from fl_liver.parameters import Vector
+from fl_liver.securesum.context import Slot
 from fl_liver.stats.conversation import Question, over
 from fl_liver.stats.logistic import logistic
 from fl_liver.study import Study
+from fl_liver.update_code import update_code
+from fl_liver.wire import from_record, to_record
+from tests.message_examples import EVERY_KIND
 
 MakeSite = Callable[..., SiteConfig]
-ANSWERS: tuple[type[Outgoing], ...] = (Ready, Update, Done, Totals, Figures, Refusal)
+ANSWERS: tuple[type[Outgoing], ...] = get_args(Outgoing)
+QUESTIONS: tuple[type[Incoming], ...] = get_args(Incoming)
+
+
+@pytest.fixture(scope="module")
+def table_study(table_study: Study) -> Study:
+    """Sums in the clear: what stands in one hospital's answer can be read. `masked_study` is the usual one."""
+    return table_study.changed(privacy={"secure_sum": "plain"})
+
+
+@pytest.fixture(scope="module")
+def masked_study(table_study: Study) -> Study:
+    return table_study.changed(privacy={"secure_sum": "masked"})
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +68,17 @@ def vector(table_study: Study) -> Vector:
 def answer(site: SiteConfig, question: Incoming, device: str = "cpu") -> Outgoing:
     word: Outgoing = from_record(respond(site, question, device), ANSWERS)
     return word
+
+
+def fit_of(study: Study, vector: Vector, rows: str = "train", number: int = 1) -> Fit:
+    return Fit(Slot(study.sha256, "run-1", f"training/{rows}", number, 0), vector, {}, {})
+
+
+def opened(study: Study, start: Vector, update: Update) -> tuple[Vector, float, int]:
+    """Parameters, loss and weight of one hospital's update in the clear."""
+    code = update_code(study, study_layout(study))
+    trained, loss = code.decode(update.vector, start, 1)
+    return trained, loss, int(update.vector[code.size])
 
 
 def sum_of(study: Study, purpose: Purpose, sites: int, asked: tuple[Question, ...]) -> Sum:
@@ -78,21 +103,11 @@ def test_a_hospital_that_does_not_consent_says_only_that_it_is_ready(make_site: 
     assert (word.named, word.figures) == (False, None)
 
 
-@pytest.mark.parametrize("kind", [Prepare, Fit, Score, Combine, Sum, Named])
-def test_nothing_is_answered_on_a_study_that_was_not_approved(
-    make_site: MakeSite, table_study: Study, vector: Vector, kind: type
-) -> None:
-    other = "cd" * 32
-    every: list[Incoming] = [
-        Prepare(other),
-        Fit(other, 1, "train", vector),
-        Score(other, "a", "all", "", vector),
-        Combine(other, "a", "b", 1.0, 0.0, {}),
-        Sum(other, "masked", 3, questions("train")),
-        Named(other, "internal", ("a",)),
-    ]
-    asked = next(one for one in every if type(one) is kind)
-    assert answer(make_site(release="named"), asked) == Refusal("NOT_APPROVED", 0)
+@pytest.mark.parametrize(
+    "question", [one for one in EVERY_KIND if isinstance(one, QUESTIONS)], ids=lambda one: type(one).__name__
+)
+def test_nothing_is_answered_on_a_study_that_was_not_approved(make_site: MakeSite, question: Incoming) -> None:
+    assert answer(make_site(release="named"), question) == Refusal("NOT_APPROVED", 0)
 
 
 def test_an_approval_that_is_withdrawn_ends_the_answers_at_once(make_site: MakeSite, table_study: Study) -> None:
@@ -126,7 +141,7 @@ def test_a_study_that_does_not_name_the_hospital_is_a_refusal_and_no_crash(
 
 
 def test_an_unknown_device_is_a_refusal_and_no_crash(make_site: MakeSite, table_study: Study, vector: Vector) -> None:
-    assert answer(make_site(), Fit(table_study.sha256, 1, "train", vector), "gpu") == Refusal("CONFIG", 0)
+    assert answer(make_site(), fit_of(table_study, vector), "gpu") == Refusal("CONFIG", 0)
 
 
 def test_training_moves_the_vector_and_weighs_its_patients(
@@ -134,20 +149,21 @@ def test_training_moves_the_vector_and_weighs_its_patients(
 ) -> None:
     site = make_site()
     _, cohort = read_cohort(site, table_study.sha256)
-    word = answer(site, Fit(table_study.sha256, 1, "train", vector))
+    word = answer(site, fit_of(table_study, vector))
     assert isinstance(word, Update)
-    assert word.weight == len(cohort.rows("train"))
-    assert 0 < word.weight < 40, "calibration and internal validation do not train"
-    assert word.vector.shape == vector.shape
-    assert not np.array_equal(word.vector, vector)
-    assert np.isfinite(word.loss)
+    trained, loss, weight = opened(table_study, vector, word)
+    assert weight == len(cohort.rows("train"))
+    assert 0 < weight < 40, "calibration and internal validation do not train"
+    assert trained.shape == vector.shape
+    assert not np.array_equal(trained, vector)
+    assert 0 < loss < 2
 
 
 def test_training_again_gives_the_same_bits_and_another_hospital_others(
     make_site: MakeSite, table_study: Study, vector: Vector
 ) -> None:
     site = make_site()
-    ask = Fit(table_study.sha256, 1, "train", vector)
+    ask = fit_of(table_study, vector)
     first, again, other = answer(site, ask), answer(site, ask), answer(make_site("H02"), ask)
     assert isinstance(first, Update)
     assert isinstance(again, Update)
@@ -158,9 +174,9 @@ def test_training_again_gives_the_same_bits_and_another_hospital_others(
 
 def test_a_hospital_weighs_at_most_max_weight(make_site: MakeSite, table_study: Study, vector: Vector) -> None:
     study = table_study.changed(training={"max_weight": 7})
-    word = answer(make_site(study=study), Fit(study.sha256, 1, "train", vector))
+    word = answer(make_site(study=study), fit_of(study, vector))
     assert isinstance(word, Update)
-    assert word.weight == 7
+    assert opened(study, vector, word)[2] == 7
 
 
 @pytest.mark.parametrize(
@@ -172,7 +188,7 @@ def test_an_external_hospital_never_trains(
 ) -> None:
     monkeypatch.setattr(responding, "fit", lambda *_, **__: pytest.fail("it trained"))
     site = make_site(name, **keys)
-    assert answer(site, Fit(table_study.sha256, 1, "train", vector)) == Refusal("ROLE", 0)
+    assert answer(site, fit_of(table_study, vector)) == Refusal("ROLE", 0)
 
 
 def test_a_hospital_that_calls_itself_external_does_not_enrol_for_training(
@@ -191,7 +207,7 @@ def test_a_hospital_that_enrols_can_train(make_site: MakeSite, table_study: Stud
     for patients in range(9, 22):
         site = make_site(patients=patients, place=str(patients))
         ready = answer(site, Prepare(table_study.sha256))
-        update = answer(site, Fit(table_study.sha256, 1, "train", vector))
+        update = answer(site, fit_of(table_study, vector))
         assert isinstance(ready, Ready) == isinstance(update, Update), patients
         trained.add(isinstance(update, Update))
     assert trained == {True, False}, "the range covers both sides of the floor"
@@ -244,12 +260,12 @@ def test_a_named_sum_or_figure_without_consent_is_refused_as_consent(make_site: 
 def test_unknown_rows_are_refused(make_site: MakeSite, table_study: Study, vector: Vector, rows: str) -> None:
     site = make_site(release="named")
     asked: list[Incoming] = [
-        Fit(table_study.sha256, 1, rows, vector),
+        *([fit_of(table_study, vector, rows)] if rows else []),  # a slot without rows cannot be said
         Score(table_study.sha256, "a", rows, "", vector),
         sum_of(table_study, "masked", 3, questions(rows)),
         Named(table_study.sha256, rows, ("a",)),
     ]
-    assert [answer(site, one) for one in asked] == [Refusal("PROTOCOL", 0)] * 4
+    assert [answer(site, one) for one in asked] == [Refusal("PROTOCOL", 0)] * len(asked)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +286,7 @@ def test_a_question_that_is_none_of_ours_is_refused(
 def test_a_vector_of_another_model_is_refused(make_site: MakeSite, table_study: Study, vector: Vector) -> None:
     longer = np.append(vector, np.float32(0))
     site = make_site()
-    assert answer(site, Fit(table_study.sha256, 1, "train", longer)) == Refusal("PROTOCOL", 0)
+    assert answer(site, fit_of(table_study, longer)) == Refusal("PROTOCOL", 0)
     assert answer(site, Score(table_study.sha256, "a", "all", "", longer)) == Refusal("PROTOCOL", 0)
 
 
@@ -281,10 +297,10 @@ def test_training_that_fails_is_a_refusal_and_no_vector_leaves(
         raise TrainingError("site H01, round 1, batch 3 of 4: the loss is nan")
 
     monkeypatch.setattr(responding, "fit", nan_loss)
-    assert answer(make_site(), Fit(table_study.sha256, 1, "train", vector)) == Refusal("TRAINING", 0)
+    assert answer(make_site(), fit_of(table_study, vector)) == Refusal("TRAINING", 0)
     broken = np.full_like(vector, np.nan)
     monkeypatch.setattr(responding, "fit", lambda *_, **__: FitResult(broken, 0.5, 24, 3))
-    assert answer(make_site("H02"), Fit(table_study.sha256, 1, "train", vector)) == Refusal("TRAINING", 0)
+    assert answer(make_site("H02"), fit_of(table_study, vector)) == Refusal("TRAINING", 0)
 
 
 def test_scores_stay_and_can_be_combined_and_summed(make_site: MakeSite, table_study: Study, vector: Vector) -> None:
@@ -324,7 +340,7 @@ def test_a_sum_over_scores_that_do_not_exist_is_refused(make_site: MakeSite, tab
 def through_flower(site: SiteConfig, record: RecordDict, kind: str) -> Outgoing:
     """The same question through the ClientApp of a deployment."""
     path = site.data / "site.toml"
-    path.write_text(f'site = "{site.site}"\nrole = "{site.role}"\n', encoding="utf-8")
+    path.write_text(f'site = "{site.site}"\nrole = "{site.role}"\nplain_sums = true\n', encoding="utf-8")
     context = Context(
         run_id=1, node_id=1, node_config={"site": str(path), "device": "cpu"}, state=RecordDict(), run_config={}
     )
@@ -337,7 +353,7 @@ def test_the_client_app_answers_and_refuses_what_is_not_ours(
 ) -> None:
     site = make_site()
     assert isinstance(through_flower(site, to_record(Prepare(table_study.sha256)), "query"), Ready)
-    fit = to_record(Fit(table_study.sha256, 1, "train", vector))
+    fit = to_record(fit_of(table_study, vector))
     assert isinstance(through_flower(site, fit, "train"), Update)
     assert through_flower(site, RecordDict(), "query") == Refusal("PROTOCOL", 0)
     assert through_flower(site, to_record(Done(3)), "query") == Refusal("PROTOCOL", 0)

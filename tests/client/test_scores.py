@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import logit, softmax
 
-from fl_liver.client.scores import ScoreStore, disease_log_odds
-from fl_liver.errors import ProtocolError
+from fl_liver.client.scores import ScoreStore, disease_log_odds, require_logits
+from fl_liver.errors import DataError, ProtocolError
+from fl_liver.models.patient_score import patient_log_odds
 
 TINY_DIFFERENCE = np.array([[30.0], [np.nextafter(30.0, 31)], [-745.0], [1e-300]])
 
@@ -40,7 +41,7 @@ def test_parts_that_are_scored_one_after_the_other_stand_together(tmp_path: Path
 def test_another_number_of_classes_starts_anew(tmp_path: Path) -> None:
     store = ScoreStore(tmp_path, 2)
     store.keep("a", np.array([0, 1]), np.ones((2, 1)))
-    store.keep("a", np.array([0]), np.ones((1, 3)))
+    store.keep("a", np.array([0]), np.full((1, 3), -np.log(2)))
     assert store.load("a").shape == (2, 3)
     assert np.isnan(store.load("a")[1]).all()
 
@@ -70,6 +71,44 @@ def test_names_lists_what_was_scored(tmp_path: Path) -> None:
     store.keep("pooled", np.arange(4), TINY_DIFFERENCE)
     store.keep("federated", np.arange(4), TINY_DIFFERENCE)
     assert store.names() == ["federated", "pooled"]
+
+
+@given(st.integers(2, 6), st.integers(1, 9), st.floats(0.01, 300), st.integers(0, 2**32 - 1))
+def test_log_odds_of_any_network_are_kept_and_its_softmax_is_not(
+    tmp_path_factory: pytest.TempPathFactory, classes: int, patients: int, spread: float, seed: int
+) -> None:
+    """Also where a network is so sure that its softmax is 0 and 1."""
+    logits = np.random.default_rng(seed).normal(0, spread, (patients, classes))
+    store, rows = ScoreStore(tmp_path_factory.mktemp("site"), patients), np.arange(patients)
+    store.keep("a", rows, patient_log_odds(logits, rows))
+    with pytest.raises(DataError, match=rf"score 'a': {patients} of {patients} rows are not log-odds of each class"):
+        store.keep("a", rows, softmax(logits, axis=1))
+    np.testing.assert_array_equal(store.load("a"), patient_log_odds(logits, rows))
+
+
+def test_bare_logits_of_several_classes_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1 of 2 rows .* \(the 3 probabilities sum to 2.64, wanted 1\)"):
+        ScoreStore(tmp_path, 2).keep("a", np.arange(2), np.array([[-np.log(2)] * 3, [2.0, 2.0, 2.0]]))
+    with pytest.raises(DataError, match="1 of 1 rows"):
+        ScoreStore(tmp_path, 2).keep("a", np.arange(1), np.full((1, 3), np.nan))
+
+
+@given(st.integers(2, 6), st.integers(1, 40), st.floats(0, 60), st.integers(0, 2**32 - 1))
+def test_a_softmax_in_float32_is_told_by_its_numbers(classes: int, images: int, spread: float, seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 1, (images, classes)) * spread
+    rounded = softmax(logits.astype(np.float32), axis=1).astype(np.float64)
+    with pytest.raises(DataError, match=r"in \[0, 1\] and sums to 1: a softmax\); .* sure patients tie"):
+        require_logits(rounded, "", "model 'x'")
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 5])
+def test_logits_between_0_and_1_are_no_softmax(classes: int) -> None:
+    """A barely trained network: all zeros, all a half, all one, or small positive numbers."""
+    draw = np.random.default_rng(classes)
+    small = draw.uniform(0, 1, (30, classes))
+    for logits in (small, np.zeros((4, classes)), np.full((4, 1), 0.5), np.ones((4, 1)), np.zeros((0, classes))):
+        require_logits(logits, "addmm", "model 'x'")
+        require_logits(logits, "", "model 'x'")
 
 
 def test_one_column_is_the_log_odds_already() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
+from torch import nn
 
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.train import (
@@ -21,6 +24,9 @@ from fl_liver.client.train import (
     uses_bfloat16,
 )
 from fl_liver.errors import ConfigError, DataError, IncompleteError, ProtocolError, TrainingError
+from fl_liver.models import registry
+from fl_liver.models.clinical import ClinicalModel
+from fl_liver.models.lesion_model import Outputs, output_count
 from fl_liver.models.registry import initial_vector, model_from_vector, study_layout
 from fl_liver.parameters import Vector, unflatten
 from fl_liver.study import Study, load_study
@@ -239,6 +245,61 @@ def test_a_patient_without_images_cannot_be_scored(study: Study, start: Vector) 
         DataError, match=r"no 'background' images, which model 'lesion_us_fusion' reads \(held: lesion\)"
     ):
         run(study, no_background, start)
+
+
+class SaysShares(ClinicalModel):
+    """The clinical model with a softmax or a sigmoid at its end."""
+
+    def __init__(self, study: Study, head: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__(study)
+        self.head = head
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> Outputs:
+        return Outputs(self.head(super().forward(inputs).logits))
+
+
+def table_of(study: Study, classes: int) -> Study:
+    raw = study.model_dump(mode="json", exclude_none=True)
+    names = [f"c{index}" for index in range(classes)]
+    raw["task"] = {"modality": "table", "classes": {name: name for name in names}, "positive": names[1:]}
+    raw["model"] = {"name": "clinical"}
+    return Study.model_validate(raw)
+
+
+@pytest.mark.parametrize(
+    ("classes", "head", "told"),
+    [
+        (3, nn.Softmax(dim=1), "its last step is a softmax"),
+        (3, lambda z: z.exp() / z.exp().sum(1, keepdim=True), r"rows of 3 outputs lies in \[0, 1\] and sums to 1"),
+        (3, lambda z: functional.softmax(z, 1).to(torch.bfloat16), "its last step is a softmax"),
+        (2, lambda z: functional.softmax(torch.cat([torch.zeros_like(z), z], 1), 1)[:, 1:], "a softmax"),
+        (2, nn.Sigmoid(), "its last step is a sigmoid"),
+        (2, lambda z: torch.sigmoid(z[:, 0])[:, None].double(), "its last step is a sigmoid"),
+    ],
+    ids=["softmax", "by hand", "bfloat16", "column of a softmax", "sigmoid", "reshaped sigmoid"],
+)
+def test_a_network_that_returns_its_softmax_is_refused_with_the_reason(
+    study: Study, cohort: Cohort, monkeypatch: pytest.MonkeyPatch, classes: int, head: Any, told: str
+) -> None:
+    """Trained or not: the same network is scored where it returns its logits."""
+    table = table_of(study, classes)
+    first = initial_vector(table)[0]
+    trained = first + np.random.default_rng(2).normal(0, 2, len(first)).astype(np.float32)
+    for vector in (first, trained):
+        assert np.isfinite(score(table, cohort, vector, rows=ALL, device=CPU)).all()
+    monkeypatch.setitem(registry.MODELS, "clinical", lambda study: SaysShares(study, head))
+    monkeypatch.setattr(registry, "_laid_out", {})
+    for vector in (first, trained):
+        with pytest.raises(DataError, match=rf"model 'clinical' returns probabilities.*{told}.*sure patients tie"):
+            score(table, cohort, vector, rows=ALL, device=CPU)
+
+
+def test_untrained_networks_of_every_kind_are_scored(study: Study, cohort: Cohort) -> None:
+    three = study.changed(task={"classes": {"a": "a", "b": "b", "c": "c"}, "positive": ["b", "c"]})
+    for one in (study, three, three.changed(training={"precision": "bfloat16"})):
+        found = score(one, cohort, initial_vector(one)[0], rows=ALL, device=CPU)
+        assert found.shape == (24, output_count(one))
+        assert np.isfinite(found).all()
 
 
 def test_local_positions_are_exactly_batch_normalisation(study: Study, start: Vector) -> None:

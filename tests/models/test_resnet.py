@@ -61,7 +61,8 @@ def test_width_one_channel_one_has_no_classifier_without_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels_in", "channels_out", "px", "kernel", "stride"), [(5, 7, 2, 3, 1), (5, 7, 5, 3, 2), (3, 4, 6, 1, 2)]
+    ("channels_in", "channels_out", "px", "kernel", "stride"),
+    [(5, 7, 2, 3, 1), (5, 7, 5, 3, 2), (3, 4, 6, 1, 2), (4, 8, 5, 1, 2), (20, 4, 6, 1, 2), (20, 4, 5, 1, 2)],
 )
 def test_gradients_of_small_maps_equal_torchs(
     channels_in: int, channels_out: int, px: int, kernel: int, stride: int

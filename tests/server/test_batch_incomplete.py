@@ -20,10 +20,11 @@ from fl_liver.server.evaluation import Evaluation
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.fusion import fuse
 from fl_liver.server.journal import Journal
+from fl_liver.server.sums import Sums
 from fl_liver.study import Study
 
 NAMES = ("H01", "H02", "H03", "H04", "H05")
-Room = tuple[Exchange, Participants, Evaluation]
+Room = tuple[Sums, Participants, Evaluation]
 
 
 @pytest.fixture
@@ -35,13 +36,15 @@ def room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Room:
     monkeypatch.setattr(summing, "_PAUSE_S", 0.0)
-    exchange = ask_sites({name: make_site(name, 80, release="named", min_cell=3) for name in NAMES})
+    sites = {name: make_site(name, 80, release="named", min_cell=3) for name in NAMES}
+    exchange = ask_sites(sites)
     journal = Journal(tmp_path / "journal.jsonl")
     participants = gather(exchange, table_study, journal)
     vector = initial_vector(table_study)[0] + np.array([0.9, 0.4, 0, 0, -0.5], np.float32)
     scored = exchange.ask(Score(table_study.sha256, "federated", "all", "", vector), NAMES, Done, timeout_s=60)
     assert len(scored.answered) == 5
-    return exchange, participants, Evaluation(exchange, table_study, participants, journal)
+    sums = Sums.of_run(exchange, table_study, tmp_path, sites["H01"].roster)
+    return sums, participants, Evaluation(sums, participants, journal)
 
 
 def loses(monkeypatch: pytest.MonkeyPatch, name: str, from_step: int) -> None:
@@ -85,9 +88,11 @@ def test_results_that_were_finished_are_kept_and_the_rest_is_incomplete(
 def test_a_fusion_whose_hospital_went_away_is_incomplete(
     room: Room, table_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exchange, participants, evaluation = room
+    sums, participants, evaluation = room
     loses(monkeypatch, "H02", from_step=1)
-    fusion = fuse(exchange, table_study.changed(analysis={"fusion": ["age"]}), participants, evaluation, "federated")
+    fusion = fuse(
+        sums.exchange, table_study.changed(analysis={"fusion": ["age"]}), participants, evaluation, "federated"
+    )
     assert fusion == {"not_released": "incomplete: a sum over 4 hospitals was not opened: H02: refused, BUSY"}
 
 
@@ -95,10 +100,10 @@ def test_the_hospitals_that_are_left_do_not_answer_a_plan_over_themselves(
     room: Room, table_study: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server can fake the loss of a hospital; the difference of the two sums would be that hospital."""
-    exchange, participants, evaluation = room
+    sums, participants, evaluation = room
     evaluation.of_models({"federated": "federated"}, cutoffs=False)
     ready = {name: card for name, card in participants.ready.items() if name != "H03"}
-    survivors = Evaluation(exchange, table_study, replace(participants, ready=ready), Journal(tmp_path / "two.jsonl"))
+    survivors = Evaluation(sums, replace(participants, ready=ready), Journal(tmp_path / "two.jsonl"))
     with caplog.at_level(logging.WARNING, logger="fl_liver.site"):
         found = survivors.of_models({"federated": "federated"}, cutoffs=False)["federated"]
     assert found["internal"]["not_released"].startswith(

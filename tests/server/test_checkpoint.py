@@ -47,6 +47,18 @@ def test_the_last_round_comes_back_with_its_history(tmp_path: Path) -> None:
     assert found[1] == history
 
 
+def test_a_round_that_was_lost_comes_back_as_one_without_a_loss(tmp_path: Path) -> None:
+    """It is not asked again, and its number stays in the history, so that the next round is the next number."""
+    checkpoints = Checkpoints(tmp_path, STUDY)
+    history = [record(1), RoundRecord(2, 0.0, 2, 0, None, None, ("H01", "H02"))]
+    checkpoints.save(vector(1), LAYOUT, history[:1])
+    checkpoints.save(vector(1), LAYOUT, history)
+    found = Checkpoints(tmp_path, STUDY).latest()
+    assert found is not None
+    assert found[0].tobytes() == vector(1).tobytes()
+    assert found[1] == history
+
+
 def test_only_the_newest_two_models_are_kept(tmp_path: Path) -> None:
     save_rounds(Checkpoints(tmp_path, STUDY), 5)
     assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [

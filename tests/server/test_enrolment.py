@@ -11,14 +11,15 @@ from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
 from fl_liver.errors import IncompleteError
-from fl_liver.messages import Ready, Refusal, to_record
+from fl_liver.messages import Ready, Refusal
 from fl_liver.server.enrolment import Participants, gather
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
 from fl_liver.study import Study
+from fl_liver.wire import to_record
 
 MakeGrid = Callable[[Callable[[Message], Message | None]], Grid]
-NODES = {"H01": 11, "H02": 12, "H03": 13, "H04": 14, "H05": 15}
+NODES = {f"H{number:02d}": 10 + number for number in range(1, 8)}
 NAMES = {node: name for name, node in NODES.items()}
 
 
@@ -49,7 +50,7 @@ def test_everybody_is_ready(local_grid: MakeGrid, table_study: Study, tmp_path: 
     assert participants.training(table_study) == ("H01", "H02", "H03", "H04")
     assert participants.external(table_study) == ("H05",)
     assert participants.incomplete(table_study) is None
-    assert [details["site"] for event, details in events if event == "site_ready"] == list(NODES)
+    assert [details["site"] for event, details in events if event == "site_ready"] == list(table_study.every_site)
 
 
 def test_who_is_out_is_named_with_the_reason(local_grid: MakeGrid, table_study: Study, tmp_path: Path) -> None:
@@ -81,3 +82,34 @@ def test_too_few_training_hospitals_end_the_run_with_the_reasons(
         r" H04 \(refused, BELOW_FLOOR\); each hospital's own log says why",
     ):
         gathered(local_grid, table_study, tmp_path, {"H01": Refusal("DATA", 0), "H04": Refusal("BELOW_FLOOR", 0)})
+
+
+SEVEN = tuple(f"H{number:02d}" for number in range(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("secure_sum", "min_sites", "away", "wanted"),
+    [("masked", 3, 2, None), ("masked", 3, 3, 5), ("masked", 6, 2, 6), ("plain", 3, 4, None), ("plain", 3, 5, 3)],
+)
+def test_a_masked_study_wants_more_than_two_thirds_of_its_training_hospitals(
+    local_grid: MakeGrid,
+    table_study: Study,
+    tmp_path: Path,
+    secure_sum: str,
+    min_sites: int,
+    away: int,
+    wanted: int | None,
+) -> None:
+    """With fewer no round could be opened: that is told before the first one, and not after an hour of it."""
+    study = table_study.changed(
+        sites={"train": SEVEN, "external": []}, privacy={"secure_sum": secure_sum, "min_sites": min_sites}
+    )
+    special: dict[str, Refusal | Ready | None] = {site: Refusal("DATA", 0) for site in SEVEN[:away]}
+    if wanted is None:
+        participants, _ = gathered(local_grid, study, tmp_path, special)
+        assert participants.training(study) == SEVEN[away:]
+        return
+    with pytest.raises(
+        IncompleteError, match=f"{7 - away} of 7 training hospitals can take part, wanted at least {wanted};"
+    ):
+        gathered(local_grid, study, tmp_path, special)

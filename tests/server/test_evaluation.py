@@ -25,6 +25,7 @@ from fl_liver.server.evaluation import Evaluation, fitting_rows, out_of_training
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.fusion import fuse
 from fl_liver.server.journal import Journal
+from fl_liver.server.sums import Sums
 from fl_liver.study import Study
 
 MakeSite = Callable[..., SiteConfig]
@@ -48,7 +49,8 @@ class Hospitals:
         vector = initial_vector(study)[0] + np.array([0.9, 0.4, 0, 0, -0.5], np.float32)
         answers = self.exchange.ask(Score(study.sha256, "federated", "all", "", vector), NAMES, Done, timeout_s=60)
         assert len(answers.answered) == 5, answers.why_not()
-        self.evaluation = Evaluation(self.exchange, study, self.participants, self.journal)
+        self.sums = Sums.of_run(self.exchange, study, folder, self.sites["H01"].roster)
+        self.evaluation = Evaluation(self.sums, self.participants, self.journal)
 
     def add_noise(self) -> None:
         """A score that is no longer a linear function of the factors, as a network's is not."""
@@ -150,17 +152,37 @@ def test_a_hospital_that_consents_but_does_not_answer_is_not_called_unwilling(
 
 def test_who_is_asked_about_rows_follows_floor_and_consent(hospitals: Callable[..., Hospitals]) -> None:
     room = hospitals(own={"H05": {"release": "none"}})
-    assert room.evaluation.summer("internal").method == "plain"
+    assert room.evaluation.summer("internal").method == "masked"
     with pytest.raises(
         PrivacyError, match="external figures over 1 hospitals need the consent of each; without it: H05"
     ):
         room.evaluation.summer("external")
 
 
+def test_a_named_sum_of_a_masked_study_says_that_it_is_in_the_clear(hospitals: Callable[..., Hospitals]) -> None:
+    """It is one hospital's own figure, which it consents to: there is nobody to mask it with."""
+    evaluation = hospitals().evaluation
+    evaluation.summer("external")
+    record = evaluation.batches()[0]
+    assert (record["purpose"], record["method"], record["sites"]) == ("named", "plain", ["H05"])
+
+
+def test_masked_and_plain_sums_give_the_same_figures_to_the_last_bit(
+    hospitals: Callable[..., Hospitals], plain_study: Study
+) -> None:
+    masked, plain = hospitals(place="masked"), hospitals(plain_study, place="plain")
+    found = [room.evaluation.of_models({"federated": "federated"}) for room in (masked, plain)]
+    assert found[0] == found[1]
+    methods = [
+        {one["method"] for one in room.evaluation.batches() if one["rows"] != "external"} for room in (masked, plain)
+    ]
+    assert methods == [{"masked"}, {"plain"}]
+
+
 def test_a_study_without_external_hospitals_says_that_there_is_none(hospitals: Callable[..., Hospitals]) -> None:
     room = hospitals()
     lonely = Participants({name: card for name, card in room.participants.ready.items() if name != "H05"}, {})
-    evaluation = Evaluation(room.exchange, room.study, lonely, room.journal)
+    evaluation = Evaluation(room.sums, lonely, room.journal)
     with pytest.raises(PrivacyError, match="there is no such hospital"):
         evaluation.summer("external")
     found = evaluation.of_models({"federated": "federated"})["federated"]

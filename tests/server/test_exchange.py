@@ -11,8 +11,10 @@ from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl_liver.errors import ProtocolError
-from fl_liver.messages import Done, Fit, Prepare, Refusal, Update, from_record, to_record
+from fl_liver.messages import Done, Fit, Incoming, Prepare, Refusal, Update
+from fl_liver.securesum.context import Slot
 from fl_liver.server.exchange import Answers, Exchange
+from fl_liver.wire import from_record, to_record
 
 NODES = {"H01": 11, "H02": 12, "H03": 13}
 MakeGrid = Callable[[Callable[[Message], Message | None]], Grid]
@@ -74,7 +76,7 @@ def test_a_refusal_is_kept_apart_with_its_code(local_grid: MakeGrid) -> None:
 
 
 def test_an_answer_of_the_wrong_kind_is_lost_with_the_reason(local_grid: MakeGrid) -> None:
-    update = Update(1, np.zeros(2, np.float32), 3, 0.5)
+    update = Update(1, np.zeros(2, np.uint32), b"")
     answers = ask(local_grid(at(13, lambda message: reply(message, update))))
     assert answers.lost == {"H03": "message is a Update, wanted Done or Refusal"}
 
@@ -118,13 +120,47 @@ def test_an_answer_that_the_receiver_refuses_is_lost_with_its_reason(local_grid:
 def test_training_goes_to_the_train_handler_and_everything_to_the_named_nodes(local_grid: MakeGrid) -> None:
     grid: Any = local_grid(lambda message: reply(message, Done(0)))
     exchange = Exchange(grid, NODES, poll_s=0.0)
-    exchange.ask(Fit("s", 1, "train", np.zeros(2, np.float32)), ("H03", "H01"), Done, timeout_s=7)
+    fit = Fit(Slot("s", "run-1", "training/train", 1, 0), np.zeros(2, np.float32), {}, {})
+    exchange.ask(fit, ("H03", "H01"), Done, timeout_s=7)
     exchange.ask(Prepare("s"), ("H02",), Done, timeout_s=7)
     sent: list[Message] = list(grid.sent.values())
     heads = [(m.metadata.message_type, m.metadata.dst_node_id, m.metadata.ttl) for m in sent]
     assert heads == [("train", 13, 7), ("train", 11, 7), ("query", 12, 7)]
     assert sent[0].content is sent[1].content, "one record for all sites: a broadcast is packed once"
     assert from_record(sent[0].content, (Fit,)).rows == "train"
+
+
+def test_each_site_may_be_asked_something_else(local_grid: MakeGrid) -> None:
+    """Shares of a masked sum are another box for every hospital."""
+
+    def answer(message: Message) -> Message:
+        heard = from_record(message.content, (Prepare,)).study_sha256
+        return reply(message, Done(len(heard)))
+
+    grid: Any = local_grid(answer)
+    exchange = Exchange(grid, NODES, poll_s=0.0)
+    questions: dict[str, Incoming] = {"H03": Prepare("abc"), "H01": Prepare("a"), "H99": Prepare("abcd")}
+    answers = exchange.ask_each(questions, Done, timeout_s=7)
+    assert answers.answered == {"H01": Done(1), "H03": Done(3)}
+    assert answers.lost == {"H99": "no such node"}
+    assert [message.metadata.message_type for message in grid.sent.values()] == ["query", "query"]
+
+
+def test_a_reply_that_comes_twice_or_to_nothing_that_was_asked_counts_for_nobody(local_grid: MakeGrid) -> None:
+    """A second answer would be added twice to a sum; a stranger's was not asked for."""
+    grid: Any = local_grid(lambda message: reply(message, Done(message.metadata.dst_node_id)))
+    pull, strangers = grid.pull_messages, local_grid(lambda message: reply(message, Done(99)))
+    stray: Any = strangers
+    foreign = Message(to_record(Prepare("s")), 99, "query")
+    foreign.metadata.__dict__["_message_id"] = "m77"
+    stray.sent["m77"] = foreign
+    grid.pull_messages = lambda ids: [*pull(ids), *pull(ids), *stray.pull_messages(["m77"])]
+    got: list[tuple[str, Done]] = []
+    answers = Exchange(grid, NODES, poll_s=0.0).ask(
+        Prepare("s"), tuple(NODES), Done, timeout_s=5, on_answer=lambda site, word: got.append((site, word))
+    )
+    assert sorted(got) == [("H01", Done(11)), ("H02", Done(12)), ("H03", Done(13))]
+    assert answers == Answers()
 
 
 def test_a_site_that_could_not_be_sent_to_is_lost_and_not_forgotten(local_grid: MakeGrid) -> None:

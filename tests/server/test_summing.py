@@ -1,4 +1,4 @@
-"""Plain sums over hospitals: exact, all or nothing, never over fewer hospitals than the floor."""
+"""Sums over hospitals, here in the clear: exact, all or nothing, never over fewer hospitals than the floor."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
 from fl_liver.errors import IncompleteError, PrivacyError, ProtocolError
-from fl_liver.messages import Purpose, Refusal, Sum, Totals, from_record, to_record
+from fl_liver.messages import Purpose, Refusal, Sum, Totals
+from fl_liver.securesum.encoding import encode_integers
 from fl_liver.server import summing
 from fl_liver.server.exchange import Exchange
-from fl_liver.server.summing import PlainSummer
+from fl_liver.server.summing import BatchSummer
 from fl_liver.stats.conversation import Question
 from fl_liver.study import Study
+from fl_liver.wire import from_record, to_record
 
 MakeGrid = Callable[[Callable[[Message], Message | None]], Grid]
 SITES = ("H01", "H02", "H03")
@@ -27,31 +28,59 @@ ASKED = [Question("a", {}, 2), Question("b", {}, 0), Question("c", {}, 3)]
 ANSWERS = {11: [1, 2, 3, 4, 2**62], 12: [10, 20, 30, 40, 2**62], 13: [0, 0, 0, -4, 2**63 - 1]}
 
 
+def totals(question: Sum, vector: list[int], commitment: str = "") -> Totals:
+    """Integers as a hospital sends them where nothing is masked."""
+    return Totals(encode_integers(np.array(vector, np.int64), question.bits), commitment)
+
+
+def honest(question: Sum, node: int) -> Totals:
+    return totals(question, ANSWERS[node], f"{node:064d}")
+
+
 def summer(
     grid: MakeGrid,
     study: Study,
-    reply: Callable[[Sum, int], Totals | Refusal] | None = None,
+    reply: Callable[[Sum, int], Totals | Refusal] = honest,
     sites: tuple[str, ...] = SITES,
     purpose: Purpose = "masked",
-) -> PlainSummer:
+) -> BatchSummer:
     def answer(message: Message) -> Message:
         node = message.metadata.dst_node_id
         question = from_record(message.content, (Sum,))
-        word = reply(question, node) if reply else Totals(np.array(ANSWERS[node], np.int64))
-        return Message(to_record(word), reply_to=message)
+        return Message(to_record(reply(question, node)), reply_to=message)
 
-    return PlainSummer(Exchange(grid(answer), NODES, poll_s=0.0), study, sites, purpose)
+    return BatchSummer(Exchange(grid(answer), NODES, poll_s=0.0), study, sites, purpose)
 
 
 def test_totals_are_added_exactly_and_cut_at_the_questions(local_grid: MakeGrid, table_study: Study) -> None:
-    """Modulo 2⁶⁴, as the masked way will do it: 2⁶² + 2⁶² + 2⁶³ − 1 wraps to −1."""
-    totals = summer(local_grid, table_study).total(ASKED)
-    assert [total.tolist() for total in totals] == [[11, 22], [], [33, 40, -1]]
-    assert all(total.dtype == np.int64 for total in totals)
+    """Modulo 2⁶⁴, as masked ones are: 2⁶² + 2⁶² + 2⁶³ − 1 wraps to −1."""
+    found = summer(local_grid, table_study).total(ASKED)
+    assert [total.tolist() for total in found] == [[11, 22], [], [33, 40, -1]]
+    assert all(total.dtype == np.int64 for total in found)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "bits"), [((60, 65535), 16), ((60, 65536), 32), ((2**32, 60), 64), ((60, None), 64)]
+)
+def test_counts_that_are_known_to_be_small_travel_in_fewer_bytes(
+    local_grid: MakeGrid, table_study: Study, bounds: tuple[int | None, int | None], bits: int
+) -> None:
+    """The largest bound of a step decides; the totals are the same."""
+    heard: list[int] = []
+
+    def reply(question: Sum, node: int) -> Totals:
+        word = totals(question, [node, 0, 2 * node])
+        heard.append(8 * word.vector.itemsize)
+        return word
+
+    asked = [Question("a", {}, 2, bound=bounds[0]), Question("b", {}, 1, bound=bounds[1])]
+    found = summer(local_grid, table_study, reply).total(asked)
+    assert [total.tolist() for total in found] == [[36, 0], [72]]
+    assert heard == [bits] * 3
 
 
 def test_no_questions_are_no_totals(local_grid: MakeGrid, table_study: Study) -> None:
-    empty = summer(local_grid, table_study, lambda *_: Totals(np.zeros(0, np.int64)))
+    empty = summer(local_grid, table_study, lambda question, _: totals(question, []))
     assert empty.total([]) == []
 
 
@@ -60,7 +89,7 @@ def test_a_hospital_is_told_how_many_contribute_and_to_what_purpose(local_grid: 
 
     def reply(question: Sum, node: int) -> Totals:
         heard.append((question.purpose, question.contributors))
-        return Totals(np.array(ANSWERS[node], np.int64))
+        return honest(question, node)
 
     summer(local_grid, table_study, reply).total(ASKED)
     summer(local_grid, table_study, reply, ("H02",), "named").total(ASKED)
@@ -81,23 +110,34 @@ def test_a_sum_that_one_hospital_refuses_is_not_opened(local_grid: MakeGrid, tab
     partly = summer(
         local_grid,
         table_study,
-        lambda _, node: Refusal("BELOW_FLOOR", 0) if node == 12 else Totals(np.array(ANSWERS[node], np.int64)),
+        lambda question, node: Refusal("BELOW_FLOOR", 0) if node == 12 else honest(question, node),
     )
     with pytest.raises(IncompleteError, match="a sum over 3 hospitals was not opened: H02: refused, BELOW_FLOOR"):
         partly.total(ASKED)
 
 
-@pytest.mark.parametrize("vector", [np.zeros(4, np.int64), np.zeros(6, np.int64)])
-def test_a_vector_of_another_length_is_refused(
-    local_grid: MakeGrid, table_study: Study, vector: NDArray[np.int64]
-) -> None:
-    wrong = summer(local_grid, table_study, lambda *_: Totals(vector))
-    with pytest.raises(ProtocolError, match=rf"H01 sent a sum of length {vector.size}, wanted 5"):
+@pytest.mark.parametrize("length", [4, 6])
+def test_a_vector_of_another_length_is_refused(local_grid: MakeGrid, table_study: Study, length: int) -> None:
+    wrong = summer(local_grid, table_study, lambda question, _: totals(question, [0] * length))
+    with pytest.raises(ProtocolError, match=rf"H01 sent uint64\({length + 1},\), wanted uint64\(6,\)"):
         wrong.total(ASKED)
 
 
-def honest(node: int) -> Totals:
-    return Totals(np.array(ANSWERS[node], np.int64), f"{node:064d}")
+def test_a_vector_of_another_width_is_refused(local_grid: MakeGrid, table_study: Study) -> None:
+    narrow = summer(local_grid, table_study, lambda *_: Totals(np.ones(6, np.uint32)))
+    with pytest.raises(ProtocolError, match=r"H01 sent uint32\(6,\), wanted uint64\(6,\)"):
+        narrow.total(ASKED)
+
+
+def test_a_vector_without_its_check_words_is_noticed(local_grid: MakeGrid, table_study: Study) -> None:
+    """The words say how many vectors are in the sum: here one hospital's are twice what they should be."""
+
+    def reply(question: Sum, node: int) -> Totals:
+        word = honest(question, node)
+        return replace(word, vector=2 * word.vector) if node == 12 else word
+
+    with pytest.raises(ProtocolError, match="the masks of 3 hospitals did not cancel"):
+        summer(local_grid, table_study, reply).total(ASKED)
 
 
 def test_the_steps_of_a_batch_name_it_its_hospitals_and_the_totals_before(
@@ -107,7 +147,7 @@ def test_the_steps_of_a_batch_name_it_its_hospitals_and_the_totals_before(
 
     def reply(question: Sum, node: int) -> Totals:
         heard.append(question)
-        return honest(node)
+        return honest(question, node)
 
     first = summer(local_grid, table_study, reply)
     for _ in range(2):
@@ -129,7 +169,7 @@ def test_a_hospital_that_is_lost_is_asked_again_alone_and_in_the_same_words(
 
     def reply(question: Sum, node: int) -> Totals | Refusal:
         heard.append((node, question.batch, question.step))
-        return Refusal("BUSY", 0) if node == 12 and len(heard) < 5 else honest(node)
+        return Refusal("BUSY", 0) if node == 12 and len(heard) < 5 else honest(question, node)
 
     batch = summer(local_grid, table_study, reply)
     assert [total.tolist() for total in batch.total(ASKED)] == [[11, 22], [], [33, 40, -1]]
@@ -147,7 +187,7 @@ def test_a_hospital_that_stays_away_ends_the_batch_for_good(
 
     def reply(question: Sum, node: int) -> Totals | Refusal:
         asked.append(node)
-        return Refusal("BUSY", 0) if node == 12 and question.step == 1 and len(asked) < 9 else honest(node)
+        return Refusal("BUSY", 0) if node == 12 and question.step == 1 and len(asked) < 9 else honest(question, node)
 
     batch = summer(local_grid, table_study, reply)
     batch.total(ASKED)
@@ -169,24 +209,23 @@ def test_a_hospital_that_does_not_reply_is_waited_for_within_the_round_timeout(
     study = table_study.changed(training={"round_timeout_s": 0.6})
     began = time.monotonic()
     with pytest.raises(IncompleteError, match="H01: no reply within 0 s; H02: no reply"):
-        PlainSummer(Exchange(grid, NODES, poll_s=0.01), study, SITES).total(ASKED)
+        BatchSummer(Exchange(grid, NODES, poll_s=0.01), study, SITES).total(ASKED)
     assert 0.6 <= time.monotonic() - began < 3
 
 
 def test_a_batch_records_what_each_hospital_committed_to(local_grid: MakeGrid, table_study: Study) -> None:
-    batch = summer(local_grid, table_study, lambda _, node: honest(node))
+    batch = summer(local_grid, table_study)
     batch.total(ASKED)
     record = batch.record()
     assert record["commitments"] == {site: f"{node:064d}" for site, node in NODES.items()}
     assert (record["sites"], record["steps"], record["purpose"]) == (list(SITES), 1, "masked")
+    assert record["method"] == "plain", "what it was, not what it was for"
 
 
 def test_a_hospital_that_commits_to_another_cohort_within_a_batch_is_refused(
     local_grid: MakeGrid, table_study: Study
 ) -> None:
-    batch = summer(
-        local_grid, table_study, lambda question, node: replace(honest(node), commitment=f"{question.step}" * 64)
-    )
+    batch = summer(local_grid, table_study, lambda ask, node: replace(honest(ask, node), commitment=f"{ask.step}" * 64))
     batch.total(ASKED)
     with pytest.raises(ProtocolError, match="H01 committed to another cohort than at the first step of batch"):
         batch.total(ASKED)

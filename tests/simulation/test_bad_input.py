@@ -262,7 +262,7 @@ def test_a_learning_rate_that_explodes_ends_in_one_line_and_no_model(
     hospitals = hospitals_in(tmp_path / "run")
     study = changed(tiny_study, tmp_path, training={"learning_rate": 1e30, "batch_size": 4})
     run = simulate(tmp_path / "run", study=study)
-    assert_one_line(run, INCOMPLETE, "IncompleteError", "round 1: 0 of 4 hospitals answered", "H01, H02, H03, H04")
+    assert_one_line(run, INCOMPLETE, "IncompleteError", "round 1, ", "0 of 4 hospitals answered", "H01, H02, H03, H04")
     assert "warning: round 1: H01: refused, TRAINING; H02: refused, TRAINING" in run.out
     assert "lower the learning rate" in (hospitals / "H01" / "work" / "site.log").read_text()
     assert not (tmp_path / "run" / "model.safetensors").exists()

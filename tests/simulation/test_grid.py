@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Message
+from numpy.typing import NDArray
 
 from fl_liver.errors import FLLiverError, ProtocolError
-from fl_liver.messages import Done, Fit, Prepare, Update, to_record
+from fl_liver.messages import Done, Fit, Prepare, Update
+from fl_liver.securesum.context import Slot
 from fl_liver.server.exchange import Exchange
+from fl_liver.wire import to_record
 from simulation.carrier import Carrier, SharedFiles
 from simulation.engine import Engine, ProcessEngine, SerialEngine
 from simulation.grid import SimulationGrid
@@ -47,6 +50,10 @@ def site_log_as_it_was() -> Iterator[None]:
     log.propagate, log.level = before
 
 
+def fit(vector: NDArray[np.float32], number: int = 1) -> Fit:
+    return Fit(Slot("s", "run-1", "training/train", number, 0), vector, {}, {})
+
+
 def grid_of(engine: Engine, folder: Path) -> SimulationGrid:
     return SimulationGrid(engine, [VirtualSite(node, str(folder / name), "cpu", APP) for name, node in NODES.items()])
 
@@ -55,7 +62,7 @@ def grid_of(engine: Engine, folder: Path) -> SimulationGrid:
 def test_every_site_gets_the_vector_and_its_answer_comes_back(engine: Engine, tmp_path: Path, size: int) -> None:
     vector = np.random.default_rng(1).uniform(0, 1, size).astype(np.float32)
     exchange = Exchange(grid_of(engine, tmp_path), NODES, poll_s=0.0)
-    answers = exchange.ask(Fit("s", 3, "train", vector), SITES, Update, timeout_s=60)
+    answers = exchange.ask(fit(vector, 3), SITES, Update, timeout_s=60)
     assert answers.why_not() == ""
     for site in SITES:
         assert answers.answered[site].vector.tobytes() == (vector + np.float32(1)).tobytes()
@@ -68,7 +75,7 @@ def test_a_vector_that_a_site_sends_back_untouched_arrives_whole(engine: Engine,
     vector = -np.arange(1, size + 1, dtype=np.float32)
     exchange = Exchange(grid_of(engine, tmp_path), NODES, poll_s=0.0)
     for number in (1, 2):
-        answers = exchange.ask(Fit("s", number, "train", vector * number), SITES, Update, timeout_s=60)
+        answers = exchange.ask(fit(vector * number, number), SITES, Update, timeout_s=60)
         assert [one.vector.tobytes() for one in answers.answered.values()] == [(vector * number).tobytes()] * 3
 
 
@@ -80,24 +87,24 @@ def files(carrier: Carrier) -> int:
 def test_after_an_exchange_no_buffer_is_left_in_shared_memory(pool: ProcessEngine, tmp_path: Path) -> None:
     exchange = Exchange(grid_of(pool, tmp_path), NODES, poll_s=0.0)
     for number in (1, 2):
-        exchange.ask(Fit("s", number, "train", np.ones(LARGE, np.float32)), SITES, Update, timeout_s=60)
+        exchange.ask(fit(np.ones(LARGE, np.float32), number), SITES, Update, timeout_s=60)
         assert files(pool.carrier) == 0
 
 
 def test_rounds_of_a_large_model_do_not_fill_shared_memory(pool: ProcessEngine, tmp_path: Path) -> None:
     """Thirteen sites × 45 MB × fifteen rounds would; its files are used again."""
     exchange = Exchange(grid_of(pool, tmp_path), NODES, poll_s=0.0)
-    kept = exchange.ask(Fit("s", 1, "train", np.zeros(1 << 18, np.float32)), SITES, Update, timeout_s=60)
+    kept = exchange.ask(fit(np.zeros(1 << 18, np.float32)), SITES, Update, timeout_s=60)
     counts = []
     for number in range(2, 7):
         vector = np.full(1 << 18, number, np.float32)
-        answers = exchange.ask(Fit("s", number, "train", vector), SITES, Update, timeout_s=60)
-        assert all((one.vector == number + 1).all() for one in answers.answered.values())
+        answers = exchange.ask(fit(vector, number), SITES, Update, timeout_s=60)
+        assert all((one.vector.view(np.float32) == number + 1).all() for one in answers.answered.values())
         del answers
         gc.collect()
         counts.append(files(pool.carrier))
     assert max(counts) <= 2 * (len(SITES) + 1)
-    assert all((one.vector == 1).all() for one in kept.answered.values()), (
+    assert all((one.vector.view(np.float32) == 1).all() for one in kept.answered.values()), (
         "an answer that is still held was overwritten"
     )
 
@@ -115,7 +122,7 @@ def test_a_broadcast_is_put_into_shared_memory_once(
 
     monkeypatch.setattr(carrier, "put", counted)
     exchange = Exchange(grid_of(pool, tmp_path), NODES, poll_s=0.0)
-    exchange.ask(Fit("s", 1, "train", np.ones(LARGE, np.float32)), SITES, Update, timeout_s=60)
+    exchange.ask(fit(np.ones(LARGE, np.float32)), SITES, Update, timeout_s=60)
     assert put == [4 * LARGE]
 
 

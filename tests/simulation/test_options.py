@@ -52,6 +52,13 @@ def test_cross_fitting_needs_no_calibration_quarter() -> None:
     assert (cohort.folds, cohort.calibration) == (5, 0.0)
 
 
+def test_sums_are_masked_unless_somebody_says_otherwise() -> None:
+    """Another study, with another hash: a hospital that approved the one did not approve the other."""
+    masked, plain = resolve_study(Options()), resolve_study(Options(plain_sums=True))
+    assert (masked.privacy.secure_sum, plain.privacy.secure_sum) == ("masked", "plain")
+    assert plain.sha256 != masked.sha256
+
+
 def test_another_seed_is_another_study() -> None:
     assert resolve_study(Options(seed=1)).sha256 != resolve_study(Options(seed=2)).sha256
 

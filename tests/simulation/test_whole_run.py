@@ -60,7 +60,8 @@ def test_a_run_leaves_its_report_summary_model_and_journal(
         "study", "study_sha256", "seed", "secure_sum", "software", "incomplete", "sites", "rounds", "models", "fusion",
         "comparisons", "analysis", "seconds", "peak_rss_mb",
     }  # fmt: skip
-    assert summary["secure_sum"] == "plain"
+    assert summary["secure_sum"] == "masked"
+    assert {one["method"] for one in summary["batches"] if one["purpose"] == "masked"} == {"masked"}
     assert summary["study_sha256"] in run.out
     assert list(summary["models"]["federated"]["per_site"]) == ["H01", "H02", "H03", "H04", "H05"]
     assert {"federated", "pooled", "local_only"} <= set(summary["models"])
@@ -72,6 +73,23 @@ def test_a_run_leaves_its_report_summary_model_and_journal(
     events = [json.loads(line)["event"] for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     assert "round_done" in events
     assert "done" in events
+
+
+@pytest.mark.slow
+def test_masked_and_plain_sums_agree_to_the_last_bit(
+    simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path
+) -> None:
+    """Rounds, cut-offs, fusion, every figure: only the study's hash and the word for how sums were added differ."""
+    masked = run_on_copy(simulate, hospitals_in, tmp_path / "masked", "--baselines", "--rounds", "2")
+    plain = run_on_copy(simulate, hospitals_in, tmp_path / "plain", "--baselines", "--rounds", "2", "--plain-sums")
+    assert (masked.summary["secure_sum"], plain.summary["secure_sum"]) == ("masked", "plain")
+    assert model_bytes(tmp_path / "masked") == model_bytes(tmp_path / "plain")
+    for key, found in masked.numbers.items():
+        if key not in {"secure_sum", "study_sha256", "batches"}:
+            assert found == plain.numbers[key], key
+    for one, other in zip(masked.numbers["batches"], plain.numbers["batches"], strict=True):
+        assert {**one, "method": ""} == {**other, "method": ""}
+    assert "plain" in (tmp_path / "plain" / "report.html").read_text()
 
 
 @pytest.mark.slow

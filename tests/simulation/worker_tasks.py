@@ -12,7 +12,8 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fl_liver.errors import DataError
-from fl_liver.messages import Done, Fit, Prepare, Update, from_record, to_record
+from fl_liver.messages import Done, Fit, Prepare, Update
+from fl_liver.wire import from_record, to_record
 
 CANARY = "Ziegenpeter"
 PATIENCE_S = 60.0
@@ -51,10 +52,10 @@ def kill_own_worker() -> None:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Sends the vector back plus one; with negative numbers in it, back as it came."""
+    """Sends the vector's bits back, plus one; with negative numbers in it, back as it came."""
     fit = from_record(message.content, (Fit,))
     vector = fit.vector if fit.vector[0] < 0 else fit.vector + np.float32(1)
-    return Message(to_record(Update(fit.round, vector, 10, 0.5)), reply_to=message)
+    return Message(to_record(Update(fit.round, vector.view(np.uint32), b"")), reply_to=message)
 
 
 @app.query()

@@ -30,8 +30,11 @@ DICOM_FOLDER = "dicom"
 BOX_FILE = "lesions.csv"
 
 
-def load_cohort(site: SiteConfig, study: Study) -> Cohort:
+def load_cohort(site: SiteConfig, study: Study, only: frozenset[str] | None = None) -> Cohort:
     """Everything of one hospital that `study` can use.
+
+    Args:
+        only: pseudonyms of a frozen cohort; who came since is not read. None reads everybody.
 
     Images are decoded on the first call and come from the cache afterwards, until a file, a box or the recipe changes.
 
@@ -42,12 +45,13 @@ def load_cohort(site: SiteConfig, study: Study) -> Cohort:
     _require(site.data, site)
     role = "external" if site.role == "external" else study.role_of(site.site)
     names = site_pseudonyms(site.work)
-    table = read_clinical(site.data / TABLE_FILE, study, names)
+    table = _kept(read_clinical(site.data / TABLE_FILE, study, names), only, names)
     if study.task.modality == "table":
         return _assemble(table, None, role, study, names)
     if study.task.modality != "US":
         raise ConfigError(f"study {study.name}: modality {study.task.modality} is not read yet; wanted 'US' or 'table'")
-    files = _files_by_patient(site.data / DICOM_FOLDER)
+    found = _files_by_patient(site.data / DICOM_FOLDER)
+    files = {patient: listed for patient, listed in found.items() if only is None or names.patient(patient) in only}
     stack = image_stack(site.data, files, recipe_of(study), names, site.work)
     stack = replace(stack, findings=(*stack.findings, *_unmatched(table, files, names)))
     return _assemble(table, stack, role, study, names)
@@ -68,6 +72,23 @@ def image_stack(
         stack = _decode_all(data, files, recipe, names)
         store_stack(work, key, stack)
     return stack
+
+
+def _kept(table: ClinicalTable, only: frozenset[str] | None, names: Pseudonyms) -> ClinicalTable:
+    """The rows of a frozen cohort."""
+    if only is None:
+        return table
+    rows = np.array([i for i, patient in enumerate(table.ids) if names.patient(patient) in only], dtype=np.int64)
+    return replace(
+        table,
+        ids=tuple(table.ids[i] for i in rows),
+        seen=frozenset(patient for patient in table.seen if names.patient(patient) in only),
+        label=table.label[rows],
+        factors=table.factors[rows],
+        background=table.background[rows],
+        size_mm=table.size_mm[rows],
+        findings=tuple(one for one in table.findings if one.case in only),
+    )
 
 
 def _require(data: Path, site: SiteConfig) -> None:

@@ -1,6 +1,9 @@
 """Which patient trains, calibrates or validates: decided within each class by a hash of the patient's id and the seed.
 
 Neither the order of a table nor the pseudonym key changes a part. Patients are split, never images.
+
+Where training is private, a patient's hash alone decides: with exact shares, one patient more would move others into or
+out of training, and ε would not hold. Parts then have their shares on average only.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ def split_patients(ids: Sequence[str], label: ArrayLike, role: Literal["train", 
     """Part n different patients by `study.cohort`.
 
     Of n patients, n × internal_validation (rounded) validate; of the rest, × calibration calibrate, none with `folds`.
-    Every class gives its share within one patient: whole parts first, then the largest remainders.
+    Every class gives its share within one patient: whole parts first, then the largest remainders. With private
+    training each patient validates with probability internal_validation, and so on, whoever else is there.
 
     Args:
         ids: the site's own patient ids.
@@ -49,6 +53,8 @@ def split_patients(ids: Sequence[str], label: ArrayLike, role: Literal["train", 
     fold = np.full(len(ids), -1, dtype=np.int8)
     if role == "external":
         return Split(part, fold)
+    if study.privacy.training is not None:
+        return _split_alone(ids, study)
     ranked = _ranked_by_class(ids, classes, study.seed)
     rules = study.cohort
     ranked = _take(ranked, rules.internal_validation, part, _INTERNAL)
@@ -57,6 +63,22 @@ def split_patients(ids: Sequence[str], label: ArrayLike, role: Literal["train", 
         fold[training] = np.arange(len(training)) % rules.folds
     else:
         _take(ranked, rules.calibration, part, _CALIBRATION)
+    return Split(part, fold)
+
+
+def _split_alone(ids: Sequence[str], study: Study) -> Split:
+    """Three numbers of each patient's own hash, uniform in [0, 1), decide on validation, calibration and fold."""
+    digests = b"".join(hashlib.sha256(f"{study.seed}:{patient}".encode()).digest()[:24] for patient in ids)
+    validates, calibrates, folds = (np.frombuffer(digests, ">u8").reshape(-1, 3) / 2.0**64).T
+    rules = study.cohort
+    part = np.full(len(ids), _TRAIN, dtype=np.int8)
+    fold = np.full(len(ids), -1, dtype=np.int8)
+    internal = validates < rules.internal_validation
+    if rules.folds:
+        fold[~internal] = np.minimum(folds[~internal] * rules.folds, rules.folds - 1)
+    else:
+        part[calibrates < rules.calibration] = _CALIBRATION
+    part[internal] = _INTERNAL
     return Split(part, fold)
 
 

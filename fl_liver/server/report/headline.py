@@ -26,8 +26,19 @@ def warnings_of(summary: Summary, *, phantom: bool) -> list[str]:
     return warnings
 
 
+def sums_in_words(summary: Summary) -> str:
+    """What "masked" means, in one line; empty where sums were not masked."""
+    if text(summary, "secure_sum") != "masked":
+        return ""
+    return (
+        "Sums were masked: each hospital's numbers were hidden before they left it, and only the sum over hospitals "
+        "could be opened. Figures of single hospitals, and those over too few for a masked sum, are released by their "
+        "own consent and were not masked."
+    )
+
+
 def result_in_words(summary: Summary) -> list[str]:
-    """Two to four sentences: the federated AUC, then what it should be held against."""
+    """A few sentences: the federated AUC, what it should be held against, and what noise costs where there is any."""
     for part in ("external", "internal"):
         auc = _auc(summary, "federated", part)
         if isinstance(auc, Estimate):
@@ -76,6 +87,8 @@ def _beside(summary: Summary, part: str) -> list[str]:
         sentences.append(f"Together with clinical factors the federated model reaches {with_interval(fusion, 2)}.")
     if part == "internal" and isinstance(outside := _auc(summary, "federated", "external"), Missing):
         sentences.append(f"An AUC in hospitals that took no part in training is missing ({outside.reason}).")
+    if cost := text(summary, "models", "federated", part, "cost"):
+        sentences.append(f"Counts and AUC carry noise: {cost}.")
     return sentences
 
 

@@ -11,6 +11,7 @@ from fl_liver.server.report.calibration import draw_calibration
 from fl_liver.server.report.confusion import draw_confusion
 from fl_liver.server.report.forest import draw_forest
 from fl_liver.server.report.learning import draw_learning
+from fl_liver.server.report.noised import noised_section
 from fl_liver.server.report.odds import draw_odds
 from fl_liver.server.report.pieces import Missing, Summary, table, text
 from fl_liver.server.report.roc import draw_roc
@@ -78,8 +79,10 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "source": text(summary, "source"),
         "warnings": headline.warnings_of(summary, phantom=phantom),
         "result": headline.result_in_words(summary),
+        "sums": headline.sums_in_words(summary),
         "cohort": tables.cohort_table(summary),
         "models": tables.models_table(summary),
+        "noised": noised_section(summary),
         "comparisons": tables.comparisons_table(summary),
         "classes": tables.class_table(summary),
         "calibration_groups": tables.calibration_table(summary),

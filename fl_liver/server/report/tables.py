@@ -109,7 +109,7 @@ def comparisons_table(summary: Summary) -> TextTable | Missing:
         (
             Cell(f"{_model_or_score(words(row, 'a'))} − {_model_or_score(words(row, 'b'))}"),
             Cell(words(row, "rows")),
-            interval_cell(estimate(row, "difference")),
+            interval_cell(why if isinstance(why := table(row), Missing) else estimate(row, "difference")),
             cell(number(row, "p"), p_value),
         )
         for row in comparisons
@@ -127,9 +127,11 @@ def cutoff_table(summary: Summary) -> TextTable | Missing:
     Reads `models.X.cutoff` {threshold, rows, sensitivity, specificity, internal: {sensitivity, ..}, external: {..}}.
     """
     rows = []
+    why = Missing("no cut-off was fixed in this run")
     for name in _in_order(_or_empty(table(summary, "models"))):
         cutoff = table(summary, "models", name, "cutoff")
         if isinstance(cutoff, Missing):
+            why = why if cutoff.released else cutoff
             continue
         threshold = number(cutoff, "threshold")
         places = {words(cutoff, "rows") or "calibration": cutoff, **{part: table(cutoff, part) for part in PARTS}}
@@ -147,7 +149,7 @@ def cutoff_table(summary: Summary) -> TextTable | Missing:
                 )
             )
     head = ("Model", "Patients", "Cut-off (log-odds)", "as risk", "Sensitivity [95 %]", "Specificity [95 %]")
-    return TextTable(head, tuple(rows), names=2) if rows else Missing("no cut-off was fixed in this run")
+    return TextTable(head, tuple(rows), names=2) if rows else why
 
 
 def class_table(summary: Summary) -> TextTable | None:

@@ -86,3 +86,50 @@ def test_the_largest_remainder_gets_the_last_patient() -> None:
 def test_a_patient_twice_is_refused() -> None:
     with pytest.raises(DataError, match="3 patients, 2 different ids, 3 labels"):
         split_patients(["A", "B", "A"], [0, 1, 0], "train", STUDY)
+
+
+PRIVATE: dict[str, object] = {
+    "training": {
+        "noise_multiplier": 1.2,
+        "patient_clip_norm": 1.0,
+        "sampling_rate": 0.1,
+        "expected_patients": 4.0,
+        "max_epsilon": 8.0,
+    }
+}
+
+
+def _private(**rules: object) -> Study:
+    training: dict[str, object] = {"max_weight": 1, "triplet_weight": 0}
+    return STUDY.changed(model={"norm": "group"}, training=training, privacy=PRIVATE, cohort=rules)
+
+
+@given(LABELS, st.integers(0, 4), st.sampled_from([0, 2, 5]))
+def test_with_private_training_one_patient_more_moves_nobody_else(labels: list[int], label: int, folds: int) -> None:
+    """Otherwise ε, which is about one patient, would have to be about all that moved."""
+    study = _private(folds=folds)
+    ids = _ids(len(labels) + 1)
+    without = split_patients(ids[:-1], labels, "train", study)
+    split = split_patients(ids, [*labels, label], "train", study)
+    np.testing.assert_array_equal(split.part[:-1], without.part)
+    np.testing.assert_array_equal(split.fold[:-1], without.fold)
+
+
+def test_with_exact_shares_one_patient_more_moves_others() -> None:
+    """The claim above can fail: this is what it guards against."""
+    study = STUDY.changed(cohort={"folds": 5})
+    ids, label = _ids(41), [number % 2 for number in range(41)]
+    without = split_patients(ids[:-1], label[:-1], "train", study)
+    assert (split_patients(ids, label, "train", study).fold[:-1] != without.fold).any()
+
+
+@pytest.mark.parametrize("folds", [0, 5])
+def test_with_private_training_parts_have_their_shares_on_average(folds: int) -> None:
+    count = 5000
+    split = split_patients(_ids(count), [0] * count, "train", _private(folds=folds, calibration=0.25))
+    shares_of = np.bincount(split.part, minlength=4) / count
+    calibration = 0.0 if folds else 0.2
+    np.testing.assert_allclose(shares_of, [0.8 - calibration, calibration, 0.2, 0.0], atol=0.02)
+    np.testing.assert_array_equal(split.fold >= 0, (split.part == PARTS.index("train")) & (folds > 0))
+    if folds:
+        np.testing.assert_allclose(np.bincount(split.fold[split.fold >= 0]) / count, [0.16] * 5, atol=0.02)

@@ -163,6 +163,11 @@ def test_masked_and_real_runs_carry_no_warning() -> None:
     assert 'class="warning"' not in page
 
 
+def test_reader_is_told_what_masked_means_where_sums_were_masked() -> None:
+    assert "Sums were masked: each hospital" in words_only({**study_summary(), "secure_sum": "masked"})
+    assert "Sums were masked" not in words_only(study_summary())
+
+
 def test_phantom_images_come_with_the_word_phantom(page: str) -> None:
     assert "Phantom data." in page[: page.index('id="result"')]
 
@@ -192,6 +197,29 @@ def test_any_piece_may_be_missing(key: str, value: object) -> None:
     assert all(f'id="{section}"' in page for section in SECTIONS if section not in optional)
     if value is not None and key in ("sites", "models", "rounds", "comparisons", "fusion"):
         assert "not released: fewer than 3 hospitals" in page
+
+
+LOST = {"seconds": 0.0, "sites_answered": 0, "loss": None, "internal_auc": None}
+
+
+def test_a_lost_round_is_a_row_with_nobody_in_it_and_a_gap_in_the_curve(tmp_path: Path) -> None:
+    """It was begun before an interruption and may have been opened then: nobody answers it twice."""
+    summary = study_summary()
+    summary["rounds"][4] |= LOST
+    page = write_report(summary, tmp_path, sample_images()).read_text(encoding="utf-8")
+    rows = {row[0]: row[1:] for row in Parts(page).rows if len(row) == 6}
+    assert rows["5"][:2] == ["11", "0"]
+    assert rows["5"][2] == rows["5"][3] == "–"
+    assert rows["6"][:2] == ["11", "11"]
+    assert (tmp_path / "figures" / "learning_curve.svg").is_file()
+
+
+def test_a_run_of_lost_rounds_has_no_curve_and_still_a_page(tmp_path: Path) -> None:
+    summary = study_summary()
+    summary["rounds"] = [one | LOST for one in summary["rounds"][:2]]
+    page = write_report(summary, tmp_path, sample_images()).read_text(encoding="utf-8")
+    assert "no round reported a loss or an AUC" in page
+    assert not (tmp_path / "figures" / "learning_curve.svg").exists()
 
 
 def test_empty_summary_still_makes_a_page(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def write_analysis_report(
         folder_or_file: a path that ends in .html is the page; any other is a folder, which gets `analysis.html`.
         sites: names of the sites, in the order in which they were given.
         min_cell: the floor under which the plan was answered.
-        secure_sum: how sums were added, "plain" or "masked"; the page warns of the first.
+        secure_sum: how sums were added, "plain" or "masked"; the page warns of the first and says what the second is.
     Returns:
         Path of the page. Equal arguments give equal bytes.
     Raises:
@@ -148,7 +148,7 @@ def page_html(
         sites=listed(list(sites)),
         site_count=len(sites),
         min_cell=min_cell,
-        plain=secure_sum == "plain",
+        secure_sum=secure_sum,
         sections=sections,
         refused=refused,
         forest=_all_aucs(sections),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fl_liver.server.report.analysis.asked import quoted
@@ -22,16 +23,26 @@ FEW = "A class has fewer than 200 patients: the noise is about as large as what 
 
 
 def private_roc(entry: Any, result: Summary) -> Content:
-    """Each score's AUC and noised counts, the noise for all of them, and the cost in words."""
+    """The scores of one entry of a plan."""
     found = {name: table(result, name) for name in entry.scores}
+    return noised_aucs("Score", found, honest=entry.noise[1], sites=entry.sites)
+
+
+def noised_aucs(what: str, found: Mapping[str, Summary | Missing], *, honest: int, sites: int) -> Content:
+    """Each score's AUC and noised counts, the noise for all of them, and the cost in words.
+
+    Args:
+        what: heading of the names in `found`.
+        honest, sites: hospitals whose noise alone must suffice, and hospitals in the sum.
+    """
     aucs = {name: one if isinstance(one, Missing) else estimate(one, "auc") for name, one in found.items()}
     rows = tuple((Cell(name), interval_cell(aucs[name]), *_noised(one)) for name, one in found.items())
-    head = ("Score", "AUC [95 %]", "Positives, noised", "Negatives, noised", "Standard error", "Grid")
+    head = (what, "AUC [95 %]", "Positives, noised", "Negatives, noised", "Standard error", "Grid")
     said = ", ".join(f"{name} {_in_words(auc)}" for name, auc in aucs.items())
     costs = tuple(f"{quoted(name)}: {cost}." for name, one in found.items() if (cost := text(one, "cost")))
     few = (FEW,) if any("few_patients" in _flags(one) for one in found.values()) else ()
     forest = tuple(Row(clipped(name, NAME_LENGTH), auc) for name, auc in aucs.items())
-    tables = (Titled("AUC with noise", TextTable(head, rows)), _noise(entry, found))
+    tables = (Titled("AUC with noise", TextTable(head, rows)), _noise(found, honest, sites))
     return Content(f"noised AUC {said}", tables, (), (*costs, NOTE, *few), forest)
 
 
@@ -41,12 +52,11 @@ def _noised(one: Summary | Missing) -> tuple[Cell, ...]:
     return (*counts, *errors)
 
 
-def _noise(entry: Any, found: dict[str, Summary | Missing]) -> Titled:
-    first = found[entry.scores[0]]
-    honest = entry.noise[1]
+def _noise(found: Mapping[str, Summary | Missing], honest: int, sites: int) -> Titled:
+    first = next(iter(found.values()))
     shown = {} if isinstance(first, Missing) else numbers(first, {"epsilon": ("ε of all scores together", decimal)})
     shown |= {"Scores that share it": Cell(str(len(found)))}
-    shown |= {"Hospitals whose noise alone suffices": Cell(f"{honest} of {entry.sites}")}
+    shown |= {"Hospitals whose noise alone suffices": Cell(f"{honest} of {sites}")}
     shown |= {"Noise of one cell, standard deviation": cell(number(first, "noise_sd"), decimal)}
     return facts("Noise", shown)
 

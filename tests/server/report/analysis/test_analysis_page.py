@@ -186,6 +186,8 @@ def test_reader_is_told_of_plain_sums_and_of_floors() -> None:
     public = page_html(plan("share").analyses, results("share"), sites=SITES, min_cell=1, secure_sum="masked")
     assert "Floors are off (min_cell 1)" in public
     assert "in the clear" not in public
+    assert "Sums were masked" in public
+    assert "Sums were masked" not in shown
 
 
 def test_equal_results_give_equal_bytes() -> None:

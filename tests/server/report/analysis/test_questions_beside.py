@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
-from fl_liver.analyse import SitesSummer
 from fl_liver.server.report.analysis.beside import questions_beside
 from fl_liver.stats.conversation import Table
-from fl_liver.stats.plan import Plan, run_plan
-from tests.server.report.analysis.whole_plan import plan, results, tables
+from fl_liver.stats.plan import Plan
+from tests.server.report.analysis.whole_plan import guarded, plan, results, tables
 
 
 def pooled(column: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -19,7 +18,7 @@ def pooled(column: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
 
 def test_the_plans_own_answers_do_not_change() -> None:
     whole = plan()
-    alone = run_plan(whole, SitesSummer(tables()), min_cell=5)
+    alone = guarded(whole, tables())
     for name, result in results().items():
         expected = alone[name].to_json()
         if "strata" in expected:
@@ -35,7 +34,7 @@ def test_curves_of_a_comparison_are_of_its_own_patients() -> None:
     changed["S1"] = Table({**changed["S1"].columns, "q": q})
     asked = plan("two")
     beside = questions_beside(asked.analyses)
-    found = run_plan(Plan((*asked.analyses, *beside)), SitesSummer(changed), min_cell=5)
+    found = guarded(Plan((*asked.analyses, *beside)), changed)
     curves = {one.name: found[one.id] for one in beside}
     assert found["two"].auc == (curves["p"].auc, curves["q"].auc)
     assert curves["p"].n_pos + curves["p"].n_neg == 5 * 60 - 20
@@ -70,7 +69,7 @@ def test_a_refusal_beside_refuses_nothing_of_the_plan() -> None:
         few[name] = Table({**few[name].columns, "y": np.zeros(60)})
     asked = plan("auc")
     (beside,) = questions_beside(asked.analyses)
-    found = run_plan(Plan((*asked.analyses, beside)), SitesSummer(few), min_cell=5)
+    found = guarded(Plan((*asked.analyses, beside)), few)
     written = {"auc": found["auc"].to_json()}
     beside.put(written, found[beside.id].to_json())
     assert written["auc"]["auc"] is not None

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fl_liver.analyse import SitesSummer
+from fl_liver.guarded_summer import GuardedSummer
 from fl_liver.server.report.analysis.beside import questions_beside
 from fl_liver.stats.conversation import Table
+from fl_liver.stats.permit import permit_of_plan
 from fl_liver.stats.plan import Plan, parse_plan, run_plan
 
 ENTRIES: tuple[dict[str, Any], ...] = (
@@ -60,9 +61,14 @@ def private_plan() -> Plan:
     return parse_plan({"analysis": [PRIVATE]}, "plan")
 
 
+def guarded(of: Plan, hospitals: dict[str, Table], min_cell: int = 5) -> dict[str, Any]:
+    """{id: result} of a plan over tables that answer behind its permit, as `analyse` asks them."""
+    return run_plan(of, GuardedSummer(hospitals, permit_of_plan(of, min_cell=min_cell)), min_cell=min_cell)
+
+
 def private_results() -> dict[str, Any]:
     """Its JSON results, with new noise at every call."""
-    answered = run_plan(private_plan(), SitesSummer(tables()))
+    answered = guarded(private_plan(), tables())
     return {name: result.to_json() for name, result in answered.items()}
 
 
@@ -103,7 +109,7 @@ def _table(rng: np.random.Generator, n: int, *, first: bool) -> Table:
 def _answered(min_cell: int) -> tuple[Plan, dict[str, Any]]:
     whole = plan()
     beside = questions_beside(whole.analyses)
-    answered = run_plan(Plan((*whole.analyses, *beside)), SitesSummer(tables()), min_cell=min_cell)
+    answered = guarded(Plan((*whole.analyses, *beside)), tables(), min_cell)
     results = {one.id: answered[one.id].to_json() for one in whole.analyses}
     for question in beside:
         question.put(results, answered[question.id].to_json())

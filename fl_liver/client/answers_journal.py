@@ -1,0 +1,80 @@
+"""Which messages the daemon took and which it answered: `work/daemon.jsonl`, so that a restart leaves nobody waiting.
+
+The server hands a message out once. Its head is written down before anything else is done with it; a head without an
+end is a message that was lost, and is answered with that.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+FILE = "daemon.jsonl"
+_LONG = 1 << 20
+
+
+class AnswersJournal:
+    """Every method has written to the disk when it returns."""
+
+    def __init__(self, work: Path) -> None:
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = work / FILE
+        self._open: dict[str, bytes] = {}
+        for about in self._read():
+            if about.get("event") == "taken":
+                self._open[str(about["message"])] = base64.b64decode(about["head"])
+            else:
+                self._open.pop(str(about.get("message")), None)
+        self._shorten()
+
+    @property
+    def unanswered(self) -> dict[str, bytes]:
+        """Message id → head."""
+        return dict(self._open)
+
+    def taken(self, message_id: str, head: bytes, kind: str) -> None:
+        self._open[message_id] = head
+        self._write({"event": "taken", "message": message_id, "kind": kind, "head": base64.b64encode(head).decode()})
+
+    def closed(self, message_id: str, how: str) -> None:
+        """how: answered, lost, or that nobody waits any more."""
+        self._open.pop(message_id, None)
+        self._write({"event": "closed", "message": message_id, "how": how})
+        if not self._open and self._path.stat().st_size > _LONG:
+            self._shorten()
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Every whole line; half a line at the end is of a power cut."""
+        found: list[dict[str, Any]] = []
+        for line in self._path.read_bytes().splitlines() if self._path.exists() else ():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def _write(self, about: dict[str, Any]) -> None:
+        line = json.dumps({"time": round(time.time(), 3), **about}) + "\n"
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, line.encode())
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+
+    def _shorten(self) -> None:
+        """Only what is open is worth keeping."""
+        part = self._path.with_name(f".{self._path.name}.part")
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
+        now = round(time.time(), 3)
+        lines = [
+            {"time": now, "event": "taken", "message": name, "head": base64.b64encode(head).decode()}
+            for name, head in self._open.items()
+        ]
+        part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
+        part.replace(self._path)

@@ -1,0 +1,102 @@
+"""What the benchmark of masked sums measures, apart from time: the same work on both sides, bytes and memory."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import securesum
+from benchmarks.peers_flower_secagg import FlowerClient
+from benchmarks.securesum_sums import bare_masking, models, statistics_step, whole_training_sum
+from fl_liver.errors import FLLiverError
+from fl_liver.securesum.encoding import UpdateCode
+
+SMALL = 24_000
+
+
+def test_the_models_have_running_statistics_that_a_code_accepts() -> None:
+    trained, start, running = models(SMALL)
+    assert trained.shape == start.shape == (SMALL,)
+    assert len(running) == 20
+    UpdateCode(running, SMALL, 13, 1000, 10.0).encode(trained, start, 60, 0.5)
+
+
+@pytest.mark.parametrize("keystream", securesum.KEYSTREAMS)
+def test_the_bare_loop_changes_every_word_whatever_its_blocks(keystream: Any) -> None:
+    vector = np.zeros(10_000, np.uint32)
+    bare_masking(vector, keystream, 3, 1 << 10)
+    assert (vector != 0).mean() > 0.99
+
+
+def test_a_whole_sum_with_one_lost_is_opened_and_every_role_is_timed() -> None:
+    seconds = whole_training_sum(4, SMALL, "aes-256-ctr", 1)
+    assert set(seconds) == {"keys and shares", "encode", "mask", "add", "settle and open", "decode"}
+    assert all(value > 0 for value in seconds.values())
+
+
+@pytest.mark.parametrize("bits", [16, 64])
+def test_a_step_of_statistics_gives_the_sum(bits: Any) -> None:
+    assert statistics_step(4, 100, bits) > 0
+
+
+def test_an_upload_is_the_masked_vector_and_less_than_4_kb() -> None:
+    """The arrays are 2 entries and 2 check words longer than the model: 16 bytes."""
+    row, _ = securesum.upload(13, SMALL)
+    assert row.measured is not None
+    assert 0.016 < row.measured < 4.0
+    assert row.verdict == "met"
+
+
+def test_memory_is_three_vectors_where_blocks_are_small_beside_them() -> None:
+    (row,) = securesum.memory(4, 3_000_000)
+    assert row.measured == pytest.approx(3.0, abs=0.1)
+
+
+def test_flowers_client_sends_eight_bytes_a_parameter() -> None:
+    seconds, size_b = FlowerClient(4, 3).mask([np.zeros(1000, np.float32)] * 3, 60)
+    assert seconds > 0
+    assert size_b == 8 * 3001
+
+
+def test_every_work_takes_its_turn_and_may_time_itself() -> None:
+    calls: list[str] = []
+    found = securesum.in_turn([lambda: calls.append("a"), lambda: 7.0], 3)
+    assert (calls, len(found[0]), found[1]) == (["a"] * 4, 3, [7.0] * 3)
+    assert securesum.median_ratio([2.0, 9.0, 4.0], [1.0, 1.0, 2.0]) == statistics.median([2.0, 9.0, 2.0])
+
+
+def test_rounds_run_with_masks_and_without_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round of 2.1 s with masks beside one of 2 s without: 5 % more; the first round is left out."""
+    asked: list[bool] = []
+
+    def simulated(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append("--plain-sums" in command)
+        seconds = 2.0 if asked[-1] else 2.1
+        summary = {"rounds": [{"seconds": 100.0}, {"seconds": seconds}, {"seconds": seconds}]}
+        (Path(command[command.index("--out") + 1]) / "summary.json").write_text(json.dumps(summary))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", simulated)
+    share, masked = securesum.rounds(2)
+    assert asked == [False, True, True, False]
+    assert share.measured == pytest.approx(0.05)
+    assert (masked.measured, masked.peers) == (2.1, {"plain": 2.0})
+
+
+def test_a_simulation_that_fails_is_not_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.CompletedProcess[str]([], 2, "", "no data")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(FLLiverError, match="ended with 2: no data"):
+        securesum.rounds(1)
+
+
+def test_one_part_can_be_run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(securesum, "upload", list)
+    assert securesum.main(["--only", "upload"]) == 0
+    assert "Masked sums" in capsys.readouterr().out

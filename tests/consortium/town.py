@@ -1,0 +1,147 @@
+"""The people of a consortium and their files, in folders of the test; and TLS connections between them on loopback."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fl_liver.consortium.admitted import install, read_admission, read_news
+from fl_liver.consortium.admitting import admit, examine, invite
+from fl_liver.consortium.folder import Consortium, open_consortium
+from fl_liver.consortium.hospital_folder import HospitalFolder
+from fl_liver.consortium.invitation import read_invitation
+from fl_liver.consortium.joining import join
+from fl_liver.consortium.pinned import confirm
+from fl_liver.consortium.words import fingerprint
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+"""The real clock: TLS looks at it too."""
+
+
+@dataclass
+class Town:
+    """The people of a test: they carry files and telephone. `now` is everybody's clock."""
+
+    folder: Path
+    consortium: Consortium
+    now: datetime = NOW
+    hospitals: dict[str, HospitalFolder] = field(default_factory=dict)
+
+    def reopened(self) -> Consortium:
+        """What another process would read."""
+        return open_consortium(self.consortium.folder)
+
+    def invited(self, site: str) -> Path:
+        return invite(self.consortium, site, 30, self.now)[0]
+
+    def joined(self, site: str) -> Path:
+        """The hospital makes its folder; returns its reply."""
+        joined = join(read_invitation(self.invited(site), self.now), self.folder / site)
+        self.hospitals[site] = HospitalFolder(self.folder / site)
+        return joined.reply_file
+
+    def approved(self, site: str, reply: Path) -> Path:
+        return admit(self.consortium, site, examine(self.consortium, site, reply, self.now), self.now)
+
+    def let_in(self, site: str) -> HospitalFolder:
+        """From invitation to installed admission."""
+        admission = self.approved(site, self.joined(site))
+        hospital = self.hospitals[site]
+        paper, news = read_admission(hospital, admission, self.now)
+        install(hospital, news, paper.certificate)
+        return hospital
+
+    def spread_roster(self, *but: str) -> None:
+        """Everybody but those named installs the newest roster."""
+        self.consortium.roster(self.now)
+        for site, hospital in self.hospitals.items():
+            if site not in but:
+                install(hospital, read_news(hospital, self.consortium.roster_file))
+
+    def words_of(self, site: str) -> str:
+        """What a person at that hospital reads from the own screen."""
+        return fingerprint(bytes.fromhex(self.hospitals[site].own()))
+
+    def telephone(self, listener: str, speaker: str) -> None:
+        confirm(self.hospitals[listener], speaker, self.words_of(speaker), "anna", self.now)
+
+
+@dataclass(frozen=True)
+class Met:
+    """How a TLS connection went: what either side says, and the serial number and name that the server saw."""
+
+    client: str
+    server: str
+    serial: int | None
+    name: str | None
+
+    @property
+    def open(self) -> bool:
+        return not self.client and not self.server
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "127.0.0.1") -> Met:
+    """A byte goes over loopback each way, or either side says why not."""
+    seen: dict[str, object] = {}
+
+    def serve(listener: socket.socket) -> None:
+        raw, _ = listener.accept()
+        raw.settimeout(10)
+        try:
+            with server.wrap_socket(raw, server_side=True) as channel:
+                peer = channel.getpeercert() or {}
+                seen["serial"] = int(str(peer["serialNumber"]), 16)
+                seen["name"] = {key: value for part in peer["subject"] for key, value in part}["commonName"]  # type: ignore[misc]
+                channel.sendall(channel.recv(1))
+        except (OSError, KeyError) as error:
+            seen["error"] = str(error)
+            raw.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        said = ""
+        try:
+            with (
+                socket.create_connection(listener.getsockname(), timeout=10) as raw,
+                client.wrap_socket(raw, server_hostname=host) as channel,
+            ):
+                channel.sendall(b"?")
+                # In TLS 1.3 a refused client certificate shows at the first read.
+                said = "" if channel.recv(1) == b"?" else "closed"
+        except OSError as error:
+            said = str(error) or type(error).__name__
+        thread.join(20)
+    serial, name = seen.get("serial"), seen.get("name")
+    return Met(
+        said,
+        str(seen.get("error", "")),
+        serial if isinstance(serial, int) else None,
+        name if isinstance(name, str) else None,
+    )
+
+
+def gateway_tls(consortium: Consortium, *, crl: bool = False) -> ssl.SSLContext:
+    """A server that wants client certificates of the consortium's authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(str(consortium.server_certificate), str(consortium.server_key))
+    context.load_verify_locations(cafile=str(consortium.authority_certificate))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    if crl:
+        context.load_verify_locations(cafile=str(consortium.revocation_list))
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    return context
+
+
+def site_tls(hospital: HospitalFolder, *, authority: Path | None = None) -> ssl.SSLContext:
+    """A client that believes the consortium's authority alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=str(authority or hospital.at("ca.crt")))
+    context.load_cert_chain(str(hospital.at("client.crt")), str(hospital.at("client.key")))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
