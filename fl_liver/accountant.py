@@ -59,6 +59,24 @@ def training_epsilon(study: Study, rounds: Mapping[str, int] | None = None) -> f
     return _epsilon(private.sampling_rate, private.noise_multiplier, private.delta, steps)
 
 
+def training_privacy(study: Study, rounds: Mapping[str, int] | None = None) -> dict[str, float | str] | None:
+    """What a report says of private training: ε after `rounds` (see `training_epsilon`), δ, the unit, and the noise.
+
+    None for a study without it. Nothing in it is of one hospital.
+    """
+    if (private := study.privacy.training) is None:
+        return None
+    return {
+        "unit": "patient",
+        "epsilon": training_epsilon(study, rounds),
+        "delta": private.delta,
+        "max_epsilon": private.max_epsilon,
+        "noise_multiplier": private.noise_multiplier,
+        "patient_clip_norm": private.patient_clip_norm,
+        "sampling_rate": private.sampling_rate,
+    }
+
+
 def require_affordable(study: Study) -> None:
     """Does nothing for a study without private training.
 

@@ -25,8 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Train and test liver-lesion models across hospitals; images never leave them. Not a medical device.",
-    epilog="Exit status: 0 done · 1 done with exclusions · 2 unusable data · 64 usage · 71 training · 75 incomplete · "
-    "76 protocol · 77 privacy · 78 configuration.",
+    epilog="Exit status: 0 done · 1 done with exclusions · 2 unusable data · 64 usage · 69 server · 71 training · "
+    "74 audit log · 75 incomplete · 76 protocol · 77 privacy · 78 configuration.",
 )
 app.add_typer(study_cli.app, name="study")
 app.add_typer(site_cli.app, name="site")

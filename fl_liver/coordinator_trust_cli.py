@@ -168,7 +168,9 @@ def coordinator_revoke(
     typer.echo(f"{name} is revoked; {left} hospitals are left")
     install = f"fl-liver site roster DIR --new {consortium.roster_file.name}"
     typer.echo("this must follow:")
-    typer.echo("  1. restart `fl-liver coordinator up`, unless it says that it read the revoked certificates again")
+    typer.echo(
+        "  1. `fl-liver coordinator up` reads it within seconds; an nginx of yours must be reloaded (revoked.crl.pem)"
+    )
     typer.echo(f"  2. send {consortium.roster_file} to every other hospital:  {install}")
     typer.echo(f"  3. studies with {name} stop where the new roster is installed; make one without it, approved anew")
     if left < 3:

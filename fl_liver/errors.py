@@ -5,11 +5,19 @@ FLLiverError              70   something went wrong that no leaf below names
 ├── DataError              2   a series, label or table cannot be used
 │   └── OneClassError      2   a hospital that trains has patients of one class only
 ├── ProtocolError         76   the other side broke the agreement
+│   ├── FalseTotalsError  76   the server showed totals that cannot be the sum of what hospitals answered
+│   └── NotApprovedError  76   no person here approved this study with this version, roster and cohort
 ├── PrivacyError          77   answering would break the site's own limit
 │   └── ConsentError      77   this hospital does not consent to the release of its own figures
 ├── TrainingError         71   the arithmetic failed: NaN loss, wrong device
-└── IncompleteError       75   it finished with fewer hospitals than the study names, or was interrupted
-    └── LostRoundError    75   a round that may have been opened before an interruption; it is not asked again
+├── IncompleteError       75   it finished with fewer hospitals than the study names, or was interrupted
+│   └── LostRoundError    75   a round that may have been opened before an interruption; it is not asked again
+├── FleetError            69   the coordinator's server did not do what a hospital's daemon asked of it
+│   ├── UnreachableError  69   no answer: network, proxy, TLS, or a server that is down
+│   ├── NodeRefusedError  69   the server does not let this hospital in: key, clock, or registered from before
+│   └── RunOverError      69   the run of a message has ended; nobody waits for the answer
+├── AuditError            74   the log of what left cannot be written, or was changed
+└── ComputeLostError      71   the process that worked on a message is gone: out of memory, a crash, or stopped
 
 0 is done; 1 is done with exclusions (`fl-liver site check`). Numbers from 64 on follow sysexits.h, so that a service
 manager can tell "do not restart" (77, 78) from "try again" (75).
@@ -53,6 +61,10 @@ class NotApprovedError(ProtocolError):
     """No person here approved this study with this version, roster and cohort."""
 
 
+class FalseTotalsError(ProtocolError):
+    """The server showed totals that cannot be the sum of what the hospitals answered."""
+
+
 class PrivacyError(FLLiverError):
     """Answering would break a floor or a consent."""
 
@@ -76,7 +88,7 @@ class IncompleteError(FLLiverError):
 
 
 class LostRoundError(IncompleteError):
-    """A round that was begun before an interruption, and of which too few hospitals can swear that it was not opened."""
+    """A round begun before an interruption, of which too few hospitals can swear that it was not opened."""
 
 
 class FleetError(FLLiverError):
@@ -107,3 +119,9 @@ class ComputeLostError(FLLiverError):
     """The process that worked on a message is gone: out of memory, a crash, or stopped."""
 
     exit_code = 71
+
+
+class FlowerCommandError(FLLiverError):
+    """Flower's command line said no: the server is not up, or does not know what was asked for."""
+
+    exit_code = 69

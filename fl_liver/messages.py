@@ -1,7 +1,7 @@
 """Everything that may cross a hospital's wall, and nothing else.
 
-Frozen dataclasses; `wire` turns them into Flower's RecordDict and back. A field is a JSON value, bytes or a numpy array.
-No field describes fewer patients than the site's floor: `client.egress` sees to that.
+Frozen dataclasses; `wire` turns them into Flower's RecordDict and back. A field is a JSON value, bytes or an array. No
+field describes fewer patients than the site's floor: `client.egress` sees to that.
 
 server → site   Prepare  Fit     Score  Combine  Sum     Named
 site → server   Ready    Update  Done   Done     Totals  Figures      or, to any of them, Refusal
@@ -232,6 +232,8 @@ class Sum:
     One analysis plan is one `batch`, asked in steps 0, 1, … over `sites`, the same in each. `previous` holds the opened
     totals of the step before, one behind the other, so that a hospital can follow the plan; empty at step 0.
 
+    `scores`: stored score → its origin (`score_origin`), of every score that a question names.
+
     The sum is modulo 2^`bits`. `announced`: the keys of the hospitals that it is masked with; empty where it is not.
     """
 
@@ -243,6 +245,7 @@ class Sum:
     step: int = 0
     sites: tuple[str, ...] = ()
     previous: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    scores: dict[str, str] = dataclasses.field(default_factory=dict)
     bits: Bits = 64
     run: str = ""
     announced: dict[str, bytes] = dataclasses.field(default_factory=dict)

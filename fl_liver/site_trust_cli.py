@@ -238,10 +238,11 @@ def _show_missing(hospital: HospitalFolder, folder: Path) -> None:
         typer.echo(f"next: telephone {names}. They read their words to you, you read yours to them:")
         typer.echo(f"      {own}")
         typer.echo(f"      fl-liver site confirm {missing[0].site}{'' if folder == Path() else f' {folder}'}")
+    elif len(trust.rows()) > 1:
+        typer.echo("every other hospital on the roster is confirmed here")
     else:
-        typer.echo(
-            "every other hospital on the roster is confirmed here" if len(trust.rows()) > 1 else "nobody else is in"
-        )
+        typer.echo("nobody else is on this roster yet. When the coordinator sends a newer one:")
+        typer.echo(f"      fl-liver site roster{'' if folder == Path() else f' {folder}'} --new roster.signed.toml")
 
 
 def _heard(row: Row) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fl_liver import study_run_cli
+
 app = typer.Typer(no_args_is_help=True, help="Studies: what hospitals agree on before a round is run.")
 
 
@@ -35,3 +37,6 @@ def study_check(
     checked = check_study(load_study(study), out)
     for label, value in describe(checked, out):
         typer.echo(f"{label:14s}{value}")
+
+
+app.add_typer(study_run_cli.app)

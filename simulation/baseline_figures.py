@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from fl_liver.errors import FLLiverError, PrivacyError
-from fl_liver.messages import Done, Score, Vector
+from fl_liver.messages import Score, Vector
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.evaluation import Evaluation, figures
-from fl_liver.server.exchange import Exchange
-from fl_liver.server.summing import BatchSummer
+from fl_liver.server.sums import Sums
 from fl_liver.stats.compare import compare
 from fl_liver.stats.compose import Withheld, or_withheld
 from fl_liver.stats.conversation import converse, over
@@ -23,20 +22,15 @@ from fl_liver.study import Study
 class BaselineFigures:
     """Scores baseline models at the hospitals and asks for their AUCs."""
 
-    def __init__(self, exchange: Exchange, study: Study, participants: Participants, evaluation: Evaluation) -> None:
-        self._exchange, self._study, self._participants, self._evaluation = exchange, study, participants, evaluation
-        self._external = participants.external(study)
+    def __init__(self, sums: Sums, participants: Participants, evaluation: Evaluation) -> None:
+        self._sums, self._study, self._participants, self._evaluation = sums, sums.study, participants, evaluation
+        self._external = participants.external(sums.study)
 
     def score(self, name: str, vector: Vector) -> None:
         """A hospital's own model is scored there and at the external hospitals; the pooled one everywhere."""
         everyone = tuple(self._participants.ready)
         sites = (name, *self._external) if name in everyone else everyone
-        answers = self._exchange.ask(
-            Score(self._study.sha256, name, "all", "", vector),
-            sites,
-            Done,
-            timeout_s=self._study.training.round_timeout_s,
-        )
+        answers = self._sums.make_score(Score(self._study.sha256, name, "all", "", vector), sites)
         if len(answers.answered) < len(sites):
             raise FLLiverError(f"baseline {name}: not every hospital scored its patients: {answers.why_not()}")
 
@@ -91,7 +85,7 @@ class BaselineFigures:
         named = [name for name in training if name in self._participants.named()]
         by_model: dict[str, float] = {}
         for name in named:
-            summer = BatchSummer(self._exchange, self._study, [name], "named")
+            summer = self._sums.summer([name], "named")
             talk = or_withheld(roc(f"score:{name}", "label", key="logit32", min_cell=self._floor))
             result = converse({"own": over("internal", talk)}, summer)["own"]
             if not isinstance(result, Withheld) and (auc := figures(result)["auc"]) is not None:

@@ -66,7 +66,8 @@ class Display:
         elif event == "round_done":
             number, rounds, sites = self._round
             auc = f", internal AUC {details['auc']:.3f}" if details["auc"] is not None else ""
-            note = f"{details['answered']} of {sites} sites, loss {details['loss']:.3f}{auc}"
+            loss = "" if details["loss"] is None else f", loss {details['loss']:.3f}"
+            note = f"{details['answered']} of {sites} sites{loss}{auc}"
             self._told.pop(self._round_name, None)
             self.bar(self._round_name, number, rounds, note)
         elif event == "site_out":

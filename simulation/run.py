@@ -145,7 +145,7 @@ class Simulation:
         """Have hospitals score the baselines and ask for their figures exactly as for the federated model."""
         sums = Sums.of_run(federation.exchange(), study, self.folder, self.folder / "study" / "roster.toml")
         evaluation = Evaluation(sums, participants, journal)
-        figures = BaselineFigures(federation.exchange(), study, participants, evaluation)
+        figures = BaselineFigures(sums, participants, evaluation)
         for baseline in baselines:
             figures.score(baseline.name, baseline.model(study))
         summary["models"] |= {POOLED: figures.pooled(POOLED), LOCAL: figures.local(study)}

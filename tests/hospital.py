@@ -17,7 +17,7 @@ from fl_liver.client.site import load_site
 from fl_liver.messages import Fit, Incoming
 from fl_liver.study import Study
 from fl_liver.wire import to_record
-from tests.conftest import write_table
+from tests.conftest import write_identity, write_table
 from tests.processes import Process
 from tests.superlink import BIN, SuperLink
 
@@ -137,8 +137,11 @@ def as_json(question: Incoming) -> dict[str, object]:
 def make_hospital(link: SuperLink, folder: str, name: str, study: Study, **keys: object) -> Hospital:
     """A folder with a table and site.toml; registered with the SuperLink, the study approved, not started."""
     path = link.hospital(folder)
-    write_table(path / "cohort", 40, seed=3)
-    site = {"site": name, "data": "cohort", "release": "named", "plain_sums": True, "gpu": "none", **keys}
+    write_table(path / "cohort", 40, seed=int(name[1:]))
+    write_identity(path, name, study.every_site)
+    role, plain = study.role_of(name), study.privacy.secure_sum == "plain"
+    own = {"site": name, "role": role, "data": "cohort", "release": "named", "plain_sums": plain, "gpu": "none"}
+    site = {**own, **keys}
     (path / "site.toml").write_text(tomli_w.dumps(site), encoding="utf-8")
     write_approval(load_site(path / "site.toml"), study, who="test")
     return Hospital(link, path, study)

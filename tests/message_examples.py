@@ -50,6 +50,20 @@ QUESTIONS = (
     Question("class_counts", {"score": "score:federated"}, 2, {}),
     Question("newton_step", {}, 0, {"beta": np.zeros(0), "shape": np.arange(6, dtype=np.int32).reshape(2, 3)}),
 )
+ASKED = Sum(
+    "ab" * 32,
+    "masked",
+    3,
+    QUESTIONS,
+    batch="b1",
+    step=2,
+    sites=("H01", "H02"),
+    previous=np.array([-1, 2**62]),
+    scores={"federated": "ef" * 32},
+    bits=16,
+    run="run-1",
+    announced=KEYS,
+)
 EVERY_KIND: list[Incoming | Outgoing] = [
     Prepare("ab" * 32),
     Keys(SLOT, ("H01", "H02")),
@@ -62,7 +76,7 @@ EVERY_KIND: list[Incoming | Outgoing] = [
     Combine("ab" * 32, "fusion", "federated", 1.25, -0.1, {"age": 0.3, "male": -1e-300}),
     Sum("ab" * 32, "masked", 11, QUESTIONS),
     Sum("ab" * 32, "named", 1, ()),
-    Sum("ab" * 32, "masked", 3, QUESTIONS, "b1", 2, ("H01", "H02"), np.array([-1, 2**62]), 16, "run-1", KEYS),
+    ASKED,
     Named("ab" * 32, "external", ("federated", "fusion")),
     Ready("H01", "0.1.0", "train", True, {"patients": 40, "positives": 20}),
     Ready("H01", "0.1.0", "train", False, None),

@@ -16,6 +16,7 @@ from fl_liver.accountant import (
     require_private,
     steps_per_round,
     training_epsilon,
+    training_privacy,
 )
 from fl_liver.errors import ConfigError, PrivacyError
 from fl_liver.study import Study, load_study
@@ -128,6 +129,15 @@ def test_a_plan_above_max_epsilon_is_refused_with_the_way_out() -> None:
         match=r"study lesion_us_fusion: its rounds would spend epsilon 9\.56 at delta 1e-05, max_epsilon is 8; raise",
     ):
         require_affordable(private(0.1, 1.0, 15))
+
+
+def test_a_report_says_epsilon_delta_and_the_unit() -> None:
+    study = private(0.1, 1.2, 15)
+    told = training_privacy(study, {"train": 16})
+    assert told is not None
+    assert (told["unit"], told["delta"], told["max_epsilon"]) == ("patient", 1e-5, 8.0)
+    assert told["epsilon"] == training_epsilon(study, {"train": 16}) > training_epsilon(study)
+    assert training_privacy(load_study("clinical")) is None
 
 
 def test_a_study_without_private_training_has_no_epsilon() -> None:

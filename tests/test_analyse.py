@@ -13,7 +13,7 @@ from fl_liver.analyse import analyse, headline, read_tables
 from fl_liver.errors import ConfigError, DataError, FLLiverError, PrivacyError, ProtocolError
 from fl_liver.guarded_summer import GuardedSummer
 from fl_liver.stats.conversation import Table
-from fl_liver.stats.permit import permit_for, permit_of_plan
+from fl_liver.stats.permit import permit_of_plan
 from fl_liver.stats.plan import KINDS, parse_plan, read_plan, refusals, run_plan
 
 PLAN = """
@@ -121,7 +121,8 @@ def test_merging_two_sites_changes_nothing(folder: Path) -> None:
 
 def test_every_site_answers_behind_the_guard_of_its_plan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the permit of another plan nothing is answered."""
-    other = permit_for(["proportion"], min_cell=5)
+    proportion = {"id": "other", "kind": "proportion", "column": "y"}
+    other = permit_of_plan(parse_plan({"analysis": [proportion]}, "plan"), min_cell=5)
     monkeypatch.setattr("fl_liver.analyse.permit_of_plan", lambda *_, **__: other)
     refused(folder, ProtocolError, "site north: question 'cell_counts' is not in the plan")
 

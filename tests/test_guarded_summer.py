@@ -14,7 +14,7 @@ from fl_liver.guarded_summer import GuardedSummer, GuardedTable
 from fl_liver.stats.conversation import Conversation, Question, Table, TablesSummer, Totals, converse
 from fl_liver.stats.diagnostic import counts_at
 from fl_liver.stats.logistic import logistic
-from fl_liver.stats.permit import permit_for, permit_of_plan
+from fl_liver.stats.permit import permit_of_plan
 from fl_liver.stats.plan import Plan, parse_plan, run_plan
 from fl_liver.stats.refine import refine
 from fl_liver.stats.roc import roc
@@ -101,7 +101,7 @@ def test_coefficients_that_do_not_follow_newton_are_refused() -> None:
 def test_a_class_below_the_floor_ends_the_refinement_although_the_plan_has_none() -> None:
     few = {name: Table({**one.columns, "y": (np.arange(len(one)) < 1) * 1.0}) for name, one in tables().items()}
     with pytest.raises(PrivacyError, match=r"site S0: .*min_cell: 'y' 1: fewer than 5 patients"):
-        converse({"auc": roc("p", "y", min_cell=1)}, GuardedSummer(few, permit_for(["roc"], min_cell=5)))
+        converse({"auc": roc("p", "y", min_cell=1)}, GuardedSummer(few, permit_of_plan(PLAN, min_cell=5)))
 
 
 def test_totals_below_a_sites_own_counts_are_not_the_sum() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import get_args
 
-import numpy as np
 import pytest
 
 from fl_liver.errors import ProtocolError
 from fl_liver.messages import Fit, Incoming, Sum
 from fl_liver.securesum.context import Slot
-from tests.message_examples import EVERY_KIND, KINDS, VECTOR
+from tests.message_examples import ASKED, EVERY_KIND, KINDS, VECTOR
 
 
 def test_the_examples_cover_every_kind() -> None:
@@ -37,9 +36,9 @@ def test_the_slot_of_an_update_says_its_round_and_rows(rows: str) -> None:
 
 
 def test_a_step_of_a_batch_is_its_place_in_the_run() -> None:
-    asked = Sum("s", "masked", 3, (), "b1", 4, ("H01",), np.zeros(0, np.int64), 64, "run-1")
-    assert asked.slot == Slot("s", "run-1", "statistics/b1", 0, 4, 0)
-    assert not asked.slot.recovers
+    slot = dataclasses.replace(ASKED, step=4).slot
+    assert slot == Slot("ab" * 32, "run-1", "statistics/b1", 0, 4, 0)
+    assert not slot.recovers
 
 
 @pytest.mark.parametrize("batch", ["", "../b", "a" * 65])

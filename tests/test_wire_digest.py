@@ -15,9 +15,8 @@ from fl_liver.messages import Fit, Sum
 from fl_liver.securesum.context import Slot
 from fl_liver.stats.conversation import Question
 from fl_liver.wire import question_digest
-from tests.message_examples import KEYS, NUMBERS, QUESTIONS, SLOT, VECTOR, crossed, fit
+from tests.message_examples import ASKED, KEYS, NUMBERS, QUESTIONS, SLOT, VECTOR, crossed, fit
 
-ASKED = Sum("ab" * 32, "masked", 3, QUESTIONS, "b1", 2, ("H01", "H02"), np.array([-1, 2**62]), 16, "run-1", KEYS)
 OTHER_SUM: dict[str, Any] = {
     "study_sha256": "ac" * 32,
     "purpose": "named",
@@ -27,6 +26,7 @@ OTHER_SUM: dict[str, Any] = {
     "step": 3,
     "sites": ("H02", "H01"),
     "previous": np.array([-1, 2**62 + 1]),
+    "scores": {"federated": "ea" * 32},
     "bits": 32,
     "run": "run-2",
 }
@@ -69,7 +69,7 @@ def test_the_digest_changes_with_everything_that_is_said_to_all_hospitals() -> N
     fits = [Fit(dataclasses.replace(SLOT, **{name: value}), VECTOR, {}, {}) for name, value in OTHER_SLOT.items()]
     asked: list[Fit | Sum] = [ASKED, Fit(SLOT, VECTOR, {}, {}), *sums, *fits]
     digests = [question_digest(one) for one in asked]
-    assert len(set(digests)) == len(digests) == 2 + 10 + 12 + 5
+    assert len(set(digests)) == len(digests) == 2 + 11 + 12 + 5
     assert all(len(one) == 64 for one in digests)
 
 
@@ -92,6 +92,6 @@ def test_a_hospital_digests_what_it_received_to_what_the_server_digested(array: 
     """Also non-contiguous and big-endian arrays: they are the same numbers."""
     told = {"x": number if np.isfinite(number) else None, "names": ("a", "b")}
     question = Question("bins", told, 1, {"a": array[::-1].T, "b": array.astype(array.dtype.newbyteorder(">"))}, 7)
-    asked = Sum("s", "masked", 3, (question,), "b1", 0, ("H01",), np.arange(3), 16, "run-1")
+    asked = dataclasses.replace(ASKED, questions=(question,))
     assert question_digest(crossed(asked)) == question_digest(asked)
     assert question_digest(crossed(fit(VECTOR[::-1]))) == question_digest(fit(VECTOR[::-1]))

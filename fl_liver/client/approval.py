@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ from fl_liver.client.site import SiteConfig
 from fl_liver.errors import FLLiverError, NotApprovedError
 from fl_liver.identity import read_roster
 from fl_liver.study import Study
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ def write_approval(site: SiteConfig, study: Study, cohort: str = "", who: str = 
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     path = site.approval_path(study.sha256)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (site.work, path.parent):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write(path, study.to_toml())
     _write(path.with_suffix(".json"), json.dumps(asdict(approval), indent=1) + "\n")
     return approval
@@ -74,7 +78,7 @@ def require_approval(site: SiteConfig, study_sha256: str) -> Approval:
     """
     short = study_sha256[:12]
     path = site.approval_path(study_sha256)
-    if not path.is_file():
+    if not _HASH.fullmatch(study_sha256) or not path.is_file():
         raise NotApprovedError(f"study {short} was not approved here; see `fl-liver site requests`")
     approval = _read(path.with_suffix(".json"), short)
     if approval.study != study_sha256:

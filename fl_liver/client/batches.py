@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_liver.client.ledger import Entry, Ledger, cohort_hash
-from fl_liver.errors import PrivacyError, ProtocolError
+from fl_liver.errors import FalseTotalsError, PrivacyError, ProtocolError
 from fl_liver.messages import Sum
 from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.guard import Guard, require_own_part
@@ -63,10 +63,12 @@ class Batches:
         """Nothing, if the step may be answered.
 
         Raises:
+            FalseTotalsError: the totals of the step before are not the sum; also at every later step of the batch.
             ProtocolError: the batch, its step, hospitals, commitment or a question is not what the plan has next.
             PrivacyError: a floor, or nearly the same patients as in a batch that was answered (`ledger`).
         """
         self._check_roster(asked)
+        self._check_candour(asked)
         if _is_noised(asked):
             self._check_noised(asked)
         if asked.step == 0 and not self._count(asked.batch):
@@ -99,6 +101,24 @@ class Batches:
             _write(folder / f"{asked.step:04d}.npz", _packed(_Step(asked.questions, own, asked.previous)))
             if self._guard is not None:
                 _followed[folder] = asked.step + 1, self._guard
+
+    @property
+    def _shown_false(self) -> Path:
+        return self._folder.with_name("false-totals")
+
+    def _check_candour(self, asked: Sum) -> None:
+        """Where false totals were shown once, nothing but the rest of that batch is answered, and that with noise: a
+        refusal that depends on this hospital's own counts would be an answer about them.
+        """
+        if not self._shown_false.is_file():
+            return
+        batch = self._shown_false.read_text(encoding="utf-8")
+        if batch == asked.batch:
+            raise FalseTotalsError(f"batch {batch}: false totals were shown in it")
+        raise ProtocolError(
+            f"site {self._site}: false totals were shown in batch {batch}; no sum of the study is answered until a"
+            f" person has read this log and removed {self._shown_false.name}"
+        )
 
     def _check_roster(self, asked: Sum) -> None:
         if not _NAME.fullmatch(asked.batch):
@@ -164,7 +184,11 @@ class Batches:
         del _followed[folder]  # what follows changes the guard; it is remembered only if the step is kept
         before = self._step(asked.batch, asked.step - 1)
         totals = _cut(asked.previous, before.questions, f"batch {asked.batch}")
-        require_own_part(before.questions, totals, _cut(before.own, before.questions, "own"))
+        try:
+            require_own_part(before.questions, totals, _cut(before.own, before.questions, "own"))
+        except ProtocolError as error:
+            _write(self._shown_false, asked.batch.encode())
+            raise FalseTotalsError(f"batch {asked.batch}, step {asked.step}: {error}") from error
         self._ledger.note_counts(asked.batch, _counted(before.questions, totals))
         guard.opened(before.questions, totals)
         guard.check(asked.questions)

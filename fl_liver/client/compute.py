@@ -1,8 +1,8 @@
 """The process that reads patients and answers: `python -P -m fl_liver.client.compute SITE.TOML FD WORK`.
 
-`compute_process` starts it. It has no connection to anywhere but a socket to the daemon. It stays warm between messages;
-if the kernel kills it, the daemon lives. SIGTERM abandons training at the next batch. torch is imported when the first
-message needs it.
+`compute_process` starts it. It has no connection to anywhere but a socket to the daemon. It stays warm between
+messages; if the kernel kills it, the daemon lives. SIGTERM abandons training at the next batch. torch is imported when
+the first message needs it.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ T = TypeVar("T")
 PAUSE_FILE = "paused"
 _GRACE_S = 5.0
 """From an interrupt until the compute process is ended."""
-_POLLS = ((10.0, 0.1), (60.0, 0.5), (float("inf"), 1.5))
-"""Seconds since the last message, seconds between two questions for the next."""
+_POLLS = ((5.0, 0.25), (30.0, 0.5), (float("inf"), 2.0))
+"""Seconds since the last message, seconds between two questions for the next. A question costs the server 9 ms of a
+core: eleven hospitals in a round take 40 % of one, fifty idle ones 22 %."""
 _RETRY_S = (1.0, 2.0, 3.0, 5.0)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
@@ -41,7 +43,7 @@ from fl_liver.messages import (
     Vector,
 )
 from fl_liver.securesum.context import Context, Slot
-from fl_liver.securesum.encoding import UpdateCode, encode_integers
+from fl_liver.securesum.encoding import UpdateCode, bits_for, check_words, encode_integers, words
 from fl_liver.study import Study
 from fl_liver.wire import question_digest, to_record
 
@@ -147,7 +149,48 @@ def release_totals(
     wanted = sum(one.length for one in question.questions)
     if vector.shape != (wanted,):
         raise ProtocolError(f"site {site.site}: sum of length {vector.size}, announced {wanted}")
-    coded = encode_integers(vector, question.bits)
+    bits = bits_for([one.bound for one in question.questions])
+    if question.bits != bits:
+        raise ProtocolError(f"site {site.site}: sums modulo 2^{question.bits} were asked, the bounds say 2^{bits}")
+    try:
+        coded = encode_integers(vector, question.bits)
+    except ProtocolError as error:
+        return release_noise(site, study, question, commitment, sums, error)
+    return _release_coded(site, study, question, coded, commitment, sums)
+
+
+def release_noise(
+    site: SiteConfig,
+    study: Study,
+    question: Sum,
+    commitment: str,
+    sums: SiteSums | None,
+    reason: ProtocolError,
+) -> RecordDict:
+    """Random words in the place of an answer that this hospital's own counts forbid.
+
+    They look like every masked vector, and the masks of the sum do not cancel. A refusal would tell the server how its
+    made-up totals or bounds compare with the counts of this one hospital.
+
+    Raises:
+        ProtocolError: `reason`, where the sum is not masked.
+    """
+    if sums is None or question.purpose != "masked":
+        raise reason
+    log.error("site %s: the server is not honest, it gets random numbers: %s", site.site, reason)
+    length = sum(one.length for one in question.questions) + check_words(question.bits)
+    coded = np.frombuffer(secrets.token_bytes(length * question.bits // 8), words(question.bits)).copy()
+    return _release_coded(site, study, question, coded, commitment, sums)
+
+
+def _release_coded(
+    site: SiteConfig,
+    study: Study,
+    question: Sum,
+    coded: NDArray[Any],
+    commitment: str,
+    sums: SiteSums | None,
+) -> RecordDict:
     ahead = b""
     if question.purpose == "masked" and sums is None:
         require_sums_allowed(site, study)
@@ -157,6 +200,7 @@ def release_totals(
                 f"site {site.site}: batch {question.batch} names {len(question.sites)} hospitals, but keys of"
                 f" {len(question.announced)} came; wanted the keys of exactly those"
             )
+        wanted = len(coded) - check_words(question.bits)
         context = Context(question.slot, wanted, question.bits, question_digest(question), study.privacy.keystream)
         coded = sums.mask(context, question.announced, coded)
         ahead = sums.announce(replace(question.slot, sum=question.step + 1))
@@ -248,7 +292,7 @@ def _occasion() -> dict[str, str | int]:
     asked = _asked.get()
     if asked is None:
         return {}
-    about: dict[str, str | int] = {"question": type(asked).__name__, "study": asked.study_sha256}
+    about: dict[str, str | int] = {"question": type(asked).__name__, "study": asked.study_sha256[:64]}
     slot = _slot_of(asked)
     if slot is not None:
         about |= {"run": slot.run, "purpose": slot.purpose, "round": slot.round, "step": slot.sum}

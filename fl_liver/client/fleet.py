@@ -72,6 +72,7 @@ killed is let in again within 40 s (Flower's 30 s would make it a minute)."""
 _BEAT_EVERY_S = 7.0
 _TIMEOUT_S = 30.0
 _LATER = frozenset({429, 502, 503, 504})
+_OF_A_RUN = frozenset({"pull-object", "push-object", "push-messages", "confirm-message-received"})
 T = TypeVar("T")
 
 
@@ -264,7 +265,8 @@ class Fleet:
         if status in _LATER:
             return UnreachableError(f"{self._address}: {path} answered {status}; the server behind it is away or busy")
         detail = " ".join(response.text[:200].split())
-        if status == httpx.codes.FORBIDDEN and path in ("get-run", "pull-object", "push-object", "push-messages"):
+        # A gateway's own 403 (revoked, not approved) is plain text; the SuperLink's about a run has a code.
+        if status == httpx.codes.FORBIDDEN and path in _OF_A_RUN and '"code"' in response.text:
             return RunOverError(f"{self._address}: the run has ended ({detail})")
         skew = self.clock_skew_s
         clock = f"; this clock is {skew:+.0f} s against the server's, at most 5 s ahead is let in" if skew else ""

@@ -83,7 +83,7 @@ def freeze(site: SiteConfig, name: str) -> Frozen:
     patients, files = _read(site.data, tables, columns, site_pseudonyms(site.work), {})
     made = datetime.now(UTC).isoformat(timespec="seconds")
     frozen = Frozen(name, made, columns, patients, files)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.mkdir(exist_ok=True, mode=0o700)  # `work` is there: the pseudonyms' key lies in it
     part = path.with_name(f".{name}.part")
     part.unlink(missing_ok=True)
     body = {"name": name, "made": made, "columns": columns, "patients": patients, "files": files}

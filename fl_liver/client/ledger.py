@@ -1,9 +1,10 @@
 """A hospital's own list of what it answered, and over which hospitals: two sums over nearly the same patients are one
 patient's, or one hospital's, row.
 
-One file a study. A new batch over the same hospitals is allowed, and so is one over others that differ by two
-contributing hospitals or more; one that differs by a single hospital is refused, and so is one whose pooled counts, or
-whose own patients, differ by fewer than k patients from those of a batch that was answered.
+One file a study. A new batch over the same hospitals is allowed, and so is one over others as long as no sum and
+difference of the batches' totals can tell apart a group of fewer than three hospitals: all hospitals that stood in
+exactly the same batches are one group. One whose pooled counts, or whose own patients, differ by fewer than k patients
+from those of a batch that was answered is refused too.
 
 Leaving one centre out differs by one hospital on purpose. Each such run is a study of its own, with its own hash, its
 own approval at every hospital and so its own ledger: the person who approves it says that the difference may be known.
@@ -21,7 +22,7 @@ from pathlib import Path
 from fl_liver.errors import PrivacyError, ProtocolError
 from fl_liver.messages import Purpose
 
-MIN_DIFFERENT_SITES = 2
+MIN_SITES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +81,14 @@ class Ledger:
         """
         if purpose == "named":
             return
-        own = set(patients)
-        for entry in self._answered():
-            apart = set(sites) ^ set(entry.sites)
-            if 0 < len(apart) < MIN_DIFFERENT_SITES:
-                raise PrivacyError(
-                    f"ledger: batch {entry.batch} was answered over {len(entry.sites)} hospitals, this one is over"
-                    f" {len(sites)}; they differ by {', '.join(sorted(apart))} alone, whose part would be the"
-                    f" difference; at least {MIN_DIFFERENT_SITES} wanted"
-                )
+        own, answered = set(patients), self._answered()
+        small = _told_apart([*(entry.sites for entry in answered), sites])
+        if len(small) < MIN_SITES:
+            raise PrivacyError(
+                f"ledger: with the {len(answered)} batches that were answered, one over these {len(sites)} hospitals"
+                f" would tell apart {', '.join(small)}; groups of at least {MIN_SITES} wanted"
+            )
+        for entry in answered:
             changed = len(own ^ self._patients_of(entry))
             if 0 < changed < self._min_cell:
                 raise PrivacyError(
@@ -152,6 +152,18 @@ class Ledger:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)  # a line that a crash cut short: its answer never left
             file.write(json.dumps(asdict(entry)).encode() + b"\n")
+
+
+def _told_apart(batches: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The smallest group of hospitals that stood in exactly the same batches.
+
+    A combination of totals weighs all hospitals of a group alike, so that none isolates less than a group.
+    """
+    groups: dict[tuple[bool, ...], list[str]] = {}
+    for site in sorted(set().union(*batches)):
+        groups.setdefault(tuple(site in batch for batch in batches), []).append(site)
+    smallest: list[str] = min(groups.values(), key=len)
+    return tuple(smallest)
 
 
 def cohort_hash(patients: Iterable[str]) -> str:

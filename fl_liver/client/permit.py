@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fl_liver.errors import PrivacyError
-from fl_liver.stats.permit import Permit, permit_for
+from fl_liver.stats.allowed import (
+    Allowed,
+    of_calibration,
+    of_centres,
+    of_classes,
+    of_cut,
+    of_fit,
+    of_one,
+    of_scores,
+)
+from fl_liver.stats.permit import Permit
 from fl_liver.study import Study
 
-STATISTICS = ("roc", "coarse_auc", "centre_auc", "compare_paired", "calibration", "diagnostic", "logistic")
-"""Curve of a round, figures of every model, comparisons, cut-offs, fusion: what `server.run` asks in every study."""
+LABEL, CLASS, SCORE = "label", "class_name", "score:"
 
 
 def study_permit(study: Study, min_cell: int) -> Permit:
     """The statistics of a study, with the larger of its floor and the hospital's own.
 
-    A cut-off is found on the way (Youden's), so one threshold for each score and part of the rows is allowed. A study
-    with `histogram_epsilon` may ask for the noised histogram, with the noise that follows from it, and nothing else.
+    They are those that `server.evaluation`, `server.fusion` and `server.run` ask in every study, of scores: a factor is
+    a term of a regression and nothing else. Names of scores are the server's; which of them are stored is known when
+    they are read. A study with `histogram_epsilon` may ask for the noised histogram of its scores, with the noise that
+    follows from it, and nothing else.
     """
     floor = max(min_cell, study.analysis.min_cell)
     if study.histogram_noise is not None:
-        return permit_for(("private_roc",), min_cell=floor, noise=study.histogram_noise)
-    classes = ("multiclass",) if len(study.task.classes) > 2 else ()
-    return permit_for(
-        (*STATISTICS, *classes),
-        min_cell=floor,
-        cutoffs=1,
-        groups=frozenset({study.analysis.calibration_groups}),
-    )
+        return Permit(floor, _noised, study.histogram_noise)
+    return Permit(floor, partial(_exact, study))
 
 
 def require_exact_figures(site: str, study: Study) -> None:
@@ -35,3 +42,49 @@ def require_exact_figures(site: str, study: Study) -> None:
             f"site {site}: its own figures were asked, but the study says privacy.histogram_epsilon ="
             f" {study.histogram_noise[0]:g}: figures leave in the one noised sum, and no exact one beside it"
         )
+
+
+def _exact(study: Study, present: frozenset[str]) -> list[Allowed]:
+    """What is asked of the patients who have exactly these columns."""
+    scores = _scores(present)
+    factors = [name for name in study.analysis.fusion if name in present]
+    if present != {LABEL, *scores, *factors}:
+        return _of_classes(study, present)
+    found: list[Allowed] = []
+    if len(scores) == 1 and not factors:
+        found += _of_score(study, scores[0])
+    if len(scores) > 1 and not factors:
+        found.append(of_scores(scores, LABEL))
+    if len(scores) < 2 and study.analysis.fusion and present != {LABEL}:
+        found.append(of_fit(LABEL, [*scores, *factors], firth=True))
+    return found
+
+
+def _of_score(study: Study, score: str) -> list[Allowed]:
+    """Curve, comparison with itself, AUC within hospitals, and one cut-off for each part of the rows, which is found
+    on the way (Youden's).
+    """
+    found = [of_scores([score, score], LABEL), of_centres(score, LABEL), of_cut(score, LABEL, cutoffs=1)]
+    if len(study.task.classes) == 2:
+        found.append(of_calibration(LABEL, score, study.analysis.calibration_groups, log_odds=True))
+    return found
+
+
+def _of_classes(study: Study, present: frozenset[str]) -> list[Allowed]:
+    """The classes of one model, where there are more than two."""
+    classes = study.task.classes
+    models = {column.split(":")[1] for column in present if column.startswith(SCORE)}
+    if len(classes) < 3 or len(models) != 1:
+        return []
+    columns = [f"{SCORE}{model}:{one}" for model in models for one in classes]
+    return [of_classes(CLASS, columns)] if present == {CLASS, *columns} else []
+
+
+def _noised(present: frozenset[str]) -> list[Allowed]:
+    scores = _scores(present)
+    return [of_one("noised_histogram", scores=scores, label=LABEL)] if present == {LABEL, *scores} and scores else []
+
+
+def _scores(columns: frozenset[str]) -> list[str]:
+    """Those that are a model's log-odds of disease, `score:NAME`; `score:NAME:CLASS` is of one class."""
+    return sorted(one for one in columns if one.startswith(SCORE) and one.count(":") == 1)

@@ -101,7 +101,8 @@ def _note(site: SiteConfig, question: Prepare) -> None:
     if study.sha256 != sha256:
         raise ConfigError(f"its text hashes to {study.sha256[:12]}, it was asked as {sha256[:12]}")
     study.role_of(site.site)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (site.work, path.parent):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if len(list(path.parent.glob("*.toml"))) >= MOST:
         raise ConfigError(f"{MOST} requests are kept already; approve, deny and remove some of {path.parent}")
     _write(path.with_suffix(".json"), json.dumps(asdict(Asked(now, now, 1))))

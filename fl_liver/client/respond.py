@@ -12,6 +12,7 @@ from flwr.app import RecordDict
 
 import fl_liver.stats.site_functions  # noqa: F401 - registers what this hospital can answer
 from fl_liver import __version__
+from fl_liver.accountant import require_affordable
 from fl_liver.client import egress
 from fl_liver.client.approval import require_approval
 from fl_liver.client.batches import Batches
@@ -30,10 +31,12 @@ from fl_liver.client.sums import SiteSums
 from fl_liver.client.table import SiteTables, select_rows
 from fl_liver.client.train import fit, pick_device, score
 from fl_liver.client.train_device import claim_device
+from fl_liver.client.training_account import TrainingAccount
 from fl_liver.errors import (
     ConfigError,
     ConsentError,
     DataError,
+    FalseTotalsError,
     FLLiverError,
     IncompleteError,
     NotApprovedError,
@@ -66,6 +69,8 @@ from fl_liver.messages import (
     Survivors,
 )
 from fl_liver.models.registry import study_layout
+from fl_liver.parameters import vector_sha256
+from fl_liver.score_origin import made_by, score_names
 from fl_liver.stats.conversation import TablesSummer, answer, converse
 from fl_liver.stats.roc import roc
 from fl_liver.study import Study
@@ -155,6 +160,7 @@ def _prepare(site: SiteConfig, question: Prepare) -> RecordDict:
         return egress.refuse(site, "ROLE", f"the study wants it to train, site.toml says '{site.role}'")
     require_trainable(cohort, study, site)
     egress.require_sums_allowed(site, study)
+    require_affordable(study)
     _sums(site, study)  # a missing identity or roster is told now, not at the first round
     named = site.release == "named" and study.histogram_noise is None
     positive = np.isin(cohort.label, [i for i, name in enumerate(study.task.classes) if name in study.task.positive])
@@ -178,7 +184,12 @@ def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[],
         if again is not None:
             return again
     rows = select_rows(cohort, question.rows)
-    layers = LocalLayers(site.study_folder(question.study_sha256), study, question.rows)
+    initial = study.initial
+    if question.round == 1 and initial is not None and vector_sha256(question.vector) != initial.sha256:
+        raise ProtocolError(f"site {site.site}: round 1 begins with other weights than those of the approved study")
+    folder = site.study_folder(question.study_sha256)
+    TrainingAccount(folder, study).begin(question.rows, question.round)
+    layers = LocalLayers(folder, study, question.rows)
     start = layers.restore(question.vector, before_round=question.round)
     result = fit(
         study,
@@ -229,7 +240,8 @@ def _score(site: SiteConfig, question: Score, device: str) -> RecordDict:
         layers = LocalLayers(site.study_folder(question.study_sha256), study, question.layers)
         vector = layers.restore(vector, before_round=None)
     scores = score(study, cohort, vector, rows=rows, device=pick_device(device))
-    _store(site, question.study_sha256, cohort).keep(question.name, rows, scores)
+    made = {question.rows: made_by(question)}
+    _store(site, question.study_sha256, cohort).keep(question.name, rows, scores, made)
     return egress.release_word(site, Done(0))
 
 
@@ -240,21 +252,32 @@ def _combine(site: SiteConfig, question: Combine) -> RecordDict:
     total = question.intercept + question.base_beta * tables[f"score:{question.base}"]
     for name, beta in question.factors.items():
         total = total + beta * tables[name]
-    store.keep(question.name, np.arange(len(cohort.patients)), total[:, None])
+    made = {"all": made_by(question, store.origins([question.base]).get(question.base, ""))}
+    store.keep(question.name, np.arange(len(cohort.patients)), total[:, None], made)
     return egress.release_word(site, Done(0))
 
 
 def _sum(site: SiteConfig, question: Sum) -> RecordDict:
     study, cohort = read_cohort(site, question.study_sha256)
     egress.require_purpose(site, study, question)
-    tables = SiteTables(cohort, study, _store(site, question.study_sha256, cohort))
+    store = _store(site, question.study_sha256, cohort)
+    tables = SiteTables(cohort, study, store)
+    made = store.origins(score_names(question.questions))
+    if made != question.scores:
+        differs = sorted(name for name in {**made, **question.scores} if made.get(name) != question.scores.get(name))
+        raise ProtocolError(
+            f"site {site.site}: score '{differs[0]}' was made by another question here than the server says"
+        )
     promise = commit(site.work, cohort, tables.columns())
     permit = study_permit(study, site.min_cell)
     folder = site.study_folder(question.study_sha256)
     # Two batches that are asked at once would each be held against a ledger without the other.
     with one_at_a_time(folder / "batches.lock"):
         batches = Batches(site.site, study, folder, permit)
-        batches.admit(question, promise, cohort.patients)
+        try:
+            batches.admit(question, promise, cohort.patients)
+        except FalseTotalsError as error:
+            return egress.release_noise(site, study, question, promise, _sums(site, study), error)
         vector = batches.answered(question)
         if vector is None:
             parts = [answer(one, tables.for_question(one)) for one in question.questions]

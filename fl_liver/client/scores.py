@@ -6,15 +6,19 @@ rest. Rows that were not scored are NaN.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from fl_liver.errors import DataError, ProtocolError
+from fl_liver.score_origin import origin
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 _FLOAT32_ROUNDING = 2.0**-22
@@ -34,22 +38,35 @@ class ScoreStore:
         self._folder = study_folder / "scores"
         self._patients = patients
 
-    def keep(self, name: str, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+    def keep(
+        self,
+        name: str,
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float64],
+        made_by: Mapping[str, str] | None = None,
+    ) -> None:
         """Write the scores (len(rows), K) of some patients; the others keep what they had.
 
+        Args:
+            made_by: part of the rows → digest of the question that scored it (`score_origin`).
         Raises:
             DataError: K > 1 columns that are not the log-odds of each class against the rest.
         """
         path = self._path(name)
         _require_one_against_rest(name, scores)
-        every = np.full((self._patients, scores.shape[1]), np.nan)
+        every, parts = np.full((self._patients, scores.shape[1]), np.nan), dict(made_by or {})
         if path.is_file() and (before := self.load(name)).shape == every.shape:
-            every = before.copy()
+            every, parts = before.copy(), _parts(path) | parts
         every[rows] = scores
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = path.with_suffix(f".{os.getpid()}.part")
-        save_file({"logit": every}, part)
+        save_file({"logit": every}, part, {"made_by": json.dumps(parts)})
         part.replace(path)
+
+    def origins(self, names: Iterable[str]) -> dict[str, str]:
+        """Score → what made it (`score_origin`), of those that a question of the server made."""
+        found = {name: _parts(self._path(name)) for name in names if self._path(name).is_file()}
+        return {name: origin(parts) for name, parts in found.items() if parts}
 
     def load(self, name: str) -> NDArray[np.float64]:
         """(n, K).
@@ -72,6 +89,12 @@ class ScoreStore:
         if not _NAME.fullmatch(name):
             raise ProtocolError(f"score name '{name[:50]}' is not a plain word")
         return self._folder / f"{name}.safetensors"
+
+
+def _parts(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="numpy") as file:
+        parts: dict[str, str] = json.loads((file.metadata() or {}).get("made_by", "{}"))
+    return parts
 
 
 def require_logits(logits: NDArray[np.float64], last_operation: str, network: str) -> None:

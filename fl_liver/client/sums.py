@@ -73,6 +73,7 @@ class SiteSums:
             ProtocolError: an older slot, or hospitals that are not the study's.
             PrivacyError: fewer hospitals than the study pins for the purpose.
         """
+        self._pin(slot)
         channel = self._open(slot, sites)
         channel.refuse_older(slot)
         if slot.order == channel.last:
@@ -98,8 +99,8 @@ class SiteSums:
         """Whether a slot of training may be answered at all, before an hour of training is spent on it.
 
         Raises:
-            ProtocolError: a slot of statistics, an older one, or a further attempt that too few hospitals' statements
-                allow.
+            ProtocolError: a slot of statistics, an older one, a further attempt that too few hospitals' statements
+                allow, or keys that are not what they should be.
             PrivacyError: too few participants.
         """
         if not slot.recovers:
@@ -115,6 +116,9 @@ class SiteSums:
         if slot.attempt:
             before = Slot(slot.study, slot.run, slot.purpose, slot.round, slot.sum, slot.attempt - 1)
             check_abandoned(channel.roster, before, dict(abandoned))
+        sum_ = channel.slot(slot)
+        if not sum_.answered:
+            sum_.require_keys(announced)
 
     @_alone
     def mask(self, context: Context, announced: Mapping[str, bytes], vector: NDArray[Any]) -> NDArray[Any]:
@@ -205,6 +209,21 @@ class SiteSums:
         channel.save()
         self._forget_answers(slot)
         return signature
+
+    def _pin(self, slot: Slot) -> None:
+        """The first run of a study here is its only one: training is repeatable, so that a second one over other
+        hospitals would show the difference of the two.
+        """
+        path = self._folder / "run"
+        if not path.is_file():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(path, lambda file: file.write(slot.run.encode()))
+        pinned = path.read_text(encoding="utf-8")
+        if pinned != slot.run:
+            raise PrivacyError(
+                f"site {self._site}: the study was begun here as run {pinned}, run {slot.run} was asked; resume that"
+                " one, or have a changed study approved"
+            )
 
     def _wanted(self, channel: _Channel) -> int:
         return max(channel.roster.threshold, self._study.privacy.min_sites)

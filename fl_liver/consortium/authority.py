@@ -136,8 +136,8 @@ def check_client_certificate(pem: str, authority: bytes, key: Key, site: str, no
 
 def revocation_list(authority: Authority, revoked: Iterable[tuple[int, datetime]], now: datetime) -> bytes:
     """The CRL in PEM, valid as long as the authority: it lies beside the gateway and is written anew at each change."""
-    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject).last_update(now)
-    builder = builder.next_update(authority.certificate.not_valid_after_utc)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+    builder = builder.last_update(now - _MARGIN).next_update(authority.certificate.not_valid_after_utc)
     builder = builder.add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
     builder = builder.add_extension(_authority_identifier(authority), critical=False)
     for serial, when in revoked:

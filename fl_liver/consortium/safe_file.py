@@ -95,4 +95,5 @@ def locked(folder: Path) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(file, fcntl.LOCK_UN)  # closing does not free it where a child process was forked meanwhile
         os.close(file)

@@ -114,6 +114,15 @@ class SiteSum:
             if name != self.site
         }
 
+    def require_keys(self, announced: Mapping[str, bytes]) -> None:
+        """Whether something could be masked for a sum over these hospitals, before it is computed.
+
+        Raises:
+            ProtocolError: as `mask` does for its keys and those of others.
+        """
+        self._held("a masked vector")
+        self._check(announced)
+
     def mask(self, context: Context, announced: Mapping[str, bytes], vector: NDArray[Any]) -> None:
         """Mask an encoded vector in place, for a sum over exactly the hospitals in `announced`.
 
@@ -146,6 +155,8 @@ class SiteSum:
         seeds = self._seeds(held, keys, info)
         self._mask_info, self._participants = info, tuple(sorted(announced))
         add_keystreams(vector, seeds, context.keystream)
+        if not self.slot.recovers:
+            self._secrets = None  # nothing of this sum is ever rebuilt
 
     def endorse(self, survivors: tuple[str, ...], identity: Ed25519PrivateKey) -> bytes:
         """This hospital's signature over the list of those whose masked vectors arrived; 64 bytes.

@@ -1,7 +1,9 @@
 """Questions to hospitals and their answers, over any Flower Grid: explicit addresses, a deadline, nothing assumed.
 
 Flower's own `send_and_receive` sleeps 3 s between polls, and a reply that never comes is simply absent. Here every
-question goes to named sites, replies are polled every `poll_s`, and who did not answer is part of the result.
+question goes to named sites, replies are polled every `poll_s`, and who did not answer is part of the result. A site
+that was cut off or restarted (its daemon says that it lost the message) is asked again in the same words, for as long
+as the others are waited for anyway, and `patience_s` beyond that.
 """
 
 from __future__ import annotations
@@ -15,10 +17,14 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl_liver.errors import ProtocolError
-from fl_liver.messages import Fit, Incoming, Outgoing, Refusal
+from fl_liver.messages import Fit, Incoming, Outgoing, Refusal, SiteFailure
 from fl_liver.wire import from_record, to_record
 
 A = TypeVar("A", bound=Outgoing)
+Nodes = Mapping[str, int]
+_ASK_AGAIN = frozenset({3, 4, 5, int(SiteFailure.LOST)})
+"""Flower's MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE and NODE_UNAVAILABLE, and a daemon that lost a message."""
+_AGAIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -35,13 +41,38 @@ class Answers(Generic[A]):
         return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items()))
 
 
-class Exchange:
-    """Asks sites by name. `nodes` maps a site's name to its Flower node id."""
+@dataclass(slots=True)
+class _Again:
+    """Sites that are to be asked again: when, and since when they are lost."""
 
-    def __init__(self, grid: Grid, nodes: Mapping[str, int], poll_s: float = 0.2) -> None:
+    due: dict[str, float] = field(default_factory=dict)
+    since: dict[str, float] = field(default_factory=dict)
+
+    def add(self, site: str) -> None:
+        now = time.monotonic()
+        self.since.setdefault(site, now)
+        self.due[site] = now + _AGAIN_S
+
+    def open(self, patience_s: float) -> bool:
+        """Whether it is worth waiting for one of them alone."""
+        now = time.monotonic()
+        return any(now - self.since[site] < patience_s for site in self.due)
+
+    def take(self) -> list[str]:
+        now = time.monotonic()
+        return [site for site, when in list(self.due.items()) if when <= now and self.due.pop(site)]
+
+
+class Exchange:
+    """Asks sites by name. `nodes` maps a site's name to its Flower node id, or is asked for that each time."""
+
+    def __init__(
+        self, grid: Grid, nodes: Nodes | Callable[[], Nodes], poll_s: float = 0.2, patience_s: float = 0.0
+    ) -> None:
+        """With `patience_s` 0 nobody is asked twice."""
         self._grid = grid
-        self._nodes = dict(nodes)
-        self._poll_s = poll_s
+        self._nodes = nodes if callable(nodes) else lambda: nodes
+        self._poll_s, self._patience_s = poll_s, patience_s
 
     def ask(
         self,
@@ -51,15 +82,17 @@ class Exchange:
         *,
         timeout_s: float,
         on_answer: Callable[[str, A], None] | None = None,
+        again: bool = True,
     ) -> Answers[A]:
         """Ask every site the same question and wait until all have replied or the deadline has passed.
 
         With `on_answer`, each answer is handed over as it arrives and not kept: thirteen updates of 45 MB never stand
         in memory together. An answer that `on_answer` refuses with a ProtocolError counts as lost, with that reason.
+        Without `again`, a site that is away is lost at once, whatever the patience.
         """
         record = to_record(question)
         kind = "train" if isinstance(question, Fit) else "query"
-        return self._ask(dict.fromkeys(sites, record), kind, expected, timeout_s, on_answer)
+        return self._ask(dict.fromkeys(sites, record), kind, expected, timeout_s, on_answer, again=again)
 
     def ask_each(
         self,
@@ -80,44 +113,61 @@ class Exchange:
         expected: type[A],
         timeout_s: float,
         on_answer: Callable[[str, A], None] | None,
+        *,
+        again: bool = True,
     ) -> Answers[A]:
+        patience_s = self._patience_s if again else 0.0
         answers: Answers[A] = Answers()
-        answers.lost |= {site: "no such node" for site in records if site not in self._nodes}
-        reachable = {site: record for site, record in records.items() if site in self._nodes}
-        waiting = self._push(reachable, kind, timeout_s)
-        answers.lost |= {
-            site: "could not be sent" for site in records if site not in {*waiting.values(), *answers.lost}
-        }
         deadline = time.monotonic() + timeout_s
-        while waiting and time.monotonic() < deadline:
-            replies = list(self._grid.pull_messages(list(waiting)))
-            for reply in replies:
-                site = waiting.pop(reply.metadata.reply_to_message_id, None)
-                if site is not None:
-                    _sort_in(answers, site, reply, expected, on_answer)
+        waiting, later = self._push(answers, records, kind, timeout_s), _Again()
+        while (waiting or later.open(patience_s)) and time.monotonic() < deadline:
+            replies = list(self._grid.pull_messages(list(waiting))) if waiting else []
             if not replies:
                 time.sleep(self._poll_s)
+            while replies:  # each goes when it was handed over, and not when the next ones are there
+                lost = _sort_in(answers, waiting, replies.pop(0), expected, on_answer)
+                if lost is not None and patience_s > 0:
+                    later.add(lost)
+            if due := later.take():
+                left_s = max(deadline - time.monotonic(), 1.0)
+                waiting |= self._push(answers, {site: records[site] for site in due}, kind, left_s)
         answers.lost |= dict.fromkeys(waiting.values(), f"no reply within {timeout_s:.0f} s")
         return answers
 
-    def _push(self, records: Mapping[str, RecordDict], kind: str, timeout_s: float) -> dict[str, str]:
-        messages = [Message(record, self._nodes[site], kind, ttl=timeout_s) for site, record in records.items()]
-        ids = list(self._grid.push_messages(messages))
-        return {message_id: site for message_id, site in zip(ids, records, strict=True) if message_id}
+    def _push(self, answers: Answers[A], records: Mapping[str, RecordDict], kind: str, ttl_s: float) -> dict[str, str]:
+        """Message id → site, of those that were sent; the others are lost."""
+        nodes = self._nodes()
+        reachable = [site for site in records if site in nodes]
+        messages = [Message(records[site], nodes[site], kind, ttl=ttl_s) for site in reachable]
+        ids = list(self._grid.push_messages(messages)) if messages else []
+        sent = {message_id: site for message_id, site in zip(ids, reachable, strict=True) if message_id}
+        for site in records:
+            answers.lost[site] = "no such node" if site not in nodes else "could not be sent"
+        for site in sent.values():
+            del answers.lost[site]
+        return sent
 
 
 def _sort_in(
-    answers: Answers[A], site: str, reply: Message, expected: type[A], on_answer: Callable[[str, A], None] | None
-) -> None:
+    answers: Answers[A],
+    waiting: dict[str, str],
+    reply: Message,
+    expected: type[A],
+    on_answer: Callable[[str, A], None] | None,
+) -> str | None:
+    """Returns the site where it is worth asking again."""
+    site = waiting.pop(reply.metadata.reply_to_message_id, None)
+    if site is None:
+        return None
     if reply.has_error():
         # The reason of a transport error may quote anything; the code alone is reported.
         answers.lost[site] = f"transport error {reply.error.code}"
-        return
+        return site if reply.error.code in _ASK_AGAIN else None
     try:
         word: A | Refusal = from_record(reply.content, (expected, Refusal))
     except ProtocolError as error:
         answers.lost[site] = str(error)
-        return
+        return None
     if isinstance(word, Refusal):
         answers.refused[site] = word
     elif on_answer is None:
@@ -127,3 +177,4 @@ def _sort_in(
             on_answer(site, word)
         except ProtocolError as error:
             answers.lost[site] = str(error)
+    return None

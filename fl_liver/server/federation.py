@@ -60,7 +60,7 @@ class Federation:
         except LostRoundError as error:
             self.journal.write("warning", text=f"round {number} is lost, the model of the round before stands: {error}")
             return vector, RoundRecord(number, 0.0, len(self.sites), 0, None, None, self.sites)
-        mean, loss = code.decode(opened.total, vector, len(opened.answered))
+        mean, loss = self._opened(code.decode(opened.total, vector, len(opened.answered)))
         seconds = round(time.monotonic() - began, 3)
         auc = self._point(number, mean, each_round)
         record = RoundRecord(number, seconds, len(self.sites), len(opened.answered), loss, auc, opened.missing)
@@ -68,6 +68,10 @@ class Federation:
             "round_done", rows=self.rows, round=number, loss=loss, auc=auc, answered=len(opened.answered)
         )
         return mean, record
+
+    def _opened(self, found: tuple[Vector, float]) -> tuple[Vector, float | None]:
+        """The mean model and loss; under private training no loss was sent."""
+        return found if self.study.privacy.training is None else (found[0], None)
 
     def _answered(self, number: int, site: str) -> None:
         self.journal.write("site_answered", rows=self.rows, round=number, site=site)

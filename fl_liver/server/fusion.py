@@ -16,14 +16,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from fl_liver.errors import DataError, FLLiverError, IncompleteError, PrivacyError
-from fl_liver.messages import Combine, Done
+from fl_liver.messages import Combine
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.evaluation import Evaluation, fitting_rows, out_of_training
-from fl_liver.server.exchange import Exchange
+from fl_liver.server.sums import Sums
 from fl_liver.stats.compose import Withheld, or_withheld
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.logistic import LogisticResult, logistic, univariate
-from fl_liver.study import Study
 
 R = TypeVar("R")
 FUSION = "fusion"
@@ -31,13 +30,12 @@ SCORE_LABEL = "Network score (log-odds)"
 INTERCEPT = "(Intercept)"
 
 
-def fuse(
-    exchange: Exchange, study: Study, participants: Participants, evaluation: Evaluation, base: str
-) -> dict[str, Any]:
+def fuse(sums: Sums, participants: Participants, evaluation: Evaluation, base: str) -> dict[str, Any]:
     """Fit the fused model, have every ready hospital store the score `fusion`, return the regressions as JSON values.
 
     A fusion that a floor forbids, or whose hospitals stayed away, is `{"not_released": reason}`.
     """
+    study = sums.study
     rows, floor, limit = fitting_rows(study), study.analysis.min_cell, study.analysis.screening_p
     score = f"score:{out_of_training(study, base)}"
     try:
@@ -54,10 +52,10 @@ def fuse(
     beta = dict(zip(fused.terms, fused.beta, strict=True))
     factors = {name: beta[name] for name in used}
     combine = Combine(study.sha256, FUSION, base, beta[score], beta[INTERCEPT], factors)
-    _store(exchange, study, tuple(participants.ready), combine)
+    _store(sums, tuple(participants.ready), combine)
     if study.cohort.folds:
         unseen = replace(combine, name=out_of_training(study, FUSION), base=out_of_training(study, base))
-        _store(exchange, study, participants.training(study), unseen)
+        _store(sums, participants.training(study), unseen)
     labels = {factor.name: factor.label for factor in study.factor} | {score: SCORE_LABEL}
     return {
         "rows": rows,
@@ -84,8 +82,8 @@ def finite(terms: Sequence[str], min_cell: int) -> Conversation[LogisticResult]:
     return (yield from logistic("label", terms, min_cell=min_cell, firth=True))
 
 
-def _store(exchange: Exchange, study: Study, sites: tuple[str, ...], combine: Combine) -> None:
-    answers = exchange.ask(combine, sites, Done, timeout_s=study.training.round_timeout_s)
+def _store(sums: Sums, sites: tuple[str, ...], combine: Combine) -> None:
+    answers = sums.make_score(combine, sites)
     if len(answers.answered) < len(sites):
         raise FLLiverError(f"fused score: not every hospital stored it: {answers.why_not()}")
 

@@ -19,12 +19,12 @@ class Journal:
 
     def __init__(self, path: Path, *listeners: Listener) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self.path = path
         self._listeners = listeners
 
     def write(self, event: str, **details: Any) -> None:
         line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
-        with self._path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         for listener in self._listeners:
             listener(event, details)

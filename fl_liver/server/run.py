@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fl_liver.accountant import require_affordable, training_privacy
 from fl_liver.errors import ConfigError, IncompleteError
-from fl_liver.messages import Done, Score, Vector
+from fl_liver.messages import Score, Vector
 from fl_liver.parameters import Layout, load_vector, save_vector, vector_sha256
 from fl_liver.server.checkpoint import Checkpoints
 from fl_liver.server.enrolment import Participants, gather
@@ -44,8 +46,12 @@ class Seconds:
         self.phases[name] = round(time.monotonic() - began, 3)
 
 
-def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journal) -> dict[str, Any]:
+def run_study(
+    exchange: Exchange, study_file: Path, folder: Path, journal: Journal, wait_s: float = 0.0
+) -> dict[str, Any]:
     """Run a checked study, or go on with it where its folder holds checkpoints; writes and returns the summary.
+
+    `wait_s`: how long hospitals that are not ready are waited for (`enrolment.gather`).
 
     Raises:
         ConfigError: the study or its first weights are not those that were checked.
@@ -55,7 +61,7 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
     sums = Sums.of_run(exchange, study, folder, study_file.parent / "roster.toml")
     seconds = Seconds()
     with seconds.phase("gather", journal):
-        participants = gather(exchange, study, journal)
+        participants = gather(exchange, study, journal, wait_s)
     training = StudyTraining(sums, participants, folder, journal)
     with seconds.phase("train", journal):
         vector, rounds = training.federate(initial)
@@ -65,7 +71,7 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
     fusion = None
     if study.analysis.fusion:
         with seconds.phase("fuse", journal):
-            fusion = fuse(exchange, study, participants, evaluation, FEDERATED)
+            fusion = fuse(sums, participants, evaluation, FEDERATED)
         if "not_released" not in fusion:
             scores[FUSION] = FUSION
     with seconds.phase("evaluate", journal):
@@ -80,6 +86,7 @@ def run_study(exchange: Exchange, study_file: Path, folder: Path, journal: Journ
         "seed": study.seed,
         "task": _task(study),
         "secure_sum": study.privacy.secure_sum,
+        "privacy": _privacy(study, journal.path),
         "software": versions(),
         "incomplete": participants.incomplete(study) or _missed(training.missing) or evaluation.incomplete(),
         "sites": _sites(study, participants),
@@ -114,7 +121,17 @@ def load_checked(study_file: Path) -> tuple[Study, tuple[Vector, Layout]]:
                 f"{study_file.parent / 'initial.safetensors'}: {key} is {found[key][:12]}, the study says"
                 f" {wanted[:12]}; run `fl-liver study check` again and have the study approved again"
             )
+    require_affordable(study)
     return study, (vector, layout)
+
+
+def _privacy(study: Study, journal: Path) -> dict[str, Any] | None:
+    """What training spent; rounds of an interrupted run count again, because each of them drew noise anew."""
+    if study.privacy.training is None:
+        return None
+    text = journal.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    return training_privacy(study, Counter(line["rows"] for line in lines if line["event"] == "round_started"))
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -153,12 +170,7 @@ class StudyTraining:
         Raises:
             IncompleteError: a site did not; its patients would silently be missing from every figure.
         """
-        answers = self._exchange.ask(
-            Score(self._study.sha256, name, rows, layers, vector),
-            sites,
-            Done,
-            timeout_s=self._study.training.round_timeout_s,
-        )
+        answers = self._sums.make_score(Score(self._study.sha256, name, rows, layers, vector), sites)
         if len(answers.answered) < len(sites):
             raise IncompleteError(f"score '{name}': not every hospital scored its patients: {answers.why_not()}")
 

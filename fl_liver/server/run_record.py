@@ -1,4 +1,6 @@
-"""What a run must remember of its sums to go on after an interruption: its name, and the last slot of each purpose."""
+"""What a run must remember of its sums to go on after an interruption: its name, the last slot of each purpose, and
+what made the scores that hospitals keep.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ import secrets
 from pathlib import Path
 
 from fl_liver.errors import ConfigError
+from fl_liver.messages import Combine, Score
+from fl_liver.score_origin import made_by, origin
 from fl_liver.securesum.context import Slot
 
 
@@ -18,7 +22,7 @@ class RunRecord:
         """Raises ConfigError where the file is there but is not a run record."""
         self._path = path
         try:
-            self.run, self._begun = _read(path) if path.is_file() else (secrets.token_hex(8), {})
+            self.run, self._begun, self._scores = _read(path) if path.is_file() else (secrets.token_hex(8), {}, {})
         except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
             raise ConfigError(
                 f"{path}: no run record ({type(error).__name__}); resume from an undamaged folder"
@@ -35,19 +39,34 @@ class RunRecord:
         self._begun[slot.purpose] = slot.round, slot.attempt
         self._save()
 
+    def note_score(self, question: Score | Combine) -> None:
+        """Write down, before it is asked, which question makes (a part of) a score."""
+        base = self.origins().get(question.base, "") if isinstance(question, Combine) else ""
+        rows = question.rows if isinstance(question, Score) else "all"
+        self._scores.setdefault(question.name, {})[rows] = made_by(question, base)
+        self._save()
+
+    def origins(self) -> dict[str, str]:
+        """Stored score → its origin, as every hospital has it."""
+        return {name: origin(parts) for name, parts in self._scores.items()}
+
     def _save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
         with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"run": self.run, "begun": self._begun}) + "\n")
+            file.write(json.dumps({"run": self.run, "begun": self._begun, "scores": self._scores}) + "\n")
             file.flush()
             os.fsync(file.fileno())
         part.replace(self._path)
 
 
-def _read(path: Path) -> tuple[str, dict[str, tuple[int, int]]]:
+def _read(path: Path) -> tuple[str, dict[str, tuple[int, int]], dict[str, dict[str, str]]]:
     body = json.loads(path.read_text(encoding="utf-8"))
     begun = {str(purpose): (int(last[0]), int(last[1])) for purpose, last in body["begun"].items()}
     if not isinstance(body["run"], str) or not body["run"]:
         raise ValueError(body["run"])
-    return body["run"], begun
+    scores = {
+        str(name): {str(rows): str(made) for rows, made in parts.items()}
+        for name, parts in body.get("scores", {}).items()
+    }
+    return body["run"], begun, scores

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from fl_liver.errors import IncompleteError, PrivacyError, ProtocolError
 from fl_liver.messages import Announced, Incoming, Keys, Outgoing, Purpose, Sum, Totals
+from fl_liver.score_origin import score_names
 from fl_liver.securesum.context import Context, Roster
 from fl_liver.securesum.encoding import bits_for, check_words, decode_integers, words
 from fl_liver.securesum.server import ServerSum
@@ -44,6 +45,7 @@ class BatchSummer:
         purpose: Purpose = "masked",
         roster: Roster | None = None,
         run: str = "run",
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         """Raises PrivacyError: a masked sum over fewer than `min_sites` hospitals."""
         if purpose == "masked" and len(sites) < study.privacy.min_sites:
@@ -54,6 +56,7 @@ class BatchSummer:
         self.method = "plain" if roster is None else "masked"
         self._exchange, self._study, self._sites, self._purpose = exchange, study, tuple(sites), purpose
         self._roster, self._run, self._batch = roster, run, secrets.token_hex(8)
+        self._origins = dict(origins or {})
         self._step = 0
         self._previous = np.zeros(0, np.int64)
         self._commitments: dict[str, str] = {}
@@ -80,6 +83,7 @@ class BatchSummer:
             self._step,
             self._sites,
             self._previous,
+            {name: self._origins[name] for name in score_names(questions) if name in self._origins},
             bits_for([question.bound for question in questions]),
             self._run,
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fl_liver.identity import RosterFile, read_roster
-from fl_liver.messages import Purpose
-from fl_liver.server.exchange import Exchange
+from fl_liver.messages import Combine, Done, Purpose, Score
+from fl_liver.server.exchange import Answers, Exchange
 from fl_liver.server.journal import Journal
 from fl_liver.server.masked_rounds import MaskedRounds
 from fl_liver.server.rounds import PlainRounds, Rounds
@@ -42,7 +42,13 @@ class Sums:
     def summer(self, sites: Sequence[str], purpose: Purpose) -> BatchSummer:
         """A batch of statistics over these hospitals. Raises PrivacyError below the floor of masked sums."""
         roster = self.roster.only(sites) if self.roster is not None and purpose == "masked" else None
-        return BatchSummer(self.exchange, self.study, sites, purpose, roster, self.record.run)
+        origins = self.record.origins()
+        return BatchSummer(self.exchange, self.study, sites, purpose, roster, self.record.run, origins)
+
+    def make_score(self, question: Score | Combine, sites: Sequence[str]) -> Answers[Done]:
+        """Have hospitals make and keep a score; what made it is bound into every sum over it."""
+        self.record.note_score(question)
+        return self.exchange.ask(question, sites, Done, timeout_s=self.study.training.round_timeout_s)
 
     def rounds(self, sites: Sequence[str], rows: str, journal: Journal) -> Rounds:
         """The rounds of one federation."""

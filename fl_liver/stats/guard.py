@@ -2,7 +2,7 @@
 
 The hospital runs the plan's state machine beside the server. It sees each question, and after each exchange the opened
 totals, and refuses
- * a question kind, a choice of rows or a threshold that the plan does not have,
+ * a question of other columns or rows than one analysis of the plan asks it of, a threshold that this analysis lacks,
  * children of bins that were not active and mixed, and a depth that jumps,
  * a step of a fit that does not follow from the steps before it, and more than 25 of them,
  * groups or cumulative counts that are not those of the opened histograms,
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_liver.errors import ProtocolError
+from fl_liver.stats.allowed import Allowed, Order
 from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.cross import cross_arrays
 from fl_liver.stats.order_search import FIRST_BITS, KEY_BITS, STEP_BITS
@@ -51,12 +52,10 @@ class Guard:
             PrivacyError, DataError: the walk ended at a floor, or its data allow no further step.
         """
         for question in questions:
-            if question.kind not in self._permit.kinds:
-                raise ProtocolError(f"question '{question.kind}' is not in the plan")
             try:
-                self._check_rows(question)
-                self._check_steps(question)
-                self._check_public_numbers(question)
+                allowing = self._permit.allowing(question)
+                self._check_steps(question, allowing)
+                self._check_public_numbers(question, allowing)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 raise ProtocolError(
                     f"question '{question.kind}': its arguments cannot be read ({type(error).__name__})"
@@ -72,31 +71,26 @@ class Guard:
             if question.kind == "key_children":
                 self._searches[plain_arguments(question, _ALL_BUT_ROWS)].opened(question, total)
 
-    def _check_rows(self, question: Question) -> None:
-        stray = sorted(set(question.arguments.get("where", {})) - self._permit.strata)
-        if stray:
-            raise ProtocolError(f"question '{question.kind}': the plan has no strata of '{stray[0]}'")
-
-    def _check_steps(self, question: Question) -> None:
+    def _check_steps(self, question: Question, allowing: Sequence[Allowed]) -> None:
         if question.kind == "key_children":
             name = plain_arguments(question, _ALL_BUT_ROWS)
-            self._searches.setdefault(name, _Search(self._permit)).check(question)
+            order = frozenset[Order]().union(*(one.order for one in allowing))
+            self._searches.setdefault(name, _Search(order, self._permit.min_cell)).check(question)
             return
         name = walk_of(question)
         if name not in self._walks:
-            self._walks[name] = begin(question, self._permit)
+            groups = frozenset[int]().union(*(one.groups for one in allowing))
+            self._walks[name] = begin(question, groups, self._permit.min_cell)
         walks = self._walks[name]
         if walks and not any(walk.allows(question) for walk in walks):
             raise why_not(question, walks)
-        if not walks and question.kind == "bins":
-            raise ProtocolError("question 'bins': the plan has no groups of equal size")
 
-    def _check_public_numbers(self, question: Question) -> None:
+    def _check_public_numbers(self, question: Question, allowing: Sequence[Allowed]) -> None:
         match question.kind:
             case "counts_at_thresholds":
-                self._check_thresholds(question, question.arguments["thresholds"])
+                self._check_thresholds(question, question.arguments["thresholds"], allowing)
             case "reader_model_calls":
-                self._check_thresholds(question, [question.arguments["threshold"]])
+                self._check_thresholds(question, [question.arguments["threshold"]], allowing)
             case "delong_cross" | "cluster_cross":
                 self._check_components(question)
             case "calibration_groups" if "cuts" in question.arrays:
@@ -104,15 +98,17 @@ class Guard:
             case "noised_histogram":
                 self._check_noise(question)
 
-    def _check_thresholds(self, question: Question, thresholds: Sequence[float]) -> None:
-        further = set(map(float, thresholds)) - self._permit.thresholds
+    def _check_thresholds(self, question: Question, thresholds: Sequence[float], allowing: Sequence[Allowed]) -> None:
+        """Those of the analyses of this very score and label, among the same patients."""
+        further = set(map(float, thresholds)).difference(*(one.thresholds for one in allowing))
         if not further:
             return
+        cutoffs = max(one.cutoffs for one in allowing)
         known = self._cutoffs.setdefault(plain_arguments(question, _ALL_BUT_ROWS), set())
-        if len(known | further) > self._permit.cutoffs:
+        if len(known | further) > cutoffs:
             raise ProtocolError(
                 f"question '{question.kind}': {len(further)} thresholds are not in the plan,"
-                f" which allows {self._permit.cutoffs} further ones for a score"
+                f" which allows {cutoffs} further ones for this score"
             )
         known |= further
 
@@ -156,8 +152,8 @@ class Guard:
 class _Search:
     """The ranges that an order search may split, by depth."""
 
-    def __init__(self, permit: Permit) -> None:
-        self._permit = permit
+    def __init__(self, order: frozenset[Order], min_cell: int) -> None:
+        self._order, self._min_cell = order, min_cell
         self._allowed: dict[int, NDArray[np.uint64]] = {0: np.zeros(1, np.uint64)}
 
     def check(self, question: Question) -> None:
@@ -182,13 +178,13 @@ class _Search:
 
     def _go_on(self, question: Question, held: IntVector) -> NDArray[np.bool_]:
         go_on = np.zeros(held.shape[1], np.bool_)
-        if "mixed" in self._permit.order:
+        if "mixed" in self._order:
             go_on |= (held > 0).sum(axis=0) > 1
-        if "occupied" in self._permit.order:
+        if "occupied" in self._order:
             go_on |= held.sum(axis=0) > 1
-        if "search" in self._permit.order:
+        if "search" in self._order:
             exact = question.arguments["resolution"] > 0
-            go_on |= held.max(axis=0) >= (1 if exact else self._permit.min_cell)
+            go_on |= held.max(axis=0) >= (1 if exact else self._min_cell)
         return go_on
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fl_liver.stats.allowed import Allowed, of_one, of_ranks, of_raters, of_table
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.fleiss import fleiss_kappa
 from fl_liver.stats.kappa import cohen_kappa
@@ -29,6 +30,9 @@ class Proportion(Analysis):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return proportion(self.column, min_cell=min_cell)
 
+    def allows(self) -> Allowed:
+        return of_one("zero_one_counts", column=self.column)
+
 
 class McNemar(Analysis):
     """Two 0/1 columns of the same patients."""
@@ -42,6 +46,9 @@ class McNemar(Analysis):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return mcnemar(self.first, self.second, min_cell=min_cell)
+
+    def allows(self) -> Allowed:
+        return of_one("paired_zero_one", first=self.first, second=self.second)
 
 
 class _Raters(Analysis):
@@ -66,6 +73,9 @@ class CohenKappa(_Raters):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return cohen_kappa((self.raters[0], self.raters[1]), min_cell=min_cell)
 
+    def allows(self) -> Allowed:
+        return of_raters("cross_table", self.raters, "columns")
+
 
 class FleissKappa(_Raters):
     """Agreement of several raters."""
@@ -74,6 +84,9 @@ class FleissKappa(_Raters):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return fleiss_kappa(self.raters, min_cell=min_cell)
+
+    def allows(self) -> Allowed:
+        return of_raters("rating_sums", self.raters, "raters")
 
 
 class _Grouped(Analysis):
@@ -95,6 +108,9 @@ class RankSum(_Grouped):
         unit = self.resolution or 0.0
         return rank_sum(self.x, self.group, self.levels or (), resolution=unit, min_cell=min_cell)
 
+    def allows(self) -> Allowed:
+        return of_ranks(self.x, self.group, self.levels or (), quantiles=True, unit=self.resolution or 0.0)
+
 
 class KruskalWallis(_Grouped):
     """A number in several groups."""
@@ -104,6 +120,9 @@ class KruskalWallis(_Grouped):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return kruskal_wallis(self.x, self.group, self.levels or (), min_cell=min_cell)
+
+    def allows(self) -> Allowed:
+        return of_ranks(self.x, self.group, self.levels or (), quantiles=False)
 
 
 class TableOne(Analysis):
@@ -141,3 +160,6 @@ class TableOne(Analysis):
             resolution=self.resolution,
             min_cell=min_cell,
         )
+
+    def allows(self) -> Allowed:
+        return of_table(self.group, self.numeric, self.categorical, self.levels, self.resolution)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from fl_liver.stats.allowed import Allowed
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.rows import level_name
 from fl_liver.stats.stratified import stratified
@@ -40,11 +41,19 @@ class Analysis(Section):
         """The conversation that answers it, with the floor `min_cell`."""
         raise NotImplementedError
 
+    def allows(self) -> Allowed:
+        """What that conversation may ask a hospital."""
+        raise NotImplementedError
+
     def answer(self, min_cell: int) -> Conversation[Any]:
         """`converse`, once for everybody or once for each level of `by`."""
         if self.by is None:
             return self.converse(min_cell)
         return stratified(self.by, self.columns(), lambda: self.converse(min_cell), min_cell=min_cell)
+
+    def permitted(self) -> Allowed:
+        """What `answer` may ask."""
+        return self.allows() if self.by is None else self.allows().stratified(self.by, self.columns())
 
 
 def named(*columns: str | None) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from fl_liver.stats.allowed import Allowed, of_calibration, of_classes, of_cut, of_groups, of_one, of_scores
 from fl_liver.stats.calibration import calibration, hosmer_lemeshow
 from fl_liver.stats.compare import compare, compare_unpaired
 from fl_liver.stats.conversation import Conversation
@@ -43,6 +45,9 @@ class Roc(Analysis):
         partial = None if self.partial is None else self.partial.model_dump(by_alias=True)
         return roc(self.score, self.label, min_cell=min_cell, partial=partial, cluster=self.cluster)
 
+    def allows(self) -> Allowed:
+        return of_scores([self.score], self.label, self.cluster)
+
 
 class _Compared(Analysis):
     scores: Annotated[tuple[Column, ...], Field(min_length=2)]
@@ -51,6 +56,9 @@ class _Compared(Analysis):
 
     def columns(self) -> tuple[str, ...]:
         return named(*self.scores, self.label, self.cluster)
+
+    def allows(self) -> Allowed:
+        return of_scores(self.scores, self.label, self.cluster)
 
 
 class ComparePaired(_Compared):
@@ -89,6 +97,9 @@ class CompareUnpaired(Analysis):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return compare_unpaired(self.score, self.label, self.strata, self.levels, min_cell=min_cell)
 
+    def allows(self) -> Allowed:
+        return of_scores([self.score], self.label).within(self.strata)
+
 
 class Diagnostic(Analysis):
     """A score cut at a threshold."""
@@ -104,6 +115,9 @@ class Diagnostic(Analysis):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return diagnostic(self.score, self.label, self.threshold, min_cell=min_cell)
 
+    def allows(self) -> Allowed:
+        return of_cut(self.score, self.label, [self.threshold])
+
 
 class DecisionCurve(Analysis):
     """Net benefit of a predicted risk."""
@@ -118,6 +132,9 @@ class DecisionCurve(Analysis):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return decision_curve(self.y, self.p, self.thresholds, min_cell=min_cell)
+
+    def allows(self) -> Allowed:
+        return of_cut(self.p, self.y, self.thresholds)
 
 
 class _Predicted(Analysis):
@@ -139,6 +156,9 @@ class HosmerLemeshow(_Predicted):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return hosmer_lemeshow(self.y, self.p, groups=self.groups, min_cell=min_cell, apparent=self.apparent)
 
+    def allows(self) -> Allowed:
+        return of_groups(self.y, self.p, self.groups)
+
 
 class Calibration(_Predicted):
     """Slope, intercept, Brier score and curves of a predicted risk."""
@@ -147,6 +167,9 @@ class Calibration(_Predicted):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return calibration(self.y, self.p, groups=self.groups, min_cell=min_cell, apparent=self.apparent)
+
+    def allows(self) -> Allowed:
+        return of_calibration(self.y, self.p, self.groups)
 
 
 class Multiclass(Analysis):
@@ -161,6 +184,9 @@ class Multiclass(Analysis):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return multiclass(self.label, self.scores, min_cell=min_cell)
+
+    def allows(self) -> Allowed:
+        return of_classes(self.label, list(self.scores.values()))
 
 
 class Readers(Analysis):
@@ -178,6 +204,10 @@ class Readers(Analysis):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return readers_against_model(self.label, self.readers, self.model, self.threshold, min_cell=min_cell)
 
+    def allows(self) -> Allowed:
+        one = of_one("reader_model_calls", label=self.label, readers=self.readers, model=self.model)
+        return replace(one, thresholds=frozenset({self.threshold}))
+
 
 class ReaderMean(Analysis):
     """The mean ROC of several readers' ratings, and against their mean under another condition or a model."""
@@ -194,6 +224,9 @@ class ReaderMean(Analysis):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return reader_mean(self.scores, self.label, self.against, min_cell=min_cell, cluster=self.cluster)
 
+    def allows(self) -> Allowed:
+        return of_scores([*self.scores, *self.against], self.label, self.cluster)
+
 
 class LowConfidence(Analysis):
     """The share of patients in the low-confidence zone, for one rater or two."""
@@ -206,3 +239,6 @@ class LowConfidence(Analysis):
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return low_confidence(self.scales, min_cell=min_cell)
+
+    def allows(self) -> Allowed:
+        return of_one("low_confidence_zone", columns=list(self.scales))

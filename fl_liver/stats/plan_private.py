@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from fl_liver.errors import ConfigError
 from fl_liver.stats import private_roc
+from fl_liver.stats.allowed import Allowed, of_one
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.plan_entry import Analysis, Column
 
@@ -70,6 +71,9 @@ class PrivateRoc(Analysis):
             self.scores, self.label, epsilon=epsilon, honest=honest, sites=self.sites
         )
         return PrivateRocs(found)
+
+    def allows(self) -> Allowed:
+        return of_one("noised_histogram", scores=self.scores, label=self.label)
 
 
 def check_private(analyses: Sequence[Analysis], where: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fl_liver.stats.allowed import Allowed, of_fit
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.design import Factor
 from fl_liver.stats.levels import learn_levels, require_shared_levels
@@ -40,6 +41,9 @@ class _Fitted(Analysis):
             yield from require_shared_levels(column, levels, self.columns(), min_cell=min_cell)
             factors[column] = Factor(tuple(levels), reference)
         return factors
+
+    def allows(self) -> Allowed:
+        return of_fit(self.outcome, self.terms, self.factors, firth=self.firth)
 
 
 class Logistic(_Fitted):

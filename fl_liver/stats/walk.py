@@ -8,7 +8,7 @@ next, or one that was asked before (a repeat says nothing new). Integers must ag
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from fl_liver.stats.floors import require_floor
 from fl_liver.stats.levels import learn_levels
 from fl_liver.stats.moments import moments
 from fl_liver.stats.newton import MAX_ITERATIONS, Problem, newton
-from fl_liver.stats.permit import Permit
 from fl_liver.stats.quantile_groups import group_cuts
 from fl_liver.stats.refine import FIRST_BITS, bins_question, refine
 
@@ -125,16 +124,19 @@ def walk_of(question: Question) -> str:
     return f"{kind} {plain_arguments(question, _STEP)}"
 
 
-def begin(question: Question, permit: Permit) -> list[Walk]:
-    """The conversations that this question can be a step of; none where its kind has no walk."""
-    return [Walk(talk, question) for talk in _talks(question, permit)]
+def begin(question: Question, groups: Iterable[int], floor: int) -> list[Walk]:
+    """The conversations that this question can be a step of; none where its kind has no walk.
+
+    groups: the numbers of groups of equal size that its column may be cut into.
+    """
+    return [Walk(talk, question) for talk in _talks(question, groups, floor)]
 
 
-def _talks(question: Question, permit: Permit) -> list[Conversation[Any]]:
-    named, floor = question.arguments, permit.min_cell
+def _talks(question: Question, groups: Iterable[int], floor: int) -> list[Conversation[Any]]:
+    named = question.arguments
     match question.kind:
         case "bins" if named["label"] is None:
-            return [_cuts(named, groups) for groups in sorted(permit.groups)]
+            return [_cuts(named, count) for count in sorted(groups)]
         case "bins":
             return [_refinement(named, floor)]
         case "level_bytes":

@@ -14,7 +14,9 @@ from fl_liver.client.respond import respond
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, NotApprovedError
 from fl_liver.identity import read_roster, write_roster
-from fl_liver.messages import Outgoing, Prepare, Ready, Refusal
+from fl_liver.messages import Fit, Outgoing, Prepare, Ready, Refusal, Update
+from fl_liver.models.registry import initial_vector
+from fl_liver.securesum.context import Slot
 from fl_liver.study import Study
 from fl_liver.wire import from_record
 
@@ -36,6 +38,7 @@ def test_an_approval_says_who_when_and_for_what(site: SiteConfig, plain_study: S
     found = require_approval(site, plain_study.sha256)
     assert (found.study, found.who, found.cohort) == (plain_study.sha256, "test", "")
     assert isinstance(prepared(site, plain_study), Ready)
+    assert site.work.stat().st_mode & 0o777 == 0o700
 
 
 def test_another_version_needs_another_approval(
@@ -82,10 +85,25 @@ def test_an_approval_of_another_study_does_not_count(site: SiteConfig, plain_stu
         require_approval(site, plain_study.sha256)
 
 
+def test_a_hash_that_leads_elsewhere_finds_no_approval(site: SiteConfig, plain_study: Study) -> None:
+    """The path is made of what the server says."""
+    sideways = f"../approved/{plain_study.sha256}"
+    assert site.approval_path(sideways).is_file()
+    with pytest.raises(NotApprovedError, match="was not approved here"):
+        require_approval(site, sideways)
+
+
 def test_a_withdrawn_approval_ends_at_once(site: SiteConfig, plain_study: Study) -> None:
     assert withdraw(site, plain_study.sha256)
     assert not withdraw(site, plain_study.sha256)
     assert prepared(site, plain_study) == Refusal("NOT_APPROVED", 0)
+
+
+def test_training_that_is_told_to_stop_is_busy(site: SiteConfig, plain_study: Study) -> None:
+    fit = Fit(Slot(plain_study.sha256, "run", "training/train", 1, 0), initial_vector(plain_study)[0], {}, {})
+    kinds: tuple[type[Outgoing], ...] = (Update, Refusal)
+    word: Outgoing = from_record(respond(site, fit, "cpu", lambda: True), kinds)
+    assert word == Refusal("BUSY", 0)
 
 
 def test_approvals_are_listed_with_what_ended_them(

@@ -18,8 +18,9 @@ from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import PrivacyError, ProtocolError
 from fl_liver.messages import Outgoing, Refusal, Sum, Totals
+from fl_liver.stats.allowed import of_one
 from fl_liver.stats.conversation import Question, Table, answer
-from fl_liver.stats.permit import permit_for
+from fl_liver.stats.permit import Permit
 from fl_liver.stats.private_roc import noised_histogram
 from fl_liver.stats.refine import FIRST_BITS, bins_question, refine
 from fl_liver.stats.rows import cell_counts
@@ -229,6 +230,12 @@ def test_two_workers_agree_on_a_batch(server: Server, monkeypatch: pytest.Monkey
     assert asked.step == 5
 
 
+@pytest.fixture(scope="session")
+def plain_study(plain_study: Study) -> Study:
+    """With a regression on age, whose first question is `counting`."""
+    return plain_study.changed(analysis={"fusion": ["age"]})
+
+
 def respond_to(site: SiteConfig, asked: Sum) -> Outgoing:
     answers: tuple[type[Outgoing], ...] = (Totals, Refusal)
     word: Outgoing = from_record(respond(site, asked, "cpu"), answers)
@@ -236,7 +243,7 @@ def respond_to(site: SiteConfig, asked: Sum) -> Outgoing:
 
 
 def counting(study: Study, batch: str, **keys: Any) -> Sum:
-    question = Question("cell_counts", {"columns": [["label", ["0", "1"]]], "complete": [], "rows": "train"}, 2)
+    question = Question("cell_counts", {"columns": [["label", ["0", "1"]]], "complete": ["age"], "rows": "train"}, 2)
     return replace(Sum(study.sha256, "masked", 4, (question,), batch, 0, SITES), **keys)
 
 
@@ -269,16 +276,12 @@ def test_a_score_that_changes_within_a_batch_ends_the_answers(make_site: MakeSit
 def test_the_study_permit_takes_the_larger_floor(table_study: Study) -> None:
     assert study_permit(table_study, 3).min_cell == 3
     assert study_permit(table_study, 9).min_cell == 9
-    assert "key_children" not in study_permit(table_study, 3).kinds
-    three = table_study.changed(
-        task={"classes": {"a": "0", "b": "1", "c": "2"}, "positive": ["b"]},
-    )
-    assert "key_children" in study_permit(three, 3).kinds
 
 
 def test_a_noised_histogram_is_answered_once_in_a_study_and_repeated_word_for_word(server: Server) -> None:
     """Two answers with different noise could be averaged."""
-    permit = permit_for(["private_roc"], min_cell=3, noise=(2.0, 2))
+    asked = of_one("noised_histogram", scores=["score:a"], label="label")
+    permit = Permit(3, lambda _: [asked], noise=(2.0, 2))
     ask = replace(server.first(), questions=(noised_histogram(["score:a"], "label", epsilon=2.0, honest=2),))
     store = Batches("H01", server.study, server.folder, permit)
     store.admit(ask, PROMISE, PATIENTS)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl_liver.client.connection import read_connection
 from fl_liver.client.fleet import Fleet, Taken, answer, failure, unpacked
 from fl_liver.errors import ConfigError, NodeRefusedError, RunOverError, UnreachableError
 from fl_liver.messages import Done, Fit, SiteFailure, Totals
 from fl_liver.wire import from_record, to_record
-from tests.superlink import Authority, SuperLink, free_port, write_connection
+from tests.superlink import Authority, SuperLink, free_port, pem, write_connection
 
 ASK = """
 import time, hashlib, json
@@ -160,4 +164,67 @@ def test_a_folder_that_is_not_whole_is_one_line(tmp_path: Path, change: object, 
     write_connection(tmp_path, "127.0.0.1:1", Authority().certificate())
     change(tmp_path)  # type: ignore[operator]
     with pytest.raises(ConfigError, match=match):
+        Fleet(read_connection(tmp_path))
+
+
+class Gateway:
+    """A TLS server that wants a client certificate and refuses every request; it keeps whose certificates it saw."""
+
+    def __init__(self, folder: Path, authority: Authority) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        (folder / "gateway.crt").write_bytes(authority.issue("gateway", key))
+        (folder / "gateway.key").write_bytes(pem(key))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "gateway.crt", folder / "gateway.key")
+        context.load_verify_locations(cadata=authority.certificate().decode())
+        context.verify_mode = ssl.CERT_REQUIRED
+        self.seen: list[str] = []
+        seen = self.seen
+
+        class Refuses(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                subject = self.connection.getpeercert()["subject"]
+                seen.append(subject[0][0][1])
+                self.send_response(401)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                """Quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_the_hospitals_certificate_is_shown_to_a_gateway_that_wants_one(tmp_path: Path) -> None:
+    authority, key = Authority(), ec.generate_private_key(ec.SECP384R1())
+    gateway = Gateway(tmp_path, authority)
+    try:
+        write_connection(tmp_path, gateway.address, authority.certificate())
+        with pytest.raises(UnreachableError, match="no answer"):
+            Fleet(read_connection(tmp_path)).__enter__()
+        (tmp_path / "client.crt").write_bytes(authority.issue("H01", key, client=True))
+        (tmp_path / "client.key").touch(mode=0o600)
+        (tmp_path / "client.key").write_bytes(pem(key))
+        with pytest.raises(NodeRefusedError, match="activate-node was refused with 401"):
+            Fleet(read_connection(tmp_path)).__enter__()
+        assert gateway.seen == ["H01"]
+    finally:
+        gateway.close()
+
+
+def test_a_certificate_without_its_key_is_one_line(tmp_path: Path) -> None:
+    authority, key = Authority(), ec.generate_private_key(ec.SECP384R1())
+    write_connection(tmp_path, "127.0.0.1:1", authority.certificate())
+    (tmp_path / "client.crt").write_bytes(authority.issue("H01", key, client=True))
+    (tmp_path / "client.key").touch(mode=0o600)
+    (tmp_path / "client.key").write_bytes(pem(ec.generate_private_key(ec.SECP384R1())))
+    with pytest.raises(ConfigError, match=r"client.crt: does not go with client.key"):
         Fleet(read_connection(tmp_path))

@@ -12,7 +12,7 @@ from fl_liver.client.permit import require_exact_figures, study_permit
 from fl_liver.client.respond import read_cohort, respond
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
-from fl_liver.errors import PrivacyError
+from fl_liver.errors import PrivacyError, ProtocolError
 from fl_liver.messages import Figures, Named, Outgoing, Prepare, Ready, Refusal, Sum, Totals
 from fl_liver.stats.coarse import coarse_auc
 from fl_liver.stats.conversation import Conversation, Question, over
@@ -64,11 +64,12 @@ def answer(site: SiteConfig, asked: Sum) -> Outgoing:
 
 def test_the_permit_is_the_noised_histogram_and_nothing_else(study: Study, plain_study: Study) -> None:
     permit = study_permit(study, 3)
-    assert permit.kinds == {"noised_histogram"}
     assert permit.noise == (4.0, 5)
+    assert permit.allowing(NOISED)
     exact = study_permit(plain_study, 3)
-    assert "noised_histogram" not in exact.kinds
     assert exact.noise is None
+    with pytest.raises(ProtocolError, match="question 'noised_histogram' is not in the plan"):
+        exact.allowing(NOISED)
 
 
 @pytest.mark.parametrize("talk", [roc(SCORE, "label"), coarse_auc(SCORE, "label", key="logit32")], ids=["roc", "curve"])

@@ -52,7 +52,7 @@ QUESTIONS: tuple[type[Incoming], ...] = get_args(Incoming)
 @pytest.fixture(scope="module")
 def table_study(table_study: Study) -> Study:
     """Sums in the clear: what stands in one hospital's answer can be read. `masked_study` is the usual one."""
-    return table_study.changed(privacy={"secure_sum": "plain"})
+    return table_study.changed(privacy={"secure_sum": "plain"}, analysis={"fusion": ["age"]})
 
 
 @pytest.fixture(scope="module")

@@ -51,8 +51,14 @@ def training(study: Study, number: int = 1) -> Slot:
 
 
 def counting(study: Study, sites: tuple[str, ...] = TRAIN, step: int = 0) -> Sum:
-    question = Question("cell_counts", {"columns": [["label", ["0", "1"]]], "complete": [], "rows": "train"}, 2)
+    question = Question("cell_counts", {"columns": [["label", ["0", "1"]]], "complete": ["age"], "rows": "train"}, 2)
     return Sum(study.sha256, "masked", len(sites), (question,), "b1", step, sites, run="run-1")
+
+
+@pytest.fixture(scope="session")
+def table_study(table_study: Study) -> Study:
+    """With a regression on age, whose first question is `counting`."""
+    return table_study.changed(analysis={"fusion": ["age"]})
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_a_crash_between_roster_and_key_is_mended_by_the_same_command(called: To
     called.approved("H02", rotate(hospital)[0])
     news = read_news(hospital, called.consortium.roster_file)
     news.roster.write(hospital.signed_roster)  # what `install` does first
-    with pytest.raises(ProtocolError, match="lists another identity for this hospital than identity.pem holds"):
+    with pytest.raises(ProtocolError, match=r"lists another identity for this hospital than identity.pem holds"):
         require_confirmed(called.folder / "H02", 3)
     install(hospital, read_news(hospital, called.consortium.roster_file))
     assert hospital.own() == news.roster.identity["H02"]
@@ -103,7 +103,7 @@ def test_a_key_that_was_rotated_away_does_not_come_back(called: Town) -> None:
     called.spread_roster()
     back = make_rotation("Liver Consortium", "H02", load_identity(hospital.identity), old)
     back.write(hospital.at("back.toml"))
-    with pytest.raises(ProtocolError, match="this identity was revoked or replaced before"):
+    with pytest.raises(ProtocolError, match=r"this identity was revoked or replaced before"):
         examine(called.consortium, "H02", hospital.at("back.toml"), NOW)
 
 
@@ -122,7 +122,7 @@ def test_somebody_without_the_old_key_cannot_rotate(called: Town, tmp_path: Path
     make_rotation("Liver Consortium", "H02", Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()).write(
         tmp_path / "forged.toml"
     )
-    with pytest.raises(ProtocolError, match="the rotation starts from another identity"):
+    with pytest.raises(ProtocolError, match=r"the rotation starts from another identity"):
         examine(called.consortium, "H02", tmp_path / "forged.toml", NOW)
 
 
@@ -132,7 +132,7 @@ def test_a_new_key_that_did_not_sign_is_refused(called: Town) -> None:
     old, stolen = load_identity(hospital.identity), called.hospitals["H03"].own()
     draft = Rotation(consortium="Liver Consortium", site="H02", old=public_hex(old), new=stolen, by_new="0" * 128)
     draft.signed(old).write(hospital.at("claim.toml"))
-    with pytest.raises(ProtocolError, match="H02: the new identity did not sign its rotation"):
+    with pytest.raises(ProtocolError, match=r"H02: the new identity did not sign its rotation"):
         examine(called.consortium, "H02", hospital.at("claim.toml"), NOW)
 
 
@@ -159,7 +159,7 @@ def test_steps_in_a_circle_end() -> None:
 
 def test_only_an_admitted_hospital_rotates(town: Town) -> None:
     town.joined("H02")
-    with pytest.raises(ConfigError, match="not admitted yet"):
+    with pytest.raises(ConfigError, match=r"not admitted yet"):
         rotate(town.hospitals["H02"])
 
 

@@ -51,11 +51,11 @@ def test_a_refusal_does_not_say_what_would_be_right() -> None:
 
 def test_a_misheard_word_is_a_typing_error_with_a_near_word() -> None:
     words = fingerprint(KEY).replace("grid", "griq")
-    with pytest.raises(ConfigError, match="'griq' is none of the list's words; did you hear .*'grid'"):
+    with pytest.raises(ConfigError, match=r"'griq' is none of the list's words; did you hear .*'grid'"):
         check_words(words, KEY, "H02")
 
 
 @pytest.mark.parametrize("heard", ["", "zoo", " ".join(["zoo"] * 9)])
 def test_other_than_eight_words_are_asked_again(heard: str) -> None:
-    with pytest.raises(ConfigError, match="words given, wanted 8"):
+    with pytest.raises(ConfigError, match=r"words given, wanted 8"):
         check_words(heard, KEY, "H02")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import tomli_w
+from cryptography import x509
 
 from fl_liver.consortium.admitted import install, read_admission, read_news
 from fl_liver.consortium.admitting import admit, examine, invite
+from fl_liver.consortium.authority import site_of
 from fl_liver.consortium.folder import Consortium, open_consortium
 from fl_liver.consortium.hospital_folder import HospitalFolder
 from fl_liver.consortium.invitation import read_invitation
@@ -95,7 +101,8 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "127.0
             with server.wrap_socket(raw, server_side=True) as channel:
                 peer = channel.getpeercert() or {}
                 seen["serial"] = int(str(peer["serialNumber"]), 16)
-                seen["name"] = {key: value for part in peer["subject"] for key, value in part}["commonName"]  # type: ignore[misc]
+                cert = channel.getpeercert(binary_form=True) or b""
+                seen["name"] = site_of(x509.load_der_x509_certificate(cert))
                 channel.sendall(channel.recv(1))
         except (OSError, KeyError) as error:
             seen["error"] = str(error)
@@ -145,3 +152,21 @@ def site_tls(hospital: HospitalFolder, *, authority: Path | None = None) -> ssl.
     context.load_cert_chain(str(hospital.at("client.crt")), str(hospital.at("client.key")))
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     return context
+
+
+def changed(path: Path, key: str, value: Any) -> Path:
+    """A copy of a paper with one key changed by hand; `key` may be a path with dots."""
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    *above, last = key.split(".")
+    table = raw
+    for part in above:
+        table = table[part]
+    assert last in table, f"{last} is not in {path.name}"
+    table[last] = value(table[last]) if callable(value) else value
+    forged = path.with_name(f"changed.{path.name}")
+    forged.write_text(tomli_w.dumps(raw, multiline_strings=True), encoding="utf-8")
+    return forged
+
+
+def other_hex(text: str) -> str:
+    return ("1" if text[0] == "0" else "0") + text[1:]

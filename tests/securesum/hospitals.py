@@ -116,7 +116,7 @@ class Sum:
 
     def release(self, without: Collection[str] = ()) -> None:
         endorsements = self.server.endorsements()
-        for name in self._but(without, self.masked):
+        for name in self._but(without, endorsements):
             self.server.take_released(name, self.shares(name, endorsements))
 
     def shares(self, name: str, endorsements: dict[str, bytes]) -> dict[str, bytes]:

@@ -27,6 +27,11 @@ NAMES = ("H01", "H02", "H03", "H04", "H05")
 Room = tuple[Sums, Participants, Evaluation]
 
 
+@pytest.fixture(scope="session")
+def table_study(table_study: Study) -> Study:
+    return table_study.changed(analysis={"fusion": ["age"]})
+
+
 @pytest.fixture
 def room(
     make_site: Callable[..., SiteConfig],

@@ -197,7 +197,7 @@ def test_the_fused_model_is_the_regression_of_the_pooled_calibration_patients(
         table_study.changed(analysis={"fusion": ["age", "hepatitis"], "screening_p": 0.99}, cohort={"calibration": 0.4})
     )
     room.add_noise()
-    found = fuse(room.exchange, room.study, room.participants, room.evaluation, "federated")
+    found = fuse(room.sums, room.participants, room.evaluation, "federated")
     assert "not_released" not in found, found
     assert [line["name"] for line in found["screening"]] == ["age", "hepatitis"]
     terms = {line["name"]: line["beta"] for line in found["fused"]["terms"]}

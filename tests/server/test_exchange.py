@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -185,3 +186,24 @@ def test_a_site_without_a_node_is_lost_and_the_others_are_asked(local_grid: Make
 def test_nobody_asked_is_nobody_waited_for(local_grid: MakeGrid) -> None:
     answers = Exchange(local_grid(lambda _: None), NODES).ask(Prepare("s"), (), Done, timeout_s=60)
     assert answers == Answers()
+
+
+def test_an_answer_that_was_handed_over_is_gone_before_the_next_is_fetched(local_grid: MakeGrid) -> None:
+    """Thirteen updates of 45 MB never stand in memory together."""
+    made: list[weakref.ref[Any]] = []
+    heard: list[str] = []
+
+    def answer(message: Message) -> Message:
+        assert [one() is None for one in made] == [True] * len(heard)
+        vector = np.zeros(4, np.uint32)
+        made.append(weakref.ref(vector))
+        return reply(message, Update(1, vector, b""))
+
+    grid: Any = local_grid(answer)
+    pull = grid.pull_messages
+    grid.pull_messages = lambda ids: pull(ids[:1])
+    fit = Fit(Slot("s", "run-1", "training/train", 1, 0), np.zeros(2, np.float32), {}, {})
+    Exchange(grid, NODES, poll_s=0.0).ask(
+        fit, tuple(NODES), Update, timeout_s=7, on_answer=lambda site, _: heard.append(site)
+    )
+    assert len(made) == len(heard) == 3

@@ -1,4 +1,4 @@
-"""Masked rounds over hospitals that answer through their real messages: the honest course, losses, and liars in between.
+"""Masked rounds over hospitals that answer through their real messages: the honest course, losses, liars in between.
 
 The oracle is the sum of what the hospitals encoded, noted on its way into the masks.
 """
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fl_liver.client import respond as responding
 from fl_liver.client.train import FitResult
 from fl_liver.errors import IncompleteError, ProtocolError
 from fl_liver.messages import (
@@ -35,7 +34,7 @@ from fl_liver.securesum.encoding import UpdateCode
 from fl_liver.server.rounds import Opened
 from fl_liver.study import Study
 from fl_liver.update_code import update_code
-from tests.securesum.wards import Ward
+from tests.securesum.wards import Ward, cheap_fit, train_cheaply
 
 TRAIN = ("H01", "H02", "H03", "H04")
 LOST = None
@@ -54,6 +53,7 @@ class Trained:
         self.start, layout = ward.initial()
         self.code = update_code(ward.study, layout)
         self.encoded: list[NDArray[np.uint32]] = []
+        train_cheaply(patch)
         encode = UpdateCode.encode
 
         def noted(code: UpdateCode, *arguments: Any) -> Any:
@@ -70,8 +70,7 @@ class Trained:
     def expected(self, *but: int) -> list[int]:
         """The sum of what was encoded, in the order of the hospitals, without those at these places."""
         kept = [coded for place, coded in enumerate(self.encoded) if place not in but]
-        total: list[int] = np.sum(kept, axis=0, dtype=np.uint32).tolist()
-        return total
+        return np.array(np.sum(kept, axis=0, dtype=np.uint32)).tolist()  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -282,13 +281,12 @@ def test_an_update_that_cannot_be_is_lost_and_the_others_go_on(
 def test_a_hospital_whose_training_failed_sends_nothing(
     ward: Ward, trained: Trained, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    real = responding.fit
 
     def broken(*arguments: Any, **named: Any) -> FitResult:
-        result = real(*arguments, **named)
+        result = cheap_fit(*arguments, **named)
         return replace(result, vector=np.full_like(result.vector, value)) if named["seed_key"] == "H03" else result
 
-    monkeypatch.setattr(responding, "fit", broken)
+    monkeypatch.setattr("fl_liver.client.respond.fit", broken)
     opened = trained.ask()
     assert ("H03", Refusal("TRAINING", 0)) in ward.said
     assert opened.total.tolist() == trained.expected()
@@ -315,13 +313,13 @@ def test_training_anew_does_not_change_an_answer_that_was_given(
     ward: Ward, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU gives other bits each time. Asked again before the sum is opened, the very same bytes leave."""
-    real, draws = responding.fit, np.random.default_rng(3)
+    draws = np.random.default_rng(3)
 
     def jittered(*arguments: Any, **named: Any) -> FitResult:
-        result = real(*arguments, **named)
+        result = cheap_fit(*arguments, **named)
         return replace(result, vector=result.vector + draws.normal(scale=1e-3, size=5).astype(np.float32))
 
-    monkeypatch.setattr(responding, "fit", jittered)
+    monkeypatch.setattr("fl_liver.client.respond.fit", jittered)
     trials: list[tuple[Update, Update]] = []
 
     def twice(site: str, question: Any, word: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_liver.errors import DataError, PrivacyError, ProtocolError
+from fl_liver.server.report.analysis.beside import questions_beside
+from fl_liver.stats.allowed import of_cut
 from fl_liver.stats.calibration import calibration
 from fl_liver.stats.centres import centre_auc
 from fl_liver.stats.coarse import coarse_auc
@@ -25,8 +26,8 @@ from fl_liver.stats.diagnostic import counts_at
 from fl_liver.stats.guard import Guard, require_own_part
 from fl_liver.stats.logistic import logistic
 from fl_liver.stats.multiclass import multiclass
-from fl_liver.stats.permit import QUESTIONS, Permit, permit_for, permit_of_plan
-from fl_liver.stats.plan import KINDS, parse_plan, refusals, run_plan
+from fl_liver.stats.permit import Permit, permit_of_plan
+from fl_liver.stats.plan import Plan, parse_plan, refusals, run_plan
 from fl_liver.stats.refine import FIRST_BITS, bins_question, children, refine
 from fl_liver.stats.roc import roc
 
@@ -37,7 +38,6 @@ _EXAMPLES = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_EXAMPLES)
 
 Change = Callable[[Question], Question]
-EVERYTHING = partial(permit_for, list(QUESTIONS), min_cell=5, groups=frozenset({10}))
 
 
 def hospitals(n: int = 300, sites: int = 3, seed: int = 6) -> list[Table]:
@@ -78,6 +78,20 @@ def entries() -> list[dict[str, Any]]:
     return [*_EXAMPLES.ENTRIES, *more]
 
 
+def permit(*analyses: dict[str, Any]) -> Permit:
+    return permit_of_plan(
+        parse_plan({"analysis": [{"id": str(i), **one} for i, one in enumerate(analyses)]}, "plan"), min_cell=5
+    )
+
+
+def everything() -> Permit:
+    """Every entry, the ROC of every number, and AUCs within hospitals, which pages and studies ask."""
+    more = [{"id": f"roc {one}", "kind": "roc", "score": one, "label": "y"} for one in ("q", "age")]
+    firth = {"id": "firth age", "kind": "logistic", "outcome": "y", "terms": ["age"], "firth": True}
+    plan = parse_plan({"analysis": [*entries(), *more, firth]}, "plan")
+    return permit_of_plan(Plan((*plan.analyses, *questions_beside(plan.analyses))), min_cell=5)
+
+
 @pytest.mark.parametrize("min_cell", [1, 5])
 @pytest.mark.parametrize("entry", entries(), ids=lambda one: one["id"])
 def test_an_honest_analysis_passes_the_guard_of_its_own_plan(entry: Mapping[str, Any], min_cell: int) -> None:
@@ -91,7 +105,6 @@ def test_an_honest_plan_of_everything_passes_in_one_batch() -> None:
     plan = parse_plan({"analysis": entries()}, "plan")
     summer = GuardedSummer(permit_of_plan(plan, min_cell=5), hospitals())
     assert not refusals(run_plan(plan, summer, min_cell=5))
-    assert {question.kind for question in summer.asked} <= permit_of_plan(plan, min_cell=5).kinds
 
 
 @settings(max_examples=15, deadline=None)
@@ -108,12 +121,7 @@ def test_honest_questions_pass_whatever_the_patients(seed: int, n: int, sites: i
         "centres": or_withheld(centre_auc("q", "y")),
         "coarse": coarse_auc("age", "y", key="float64"),
     }
-    converse({name: over("internal", talk) for name, talk in talks.items()}, GuardedSummer(EVERYTHING(), tables))
-
-
-def test_every_kind_of_analysis_has_its_questions() -> None:
-    kinds = {one.model_fields["kind"].annotation.__args__[0] for one in KINDS}  # type: ignore[union-attr]
-    assert kinds <= set(QUESTIONS)
+    converse({name: over("internal", talk) for name, talk in talks.items()}, GuardedSummer(everything(), tables))
 
 
 def first_time(when: Callable[[Question], bool], change: Change) -> Change:
@@ -128,8 +136,8 @@ def with_arrays(**changed: Any) -> Change:
     return lambda question: replace(question, arrays={**question.arrays, **changed})
 
 
-def refuses(talk: Conversation[Any], change: Change, permit: Permit | None = None) -> None:
-    converse({"talk": talk}, GuardedSummer(permit or EVERYTHING(), hospitals(), change))
+def refuses(talk: Conversation[Any], change: Change, own: Permit | None = None) -> None:
+    converse({"talk": talk}, GuardedSummer(own or everything(), hospitals(), change))
 
 
 def at_depth(depth: int) -> Callable[[Question], bool]:
@@ -137,14 +145,16 @@ def at_depth(depth: int) -> Callable[[Question], bool]:
 
 
 def test_a_kind_that_the_plan_does_not_have_is_refused() -> None:
-    only_roc = permit_for(["roc"], min_cell=5)
+    only_roc = permit({"kind": "roc", "score": "p", "label": "y"})
     with pytest.raises(ProtocolError, match="question 'class_counts' is not in the plan"):
         refuses(roc("p", "y"), lambda _: Question("class_counts", {"score": "p", "label": "y"}, 2), only_roc)
 
 
 def test_rows_chosen_by_a_column_that_is_no_stratum_are_refused() -> None:
     """`where age = 63.2` is one patient."""
-    with pytest.raises(ProtocolError, match="question 'cell_counts': the plan has no strata of 'age'"):
+    with pytest.raises(
+        ProtocolError, match=r"'cell_counts' is not in the plan: .* columns y, among .* within levels of age"
+    ):
         refuses(roc("p", "y"), with_arguments(where={"age": 63.2}))
 
 
@@ -173,7 +183,7 @@ def test_a_finer_first_histogram_is_refused() -> None:
 
 
 def test_bins_after_the_last_mixed_one_are_refused() -> None:
-    summer = GuardedSummer(EVERYTHING(), hospitals())
+    summer = GuardedSummer(everything(), hospitals())
     converse({"refine": refine("p", "y")}, summer)
     guard, last = summer.guards[0], summer.asked[-1]
     finer = children(last.arrays["active"], 4)
@@ -187,21 +197,20 @@ def test_a_class_below_the_floor_ends_the_refinement_at_the_site_too() -> None:
     """The server's own floor is switched off; the hospital's is not."""
     few = [Table({**one.columns, "y": np.where(np.arange(len(one)) < 1, 1.0, 0.0)}) for one in hospitals()]
     with pytest.raises(PrivacyError, match="the walk ended before it: min_cell: 'y' 1: fewer than 5 patients"):
-        converse({"roc": roc("p", "y", min_cell=1)}, GuardedSummer(EVERYTHING(), few))
+        converse({"roc": roc("p", "y", min_cell=1)}, GuardedSummer(everything(), few))
 
 
 @pytest.mark.parametrize("allowed", [0, 1])
 def test_thresholds_that_the_plan_does_not_have_are_refused(allowed: int) -> None:
-    permit = permit_for(["diagnostic"], min_cell=5, thresholds=frozenset({0.5}), cutoffs=allowed)
+    own = Permit(5, lambda _: [of_cut("p", "y", [0.5], cutoffs=allowed)])
     asked = [0.5, *(0.1 * one for one in range(1, allowed + 1))]
-    refuses(counts_at("p", "y", asked), lambda question: question, permit)
+    refuses(counts_at("p", "y", asked), lambda question: question, own)
     with pytest.raises(ProtocolError, match=rf"{allowed + 1} thresholds are not in the plan, which allows {allowed}"):
-        refuses(counts_at("p", "y", [*asked, 0.77]), lambda question: question, permit)
+        refuses(counts_at("p", "y", [*asked, 0.77]), lambda question: question, own)
 
 
 def test_cutoffs_of_several_exchanges_are_counted_together() -> None:
-    permit = permit_for(["diagnostic"], min_cell=5, cutoffs=1)
-    guard = Guard(permit)
+    guard = Guard(Permit(5, lambda _: [of_cut("p", "y", cutoffs=1)]))
     ask = [Question("counts_at_thresholds", {"score": "p", "label": "y", "thresholds": [t]}, 2) for t in (0.4, 0.6)]
     guard.check(ask[:1])
     guard.check(ask[:1])
@@ -275,8 +284,9 @@ def test_groups_that_are_not_of_equal_size_are_refused() -> None:
 
     with pytest.raises(ProtocolError, match="the cuts are not those of groups of equal size"):
         refuses(calibration("y", "p"), change)
-    with pytest.raises(ProtocolError, match="'bins': the plan has no groups of equal size"):
-        refuses(calibration("y", "p"), lambda question: question, permit_for(["calibration"], min_cell=5))
+    four = permit({"kind": "calibration", "y": "y", "p": "p", "groups": 4})
+    with pytest.raises(ProtocolError, match="'bins': 1 bins are not children of active and mixed bins"):
+        refuses(calibration("y", "p", groups=5), lambda question: question, four)
 
 
 def test_a_smooth_curve_as_narrow_as_a_patient_is_refused() -> None:
@@ -298,7 +308,7 @@ def test_an_order_search_does_not_go_on_in_a_range_of_one_group() -> None:
         everything = np.arange(2**FIRST_BITS, dtype=np.uint64)
         return replace(question, length=2 * len(everything) << 4, arrays={"active": everything})
 
-    only = permit_for(["multiclass"], min_cell=5)
+    only = permit({"kind": "multiclass", "label": "y", "scores": {"0": "notp", "1": "p"}})
     with pytest.raises(ProtocolError, match=r"'key_children': \d+ ranges are not children of active ranges"):
         refuses(multiclass("y", {"0": "notp", "1": "p"}), change, only)
     with pytest.raises(ProtocolError, match="'key_children': depth jumps: 40 and 4 further bits were asked"):
@@ -316,29 +326,24 @@ def test_totals_below_a_hospitals_own_counts_are_not_the_sum() -> None:
 
 def test_totals_of_another_length_are_refused() -> None:
     with pytest.raises(ProtocolError, match="a total of 3, wanted 2"):
-        Guard(EVERYTHING()).opened([Question("class_counts", {}, 2)], [np.zeros(3, np.int64)])
+        Guard(everything()).opened([Question("class_counts", {}, 2)], [np.zeros(3, np.int64)])
 
 
 @pytest.mark.parametrize("arguments", [{}, {"columns": 3, "complete": []}, {"where": 3}])
 @pytest.mark.parametrize("kind", ["level_bytes", "bins", "key_children", "newton_step", "delong_cross", "moments"])
 def test_arguments_that_cannot_be_read_are_refused(kind: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match=f"question '{kind}': its arguments cannot be read"):
-        Guard(EVERYTHING()).check([Question(kind, arguments, 257)])
+        Guard(everything()).check([Question(kind, arguments, 257)])
 
 
 @pytest.mark.parametrize("total", [np.iinfo(np.int64).min, -1, 0, np.iinfo(np.int64).max])
 def test_a_fit_over_absurd_totals_stops_and_breaks_nothing(total: int) -> None:
-    summer = GuardedSummer(EVERYTHING(), hospitals())
+    summer = GuardedSummer(everything(), hospitals())
     converse({"fit": logistic("y", ["age"])}, summer)
     step = next(one for one in summer.asked if one.kind == "newton_step")
-    guard = Guard(EVERYTHING())
+    guard = Guard(everything())
     guard.check([step])
     guard.opened([step], [np.full(step.length, total, np.int64)])
     later = replace(step, arrays={"beta": np.array([1.0, 2.0])})
     with pytest.raises((ProtocolError, DataError), match="newton_step"):
         guard.check([later])
-
-
-def test_a_statistic_without_a_name_has_no_permit() -> None:
-    with pytest.raises(ProtocolError, match="no statistic 'everything'"):
-        permit_for(["everything"], min_cell=5)

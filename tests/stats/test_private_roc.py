@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fl_liver.errors import ConfigError, DataError, ProtocolError
+from fl_liver.stats.allowed import of_one
 from fl_liver.stats.conversation import Question, Table, TablesSummer, answer, converse
 from fl_liver.stats.discrete_laplace import noise_share, noise_variance
 from fl_liver.stats.guard import Guard
 from fl_liver.stats.local_auc import auc_delong
-from fl_liver.stats.permit import permit_for
+from fl_liver.stats.permit import Permit
 from fl_liver.stats.private_roc import BINS, EDGES, PrivateRoc, from_noised_cells, noised_histogram, private_roc
 
 DRAWS = 60_000
+PERMIT = Permit(5, lambda _: [of_one("noised_histogram", scores=["a"], label="y")], noise=(2.0, 2))
 
 
 def summed(epsilon: float, honest: int, sites: int) -> NDArray[np.int64]:
@@ -161,13 +163,13 @@ def test_too_few_patients_under_the_noise_give_no_auc() -> None:
 
 
 def test_no_exact_count_may_be_asked_beside_it() -> None:
-    guard = Guard(permit_for(["private_roc"], min_cell=5, noise=(2.0, 2)))
+    guard = Guard(PERMIT)
     with pytest.raises(ProtocolError, match="question 'class_counts' is not in the plan"):
         guard.check([Question("class_counts", {"score": "a", "label": "y"}, 2)])
 
 
 def test_noise_is_answered_once_and_as_agreed() -> None:
-    guard = Guard(permit_for(["private_roc"], min_cell=5, noise=(2.0, 2)))
+    guard = Guard(PERMIT)
     with pytest.raises(ProtocolError, match=r"noise \(40.0, 2\) was asked, agreed is \(2.0, 2\)"):
         guard.check([noised_histogram(["a"], "y", epsilon=40.0, honest=2)])
     good = noised_histogram(["a"], "y", epsilon=2.0, honest=2)
@@ -178,4 +180,4 @@ def test_noise_is_answered_once_and_as_agreed() -> None:
 
 def test_it_is_off_where_nobody_agreed_to_it() -> None:
     with pytest.raises(ProtocolError, match="agreed is None"):
-        Guard(permit_for(["private_roc"], min_cell=5)).check([noised_histogram(["a"], "y", epsilon=2.0, honest=2)])
+        Guard(replace(PERMIT, noise=None)).check([noised_histogram(["a"], "y", epsilon=2.0, honest=2)])

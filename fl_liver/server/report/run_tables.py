@@ -84,6 +84,10 @@ def run_table(summary: Summary) -> TextTable:
     """Study, hash, seed, sums, memory; times by phase; software versions."""
     facts = [("Study", text(summary, "study")), ("Study SHA-256", text(summary, "study_sha256"))]
     facts += [("Seed", text(summary, "seed")), ("Sums", text(summary, "secure_sum"))]
+    epsilon, delta = number(summary, "privacy", "epsilon"), number(summary, "privacy", "delta")
+    if not isinstance(epsilon, Missing) and not isinstance(delta, Missing):
+        said = f"ε = {epsilon:.3g} at δ = {delta:g} for any patient of any hospital, about the trained weights only"
+        facts.append(("Training privacy", said))
     peak = number(summary, "peak_rss_mb")
     facts.append(("Peak memory", "" if isinstance(peak, Missing) else f"{count(peak)} MB"))
     for phase in _or_empty(table(summary, "seconds")):

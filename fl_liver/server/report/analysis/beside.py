@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fl_liver.stats.allowed import Allowed, of_centres, of_raters, of_scores
 from fl_liver.stats.centres import centre_auc
 from fl_liver.stats.compose import or_withheld, within
 from fl_liver.stats.conversation import Conversation
@@ -44,7 +45,7 @@ class RaterTable:
 class Beside(Analysis):
     """A question for the analysis `of`; its result goes to `key`, under `name` where the key holds several.
 
-    `kind` is the statistic whose questions it asks, so that a hospital's permit covers them.
+    A hospital's permit covers it like an entry of the plan.
     """
 
     of: str
@@ -82,6 +83,9 @@ class Centres(Beside):
     def converse(self, min_cell: int) -> Conversation[Any]:
         return centre_auc(self.score, self.label, min_cell=min_cell)
 
+    def allows(self) -> Allowed:
+        return of_centres(self.score, self.label)
+
 
 class ComparedCurve(Beside):
     """The curve of one score among the patients of its comparison."""
@@ -99,6 +103,12 @@ class ComparedCurve(Beside):
     def converse(self, min_cell: int) -> Conversation[Any]:
         talk = roc(self.score, self.label, min_cell=min_cell, cluster=self.cluster, complete=self.others)
         return within(talk, where=self.where) if self.where else talk
+
+    def allows(self) -> Allowed:
+        allowed = of_scores([self.score], self.label, self.cluster, self.others)
+        for column in self.where:
+            allowed = allowed.within(column)
+        return allowed
 
 
 class RaterCounts(Beside):
@@ -118,6 +128,9 @@ class RaterCounts(Beside):
         for rater, margin in zip(self.raters, (counts.sum(1), counts.sum(0)), strict=True):
             require_floor({f"{rater} = {level}": int(m) for level, m in zip(levels, margin, strict=True)}, min_cell)
         return RaterTable(tuple(levels), tuple(tuple(row) for row in counts.tolist()))
+
+    def allows(self) -> Allowed:
+        return of_raters("cross_table", self.raters, "columns")
 
 
 def questions_beside(analyses: Iterable[Analysis]) -> list[Beside]:

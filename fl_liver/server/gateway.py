@@ -1,0 +1,222 @@
+"""The door of the coordinator: TLS with client certificates in front of a SuperLink that listens on loopback only.
+
+A SuperLink lets anybody who reaches its port start runs and read logs. So nothing of it is reachable but the hospitals'
+part (`/v1/fleet/`) and `/health`, and only for a certificate of the consortium that is not revoked. Which node speaks
+is proved to the SuperLink itself, by the key of the node; here it is decided who may knock, how much and how often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from fl_liver.consortium.folder import Consortium, open_consortium
+from fl_liver.errors import ConfigError
+from fl_liver.server.guests import Guests, Visitor
+
+log = logging.getLogger("fl_liver.gateway")
+BODY_BYTES = 8 << 20
+"""Largest request; Flower's parts have 5 MiB."""
+FLEET = "/v1/fleet/"
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"
+    b" upgrade host expect content-length date server".split()
+)
+"""Not forwarded, either way: they belong to one connection, or each side writes its own."""
+_ANSWER_S = 60.0
+_LOOK_AGAIN_S = 5.0
+
+
+class CertificateProtocol(H11Protocol):
+    """Puts the visitor into the state of every request of a connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "visitor": _visitor(transport.get_extra_info("ssl_object"))}
+
+
+def _visitor(channel: ssl.SSLObject | None) -> Visitor | None:
+    about: dict[str, Any] = (channel.getpeercert() or {}) if channel is not None else {}
+    names = [value for part in about.get("subject", ()) for key, value in part if key == "commonName"]
+    if len(names) != 1 or "serialNumber" not in about:
+        return None
+    return Visitor(int(about["serialNumber"], 16), str(names[0]))
+
+
+class Gateway:
+    """The ASGI application: who may, how much, and on to the SuperLink."""
+
+    def __init__(self, guests: Guests, upstream: str, authority: Path) -> None:
+        self._guests, self._refused = guests, dict[str, float]()
+        trust = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
+        # No connection limit of its own: every guest is known and counted at the door.
+        self._client = httpx.AsyncClient(
+            base_url=upstream,
+            verify=trust,
+            trust_env=False,
+            timeout=_ANSWER_S,
+            limits=httpx.Limits(max_connections=None),
+        )
+
+    def app(self) -> Starlette:
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            async with self._client:
+                yield
+
+        routes = [
+            Route("/health", self._pass, methods=["GET", "HEAD"]),
+            Route(FLEET + "{what:path}", self._pass, methods=["POST"]),
+        ]
+        return Starlette(routes=routes, lifespan=lifespan)
+
+    async def _pass(self, request: Request) -> Response:
+        visitor: Visitor | None = getattr(request.state, "visitor", None)
+        why = self._guests.refusal(visitor)
+        if why is not None or visitor is None:
+            self._say(visitor, why or "")
+            return _plain(403, f"refused: {why}")
+        if not self._guests.may_ask(visitor):
+            self._say(visitor, "too many requests")
+            return _plain(429, "too many requests", {"retry-after": "1"})
+        # What is forwarded is the path as it was looked at: no "..", no second meaning.
+        path = request.url.path
+        if ".." in path or "//" in path or "%" in path or "\\" in path:
+            return _plain(404, "not found")
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > BODY_BYTES:
+            self._say(visitor, f"a request of {length[:20]} bytes")
+            return _plain(413, f"at most {BODY_BYTES} bytes")
+        return await self._forward(request, path, visitor)
+
+    async def _forward(self, request: Request, path: str, visitor: Visitor) -> Response:
+        headers = [(key, value) for key, value in request.headers.raw if key.lower() not in _HOP_BY_HOP]
+        try:
+            body = await _limited(request.stream())
+            sent = self._client.build_request(request.method, path, content=body, headers=headers)
+            answer = await self._client.send(sent, stream=True)
+        except _TooLargeError:
+            self._say(visitor, "a request without an end")
+            return _plain(413, f"at most {BODY_BYTES} bytes")
+        except ClientDisconnect:
+            return _plain(499, "gone")
+        except httpx.TransportError as error:
+            self._say(None, f"the SuperLink does not answer ({type(error).__name__})")
+            return _plain(502, "the server behind the gateway is away")
+        back = [(key, value) for key, value in answer.headers.raw if key.lower() not in _HOP_BY_HOP]
+        response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
+        response.raw_headers = back
+        if (size := answer.headers.get("content-length")) is not None:
+            response.raw_headers.append((b"content-length", size.encode()))
+        return response
+
+    def _say(self, visitor: Visitor | None, why: str) -> None:
+        """One line a minute for each visitor and reason."""
+        who = f"{visitor.name} ({visitor.serial:x})" if visitor else "-"
+        line, now = f"{who}: {why}", time.monotonic()
+        if now - self._refused.get(line, -60.0) >= 60:
+            self._refused[line] = now
+            log.warning("%s", line)
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+async def _limited(parts: AsyncIterator[bytes]) -> bytes:
+    """The whole body, at most 8 MiB: the length that a client names may be a lie."""
+    body = bytearray()
+    async for part in parts:
+        body += part
+        if len(body) > BODY_BYTES:
+            raise _TooLargeError
+    return bytes(body)
+
+
+def _plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return PlainTextResponse(text + "\n", status, headers)
+
+
+def serve(folder: Path, host: str, port: int, upstream: str, authority: Path) -> None:
+    """Until SIGTERM. `upstream` is "https://127.0.0.1:PORT", believed by the `authority` certificate alone.
+
+    Raises:
+        ConfigError: no consortium in `folder`, or its server certificate is of no use.
+    """
+    consortium = open_consortium(folder)
+    config = uvicorn.Config(
+        Gateway(Guests(folder), upstream, authority).app(),
+        host=host,
+        port=port,
+        http=CertificateProtocol,
+        ws="none",
+        lifespan="on",
+        ssl_certfile=str(consortium.server_certificate),
+        ssl_keyfile=str(consortium.server_key),
+        ssl_ca_certs=str(consortium.authority_certificate),
+        ssl_cert_reqs=ssl.CERT_REQUIRED,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{consortium.server_certificate}: cannot be used ({error}); renew it with --server"
+        ) from error
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        config.ssl.verify_flags |= ssl.VERIFY_X509_STRICT
+        threading.Thread(target=_show_renewed, args=(config.ssl, consortium), name="certificate", daemon=True).start()
+    log.info("gateway on %s:%d", host, port)
+    uvicorn.Server(config).run()
+
+
+def _show_renewed(context: ssl.SSLContext, consortium: Consortium) -> None:
+    """New connections see a renewed server certificate without a restart."""
+    shown = consortium.server_certificate.stat().st_mtime_ns
+    while True:
+        time.sleep(_LOOK_AGAIN_S)
+        try:
+            stamp = consortium.server_certificate.stat().st_mtime_ns
+            if stamp != shown:
+                context.load_cert_chain(str(consortium.server_certificate), str(consortium.server_key))
+                shown = stamp
+                log.info("the renewed server certificate is shown from now on")
+        except (OSError, ssl.SSLError) as error:
+            log.error("the renewed server certificate cannot be used: %s", error)
+
+
+def main() -> None:
+    """`python -m fl_liver.server.gateway FOLDER HOST PORT SUPERLINK_PORT AUTHORITY`: as `coordinator up` starts it."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    folder, host, port, superlink_port, authority = sys.argv[1:]
+    try:
+        serve(Path(folder), host, int(port), f"https://127.0.0.1:{superlink_port}", Path(authority))
+    except ConfigError as error:
+        sys.exit(f"ConfigError: {error}")
+
+
+if __name__ == "__main__":
+    main()

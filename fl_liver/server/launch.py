@@ -1,0 +1,93 @@
+"""`fl-liver study launch|resume|stop`: a run's folder is made, and the thin bundle handed to Flower."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fl_liver.consortium.folder import Consortium, changing
+from fl_liver.errors import ConfigError
+from fl_liver.identity import write_roster
+from fl_liver.server.bundle import write_bundle
+from fl_liver.server.flower_command import FlowerCommand
+from fl_liver.server.journal import Journal
+from fl_liver.server.run import load_checked
+from fl_liver.server.run_folder import RunFolder, new_run_folder
+from fl_liver.server.server_folder import ServerFolder
+from fl_liver.study import Study
+
+PATIENCE_S = 90.0
+"""A daemon that was killed is let in again within 40 s; after this a hospital that is away costs the round no more."""
+_OVER = "finished"
+
+
+def launch(consortium: Path, study: Path, wait_s: float) -> RunFolder:
+    """Begin a new run of a checked study.
+
+    Raises:
+        ConfigError: the study was not checked, names a hospital that is not in, or the server is not up.
+        FlowerCommandError: Flower does not take it.
+    """
+    ServerFolder.of(consortium).state()
+    source = study / "study.toml" if study.is_dir() else study
+    checked, _ = load_checked(source)
+    with changing(consortium) as opened:
+        identities = _identities(opened, checked)
+    folder = new_run_folder(consortium, checked)
+    for name in ("study.toml", "initial.safetensors"):
+        shutil.copyfile(source.parent / (source.name if name == "study.toml" else name), folder.path / name)
+    write_roster(folder.path / "roster.toml", identities)
+    _submit(consortium, folder, checked, wait_s)
+    return folder
+
+
+def resume(consortium: Path, folder: RunFolder, wait_s: float) -> None:
+    """Go on with a run after its last whole round.
+
+    Raises:
+        ConfigError: it is done, or still running, or the server is not up.
+    """
+    server = ServerFolder.of(consortium)
+    server.state()
+    if folder.summary_file.is_file():
+        raise ConfigError(f"{folder.path.name}: is done; see `fl-liver study report {folder.path.name}`")
+    if folder.submissions():
+        status = FlowerCommand(server).status(folder.last_run)
+        if not status.startswith((_OVER, "unknown")):
+            raise ConfigError(f"{folder.path.name}: is {status}; watch it, or stop it first")
+    study, _ = load_checked(folder.study_file)
+    _submit(consortium, folder, study, wait_s)
+
+
+def stop(consortium: Path, folder: RunFolder) -> None:
+    """End a run; its checkpoints stay. Raises ConfigError where the server is not up."""
+    server = ServerFolder.of(consortium)
+    server.state()
+    FlowerCommand(server).stop(folder.last_run)
+
+
+def _submit(consortium: Path, folder: RunFolder, study: Study, wait_s: float) -> None:
+    server = ServerFolder.of(consortium)
+    config = {
+        "study": str(folder.study_file),
+        "folder": str(folder.path),
+        "nodes_file": str(server.nodes),
+        "patience_s": PATIENCE_S,
+        "wait_s": wait_s,
+    }
+    app = write_bundle(folder.path / "app", study.title)
+    run = FlowerCommand(server).run(app, config, folder.path / "run-config.toml")
+    folder.note_submission(run)
+    Journal(folder.path / "journal.jsonl").write("submitted", run=str(run))
+
+
+def _identities(consortium: Consortium, study: Study) -> dict[str, str]:
+    roster = consortium.roster(datetime.now(UTC)).identity
+    strangers = [site for site in study.every_site if site not in roster]
+    if strangers:
+        raise ConfigError(
+            f"study {study.name}: {', '.join(strangers)} not admitted to '{consortium.register.name}'; admit with"
+            " `fl-liver coordinator enrol` and `approve`, or change the study"
+        )
+    return {site: roster[site] for site in study.every_site}

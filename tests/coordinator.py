@@ -1,0 +1,111 @@
+"""A coordinator as a person runs it, for tests: a consortium, its server as a process, hospitals that join it.
+
+Everything goes through the command lines, in processes of their own, on loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from fl_liver.consortium.folder import Consortium, make_consortium
+from tests.consortium.town import NOW, Town
+from tests.processes import Process
+from tests.superlink import BIN, free_port
+
+
+def command(*arguments: str | Path, status: int = 0, timeout_s: float = 120) -> str:
+    """`fl-liver …` in a process of its own; what it said."""
+    done = subprocess.run(
+        [str(BIN / "fl-liver"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == status, (arguments, done.returncode, said)
+    return said
+
+
+def until(ready: Callable[[], Any], what: str, seconds: float, told: Callable[[], str] = str) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, f"no {what} within {seconds} s\n{told()}"
+        time.sleep(0.1)
+
+
+class Coordinator:
+    """A consortium on 127.0.0.1 and its server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.folder = folder / "consortium"
+        consortium = make_consortium(self.folder, "test", f"127.0.0.1:{self.port}", (), NOW)
+        self.town = Town(folder, consortium)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def consortium(self) -> Consortium:
+        return self.town.reopened()
+
+    def start(self, *options: str) -> float:
+        """Seconds until everything is up and every hospital is registered."""
+        started = time.monotonic()
+        with (self.folder / "said.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(BIN / "fl-liver"), "coordinator", "up", "-C", str(self.folder), "--host", "127.0.0.1", *options],
+                stdout=log,
+                stderr=log,
+            )
+        wanted = len(self.consortium.node_keys())
+        self.until_line(lambda line: "NOT OK" not in line and f"{wanted} registered" in line, 90)
+        return time.monotonic() - started
+
+    def stop(self) -> float:
+        """Seconds until SIGTERM has ended all of it."""
+        if self.process is None:
+            return 0.0
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            assert self.process.wait(40) == 0
+        finally:
+            self.process.kill()
+            self.process = None
+        return time.monotonic() - started
+
+    def until_line(self, good: Callable[[str], bool], seconds: float) -> None:
+        """Wait for a status line."""
+        until(lambda: self.lines() and good(self.lines()[-1]), "status line", seconds, self.said)
+
+    def lines(self) -> list[str]:
+        return [line for line in self.said().splitlines() if " · " in line]
+
+    def said(self) -> str:
+        path = self.folder / "said.log"
+        return path.read_text() if path.exists() else ""
+
+    def state(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads((self.folder / "up" / "up.json").read_text())
+        return body
+
+    def child(self, name: str) -> Process:
+        return Process(self.state()["processes"][name])
+
+    def client(self, site: str) -> httpx.Client:
+        """HTTPS as that hospital, as its folder has it."""
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        hospital = self.town.hospitals[site]
+        context.load_cert_chain(str(hospital.at("client.crt")), str(hospital.at("client.key")))
+        return httpx.Client(base_url=f"https://127.0.0.1:{self.port}", verify=context, trust_env=False, timeout=20)
