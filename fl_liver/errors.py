@@ -17,7 +17,8 @@ FLLiverError              70   something went wrong that no leaf below names
 │   ├── NodeRefusedError  69   the server does not let this hospital in: key, clock, or registered from before
 │   └── RunOverError      69   the run of a message has ended; nobody waits for the answer
 ├── AuditError            74   the log of what left cannot be written, or was changed
-└── ComputeLostError      71   the process that worked on a message is gone: out of memory, a crash, or stopped
+├── ComputeLostError      71   the process that worked on a message is gone: out of memory, a crash, or stopped
+└── FlowerCommandError    69   Flower's command line said no: the server is not up, or does not know what was asked for
 
 0 is done; 1 is done with exclusions (`fl-liver site check`). Numbers from 64 on follow sysexits.h, so that a service
 manager can tell "do not restart" (77, 78) from "try again" (75).

@@ -19,9 +19,18 @@ from fl_liver.wire import question_digest
 _PREFIX = "score:"
 
 
+def followed_by(parts: Mapping[str, str], rows: str, made: str) -> dict[str, str]:
+    """Rows → the question that scored them, in the order in which they were last scored, after one more question.
+
+    The order counts: rows of two names may overlap, and then hold what came last.
+    """
+    kept = {} if rows == "all" else {name: one for name, one in parts.items() if name != rows}
+    return {**kept, rows: made}
+
+
 def origin(parts: Mapping[str, str]) -> str:
-    """Hex SHA-256 over which rows were scored by which question."""
-    return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()
+    """Hex SHA-256 over which rows were scored by which question, in which order (`followed_by`)."""
+    return hashlib.sha256(json.dumps(list(parts.items())).encode()).hexdigest()
 
 
 def made_by(question: Score | Combine, base: str = "") -> str:

@@ -206,6 +206,15 @@ class Privacy(Section):
             )
         return epsilon
 
+    @model_validator(mode="after")
+    def _no_share_of_noise_stands_alone(self) -> Self:
+        if self.histogram_epsilon is not None and self.secure_sum == "plain":
+            raise ValueError(
+                'histogram_epsilon wants secure_sum = "masked": in the clear the server would see each hospital\'s'
+                " counts under that hospital's own share of the noise alone, which is less than epsilon needs"
+            )
+        return self
+
 
 class Initial(Section):
     """The first weights, made beforehand by `fl-liver study check`."""

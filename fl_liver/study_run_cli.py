@@ -76,15 +76,26 @@ def study_watch(run: Run = None, folder: Folder = Path()) -> None:
     _watch(folder, run)
 
 
-@app.command("stop", epilog="Example:  fl-liver study stop --folder liver   Its checkpoints stay for `study resume`.")
-def study_stop(run: Run = None, folder: Folder = Path()) -> None:
-    """End a run; hospitals hear it at their next question."""
+@app.command(
+    "stop",
+    epilog="Example:  fl-liver study stop --folder liver   Its checkpoints stay for `study resume`.   "
+    "Exit status: 0 stopped, or stops after the round · 69 it is not running · 78 done, or no server.",
+)
+def study_stop(
+    run: Run = None,
+    folder: Folder = Path(),
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not finish the round; it may be lost, since no sum is opened twice.")
+    ] = False,
+) -> None:
+    """End a run after the round that is on."""
     from fl_liver.server.launch import stop
     from fl_liver.server.run_folder import find_run
 
     found = find_run(folder, run)
-    stop(folder, found)
-    typer.echo(f"stopped {found.path.name}; go on with `fl-liver study resume {found.path.name} -C {folder}`")
+    later = stop(folder, found, now=now)
+    typer.echo(f"{found.path.name}: {'stops after this round' if later else 'stopped'}")
+    typer.echo(f"next: go on with `fl-liver study resume {found.path.name} -C {folder}`")
 
 
 @app.command(

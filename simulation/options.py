@@ -79,6 +79,11 @@ def resolve_study(options: Options) -> Study:
         study = study.changed(cohort={"folds": 5, "calibration": 0.0})
     if options.plain_sums:
         study = study.changed(privacy={"secure_sum": "plain"})
+    if options.leave_one_centre_out and study.histogram_noise is not None:
+        raise ConfigError(
+            "--leave-one-centre-out: each of its studies would spend privacy.histogram_epsilon ="
+            f" {study.histogram_noise[0]:g} anew on the same patients; leave out the option or the key"
+        )
     return study
 
 

@@ -1,28 +1,31 @@
-"""A hospital that joined a consortium through the command lines, with its daemon as a process. For tests."""
+"""Hospitals that joined a consortium, each with its daemon as a process. For tests.
+
+Joining goes through the functions behind the command lines (`tests/test_trust_cli.py` has those); the daemon, the
+approval and everything after it are processes, as people start them.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from fl_liver.client.frozen import freeze
+from fl_liver.client.site import load_site
 from tests.conftest import write_table
 from tests.coordinator import Coordinator, command, until
 from tests.superlink import BIN
 
-_WORDS = re.compile(r"^\s*identity\s+(.+)$", re.MULTILINE)
-
 
 @dataclass
 class Joined:
-    """Folder, the eight words of its identity, and the daemon."""
+    """A hospital's folder and its daemon."""
 
     name: str
     folder: Path
-    words: str
-    process: subprocess.Popen[bytes] | None = field(default=None)
+    process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with (self.folder / "daemon.log").open("ab") as log:
@@ -42,29 +45,47 @@ class Joined:
                 self.process.kill()
                 self.process.wait()
 
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
     def log(self) -> str:
-        return (self.folder / "daemon.log").read_text(encoding="utf-8")
+        path = self.folder / "daemon.log"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def until_registered(self, times: int = 1) -> None:
-        until(lambda: self.log().count("registered as node") >= times, "registration", 90, self.log)
+        until(lambda: self.log().count("registered as node") >= times, f"registration of {self.name}", 90, self.log)
 
     def until_asked(self, study: str) -> None:
-        """The study lies in its folder of requests."""
         path = self.folder / "work" / "requests" / f"{study}.toml"
         until(path.exists, f"request at {self.name}", 90, self.log)
 
-    def approve(self, study: str) -> None:
-        command("site", "approve", study[:12], "--dir", self.folder, "--yes")
+    def approve(self, study: str) -> str:
+        return command("site", "approve", study[:12], "--dir", self.folder, "--yes")
 
 
-def joined(coordinator: Coordinator, names: tuple[str, ...], patients: int = 40, **keys: str) -> dict[str, Joined]:
-    """Every step of `docs/coordinator.md` and `docs/hospital-it.md`, as people take them; cohorts are frozen."""
-    at, found = coordinator.folder, dict[str, Joined]()
+def join(coordinator: Coordinator, *names: str, patients: int = 40) -> dict[str, Joined]:
+    """Invited, admitted, confirmed with each other by telephone, with a frozen cohort; no daemon runs yet."""
+    town, found = coordinator.town, dict[str, Joined]()
     for name in names:
-        command("coordinator", "enrol", name, "-C", at)
-        folder = at.parent / name
-        command("site", "init", at / f"{name}.invitation.toml", folder)
-        match = _WORDS.search(command("coordinator", "roster", "-C", at) and (folder / "site.toml").read_text() and "")
-        del match
-        found[name] = Joined(name, folder, "")
+        found[name] = Joined(name, town.let_in(name).path)
+    town.spread_roster()
+    for listener in names:
+        for speaker in names:
+            if listener != speaker:
+                town.telephone(listener, speaker)
+    for name, one in found.items():
+        write_table(one.folder / "cohort", patients, seed=int(name[1:]))
+        _set(one.folder / "site.toml", data="cohort", release="named", gpu="none")
+        freeze(load_site(one.folder / "site.toml"), "first")
     return found
+
+
+def _set(path: Path, **values: str) -> None:
+    """As a person edits the file: its explanations stay."""
+    text = path.read_text(encoding="utf-8")
+    for key, value in values.items():
+        text, times = re.subn(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', text)
+        assert times == 1, key
+    path.write_text(text, encoding="utf-8")

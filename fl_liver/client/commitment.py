@@ -1,7 +1,8 @@
-"""What a hospital commits to before it answers: its patients, labels, factors and scores, under a key of its own.
+"""What a hospital commits to before it answers: patients, labels, factors, what made its scores; under a key of its own.
 
 HMAC-SHA256, so that nobody outside can try out the rows of a small hospital. The value is the same as long as nothing
-changed; within a batch it must not change.
+changed; within a batch it must not change. Scores stand in it by their origin and not by their values: the server makes
+them, and whether two questions of its choice give every patient here the same score would be an answer about patients.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from fl_liver.client.cohort.pseudonym import site_pseudonyms
 _PURPOSE = b"fl-liver/v1\0commitment"
 
 
-def commit(work: Path, cohort: Cohort, columns: Mapping[str, NDArray[Any]]) -> str:
+def commit(
+    work: Path, cohort: Cohort, columns: Mapping[str, NDArray[Any]], scores: Mapping[str, str] | None = None
+) -> str:
     """64 hex digits over the patients in the order of their names, their parts and folds, and every column.
 
-    work: the folder with the site's key. columns: (n,) each, as `table.cohort_columns` makes them.
+    work: the folder with the site's key. columns: (n,) each, of the hospital's own data. scores: name → origin.
     """
     mac = hmac.new(site_pseudonyms(work).key, _PURPOSE, hashlib.sha256)
     order = np.argsort(np.array(cohort.patients, dtype=object), kind="stable")
@@ -38,6 +41,8 @@ def commit(work: Path, cohort: Cohort, columns: Mapping[str, NDArray[Any]]) -> s
         content = _bytes(named[name][order])
         mac.update(f"\0{name}\0{len(content)}\0".encode())
         mac.update(content)
+    for name, made in sorted((scores or {}).items()):
+        mac.update(f"\0score {name}\0{made}\0".encode())
     return mac.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -241,25 +242,35 @@ def _score(site: SiteConfig, question: Score, device: str) -> RecordDict:
         vector = layers.restore(vector, before_round=None)
     scores = score(study, cohort, vector, rows=rows, device=pick_device(device))
     made = {question.rows: made_by(question)}
-    _store(site, question.study_sha256, cohort).keep(question.name, rows, scores, made)
+    with _scores_alone(site, study):
+        _store(site, question.study_sha256, cohort).keep(question.name, rows, scores, made)
     return egress.release_word(site, Done(0))
 
 
 def _combine(site: SiteConfig, question: Combine) -> RecordDict:
     study, cohort = read_cohort(site, question.study_sha256)
     store = _store(site, question.study_sha256, cohort)
-    tables = SiteTables(cohort, study, store).table("all")
-    total = question.intercept + question.base_beta * tables[f"score:{question.base}"]
-    for name, beta in question.factors.items():
-        total = total + beta * tables[name]
-    made = {"all": made_by(question, store.origins([question.base]).get(question.base, ""))}
-    store.keep(question.name, np.arange(len(cohort.patients)), total[:, None], made)
+    strangers = sorted(set(question.factors) - {factor.name for factor in study.factor})
+    if strangers:
+        raise ProtocolError(f"site {site.site}: '{strangers[0][:50]}' is no factor of the study; it joins no score")
+    with _scores_alone(site, study):
+        tables = SiteTables(cohort, study, store).table("all")
+        total = question.intercept + question.base_beta * tables[f"score:{question.base}"]
+        for name, beta in question.factors.items():
+            total = total + beta * tables[name]
+        made = {"all": made_by(question, store.origins([question.base]).get(question.base, ""))}
+        store.keep(question.name, np.arange(len(cohort.patients)), total[:, None], made)
     return egress.release_word(site, Done(0))
 
 
 def _sum(site: SiteConfig, question: Sum) -> RecordDict:
     study, cohort = read_cohort(site, question.study_sha256)
     egress.require_purpose(site, study, question)
+    with _scores_alone(site, study):
+        return _sum_alone(site, question, study, cohort)
+
+
+def _sum_alone(site: SiteConfig, question: Sum, study: Study, cohort: Cohort) -> RecordDict:
     store = _store(site, question.study_sha256, cohort)
     tables = SiteTables(cohort, study, store)
     made = store.origins(score_names(question.questions))
@@ -268,23 +279,29 @@ def _sum(site: SiteConfig, question: Sum) -> RecordDict:
         raise ProtocolError(
             f"site {site.site}: score '{differs[0]}' was made by another question here than the server says"
         )
-    promise = commit(site.work, cohort, tables.columns())
+    promise = commit(site.work, cohort, tables.own_columns(), store.origins(store.names()))
     permit = study_permit(study, site.min_cell)
-    folder = site.study_folder(question.study_sha256)
-    # Two batches that are asked at once would each be held against a ledger without the other.
-    with one_at_a_time(folder / "batches.lock"):
-        batches = Batches(site.site, study, folder, permit)
-        try:
-            batches.admit(question, promise, cohort.patients)
-        except FalseTotalsError as error:
-            return egress.release_noise(site, study, question, promise, _sums(site, study), error)
-        vector = batches.answered(question)
-        if vector is None:
-            parts = [answer(one, tables.for_question(one)) for one in question.questions]
-            vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-        record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
-        batches.keep(question, vector, promise, cohort.patients)
-        return record
+    batches = Batches(site.site, study, site.study_folder(question.study_sha256), permit)
+    try:
+        batches.admit(question, promise, cohort.patients)
+    except FalseTotalsError as error:
+        return egress.release_noise(site, study, question, promise, _sums(site, study), error)
+    vector = batches.answered(question)
+    if vector is None:
+        parts = [answer(one, tables.for_question(one)) for one in question.questions]
+        vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
+    batches.keep(question, vector, promise, cohort.patients)
+    return record
+
+
+def _scores_alone(site: SiteConfig, study: Study) -> AbstractContextManager[None]:
+    """Nobody else of this hospital makes a score, or answers a sum.
+
+    Two batches that are asked at once would each be held against a ledger without the other, and a score that is made
+    anew between two looks would not be the one that the question names.
+    """
+    return one_at_a_time(site.study_folder(study.sha256) / "batches.lock")
 
 
 def _named(site: SiteConfig, question: Named) -> RecordDict:

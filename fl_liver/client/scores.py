@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from fl_liver.errors import DataError, ProtocolError
-from fl_liver.score_origin import origin
+from fl_liver.score_origin import followed_by, origin
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 _FLOAT32_ROUNDING = 2.0**-22
@@ -56,7 +56,9 @@ class ScoreStore:
         _require_one_against_rest(name, scores)
         every, parts = np.full((self._patients, scores.shape[1]), np.nan), dict(made_by or {})
         if path.is_file() and (before := self.load(name)).shape == every.shape:
-            every, parts = before.copy(), _parts(path) | parts
+            every, parts = before.copy(), _parts(path)
+            for scored, made in (made_by or {}).items():
+                parts = followed_by(parts, scored, made)
         every[rows] = scores
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = path.with_suffix(f".{os.getpid()}.part")

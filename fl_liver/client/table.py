@@ -77,6 +77,10 @@ class SiteTables:
             self._columns = cohort_columns(self._cohort, self._study, self._store)
         return self._columns
 
+    def own_columns(self) -> dict[str, NDArray[Any]]:
+        """Those that the server has no hand in: all but scores."""
+        return {name: column for name, column in self.columns().items() if not name.startswith("score:")}
+
     def table(self, rows: str) -> Table:
         """The patients that `select_rows` names."""
         if rows not in self._cut:

@@ -21,6 +21,7 @@ from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal, Listener
 from fl_liver.server.registrations import nodes_in
 from fl_liver.server.run import run_study
+from fl_liver.server.run_folder import RunFolder, stop_after_round
 
 
 def make_app(*listeners: Listener) -> ServerApp:
@@ -36,7 +37,7 @@ def make_app(*listeners: Listener) -> ServerApp:
             exchange = Exchange(grid, partial(nodes_in, Path(file)), poll_s, patience_s)
         else:
             exchange = Exchange(grid, _nodes(json.loads(str(config["nodes"]))), poll_s, patience_s)
-        journal = Journal(folder / "journal.jsonl", *listeners)
+        journal = Journal(folder / "journal.jsonl", *listeners, stop_after_round(RunFolder(folder)))
         try:
             run_study(exchange, Path(str(config["study"])), folder, journal, float(config.get("wait_s", 0.0)))
         except FLLiverError as error:

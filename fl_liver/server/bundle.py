@@ -22,6 +22,9 @@ app = make_app()
 _CLIENT = """\
 \"\"\"Hospitals run their own installed fl_liver (`fl-liver site run`), never code from a bundle.\"\"\"
 
+from flwr.clientapp import ClientApp
+
+app = ClientApp()  # Flower looks for it before it takes a bundle
 raise SystemExit("fl_liver: a hospital runs `fl-liver site run` and no code that a server sends; stop this SuperNode")
 """
 _PACKAGE = "fl_liver_run"

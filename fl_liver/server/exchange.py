@@ -8,23 +8,29 @@ as the others are waited for anyway, and `patience_s` beyond that.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fl_liver.errors import ProtocolError
+from fl_liver.errors import IncompleteError, ProtocolError
 from fl_liver.messages import Fit, Incoming, Outgoing, Refusal, SiteFailure
 from fl_liver.wire import from_record, to_record
 
 A = TypeVar("A", bound=Outgoing)
+B = TypeVar("B")
 Nodes = Mapping[str, int]
 _ASK_AGAIN = frozenset({3, 4, 5, int(SiteFailure.LOST)})
 """Flower's MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE and NODE_UNAVAILABLE, and a daemon that lost a message."""
 _AGAIN_S = 2.0
+_REFUSED = frozenset({401, 403, 404})
+"""It answers, and the run is over."""
+log = logging.getLogger("fl_liver.server")
 
 
 @dataclass(slots=True)
@@ -121,7 +127,7 @@ class Exchange:
         deadline = time.monotonic() + timeout_s
         waiting, later = self._push(answers, records, kind, timeout_s), _Again()
         while (waiting or later.open(patience_s)) and time.monotonic() < deadline:
-            replies = list(self._grid.pull_messages(list(waiting))) if waiting else []
+            replies = self._patiently(partial(self._grid.pull_messages, list(waiting))) if waiting else []
             if not replies:
                 time.sleep(self._poll_s)
             while replies:  # each goes when it was handed over, and not when the next ones are there
@@ -138,14 +144,44 @@ class Exchange:
         """Message id → site, of those that were sent; the others are lost."""
         nodes = self._nodes()
         reachable = [site for site in records if site in nodes]
-        messages = [Message(records[site], nodes[site], kind, ttl=ttl_s) for site in reachable]
-        ids = list(self._grid.push_messages(messages)) if messages else []
+
+        def push() -> Iterable[str]:
+            # New messages at each try: one that was half sent has a name already, and is not taken twice.
+            return self._grid.push_messages(
+                [Message(records[site], nodes[site], kind, ttl=ttl_s) for site in reachable]
+            )
+
+        ids = self._patiently(push) if reachable else []
         sent = {message_id: site for message_id, site in zip(ids, reachable, strict=True) if message_id}
         for site in records:
             answers.lost[site] = "no such node" if site not in nodes else "could not be sent"
         for site in sent.values():
             del answers.lost[site]
         return sent
+
+    def _patiently(self, do: Callable[[], Iterable[B]]) -> list[B]:
+        """Again while the SuperLink is away: it may be killed and started again under a run.
+
+        A question that was half sent is sent again as a new message; nobody gets a half one.
+
+        Raises:
+            IncompleteError: it was away for longer than the patience. Without patience, whatever Flower raises.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                return list(do())
+            except Exception as error:  # what Flower raises then is private to it, and changes
+                status = getattr(getattr(error, "response", None), "status_code", 0)
+                if self._patience_s <= 0 or status in _REFUSED:
+                    raise
+                if time.monotonic() - began > self._patience_s:
+                    raise IncompleteError(
+                        f"the SuperLink did not answer for {self._patience_s:.0f} s ({type(error).__name__}); once it"
+                        " is up, `fl-liver study resume` goes on"
+                    ) from error
+                log.warning("the SuperLink does not answer (%s); again in %g s", type(error).__name__, _AGAIN_S)
+                time.sleep(_AGAIN_S)
 
 
 def _sort_in(

@@ -45,6 +45,7 @@ class Federation:
             vector, record = self._round(number, vector, layout, each_round)
             history.append(record)
             checkpoints.save(vector, layout, history)
+            self.journal.write("checkpoint", rows=self.rows, round=number)
         return vector, history
 
     def _round(

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fl_liver.consortium.folder import Consortium, changing
-from fl_liver.errors import ConfigError
+from fl_liver.errors import ConfigError, FlowerCommandError
 from fl_liver.identity import write_roster
 from fl_liver.server.bundle import write_bundle
 from fl_liver.server.flower_command import FlowerCommand
 from fl_liver.server.journal import Journal
 from fl_liver.server.run import load_checked
-from fl_liver.server.run_folder import RunFolder, new_run_folder
+from fl_liver.server.run_folder import RunFolder, new_run_folder, read_progress
 from fl_liver.server.server_folder import ServerFolder
 from fl_liver.study import Study
 
 PATIENCE_S = 90.0
 """A daemon that was killed is let in again within 40 s; after this a hospital that is away costs the round no more."""
 _OVER = "finished"
+_LAG_S = 30.0
 
 
 def launch(consortium: Path, study: Path, wait_s: float) -> RunFolder:
@@ -38,7 +40,11 @@ def launch(consortium: Path, study: Path, wait_s: float) -> RunFolder:
     for name in ("study.toml", "initial.safetensors"):
         shutil.copyfile(source.parent / (source.name if name == "study.toml" else name), folder.path / name)
     write_roster(folder.path / "roster.toml", identities)
-    _submit(consortium, folder, checked, wait_s)
+    try:
+        _submit(consortium, folder, checked, wait_s)
+    except FlowerCommandError:
+        shutil.rmtree(folder.path)  # nothing ran in it
+        raise
     return folder
 
 
@@ -53,18 +59,40 @@ def resume(consortium: Path, folder: RunFolder, wait_s: float) -> None:
     if folder.summary_file.is_file():
         raise ConfigError(f"{folder.path.name}: is done; see `fl-liver study report {folder.path.name}`")
     if folder.submissions():
-        status = FlowerCommand(server).status(folder.last_run)
-        if not status.startswith((_OVER, "unknown")):
-            raise ConfigError(f"{folder.path.name}: is {status}; watch it, or stop it first")
+        _require_over(FlowerCommand(server), folder)
+    folder.stop_file.unlink(missing_ok=True)
     study, _ = load_checked(folder.study_file)
     _submit(consortium, folder, study, wait_s)
 
 
-def stop(consortium: Path, folder: RunFolder) -> None:
-    """End a run; its checkpoints stay. Raises ConfigError where the server is not up."""
+def stop(consortium: Path, folder: RunFolder, *, now: bool = False) -> bool:
+    """End a run; its checkpoints stay. True where it ends by itself after the round that is on.
+
+    A round that is cut off may be lost, so that it is finished first, unless `now`.
+
+    Raises:
+        ConfigError: the server is not up, or the run is done.
+        FlowerCommandError: Flower does not know the run, or it has ended.
+    """
     server = ServerFolder.of(consortium)
     server.state()
+    if folder.summary_file.is_file():
+        raise ConfigError(f"{folder.path.name}: is done already")
+    progress = read_progress(folder)
+    if not now and progress.phase == "train" and not progress.failed:
+        folder.stop_file.touch()
+        return True
     FlowerCommand(server).stop(folder.last_run)
+    return False
+
+
+def _require_over(flower: FlowerCommand, folder: RunFolder) -> None:
+    """A run that has just failed is a few seconds behind at Flower. Raises ConfigError where it goes on."""
+    deadline = time.monotonic() + (_LAG_S if read_progress(folder).failed else 0.0)
+    while not (status := flower.status(folder.last_run)).startswith((_OVER, "unknown")):
+        if time.monotonic() >= deadline:
+            raise ConfigError(f"{folder.path.name}: is {status}; watch it, or stop it first")
+        time.sleep(1.0)
 
 
 def _submit(consortium: Path, folder: RunFolder, study: Study, wait_s: float) -> None:

@@ -2,6 +2,7 @@
 
 study.toml initial.safetensors roster.toml   what hospitals approve, and with whose identities
 launch.json                                  every submission to Flower: its run id and when
+stop                                         there while the run is asked to end after its round
 journal.jsonl checkpoints/ sums.json         written by the run while it goes on (`journal`, `checkpoint`, `run_record`)
 summary.json model.safetensors               there when it is done
 """
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fl_liver.consortium.safe_file import PUBLIC, write_whole
-from fl_liver.errors import ConfigError
+from fl_liver.errors import ConfigError, IncompleteError
+from fl_liver.server.journal import Listener
 from fl_liver.study import Study
 from fl_liver.toml_file import read_toml
 
@@ -35,6 +37,11 @@ class RunFolder:
     @property
     def summary_file(self) -> Path:
         return self.path / "summary.json"
+
+    @property
+    def stop_file(self) -> Path:
+        """There while the run is asked to end after its round: `stop_after_round` looks for it."""
+        return self.path / "stop"
 
     def study(self) -> Study:
         return read_toml(self.study_file, Study)
@@ -62,6 +69,20 @@ class RunFolder:
             return None
         body: dict[str, Any] = json.loads(self.summary_file.read_text(encoding="utf-8"))
         return body
+
+
+def stop_after_round(folder: RunFolder) -> Listener:
+    """A listener of the journal that ends the run between two rounds, where nothing is lost.
+
+    A round that is cut off while it is opened is lost: hospitals never open one twice.
+    """
+
+    def listen(event: str, details: dict[str, Any]) -> None:
+        if event == "checkpoint" and folder.stop_file.exists():
+            folder.stop_file.unlink()
+            raise IncompleteError(f"stopped as asked after round {details['round']}; `fl-liver study resume` goes on")
+
+    return listen
 
 
 def new_run_folder(consortium: Path, study: Study) -> RunFolder:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fl_liver.errors import ConfigError
 from fl_liver.messages import Combine, Score
-from fl_liver.score_origin import made_by, origin
+from fl_liver.score_origin import followed_by, made_by, origin
 from fl_liver.securesum.context import Slot
 
 
@@ -43,7 +43,7 @@ class RunRecord:
         """Write down, before it is asked, which question makes (a part of) a score."""
         base = self.origins().get(question.base, "") if isinstance(question, Combine) else ""
         rows = question.rows if isinstance(question, Score) else "all"
-        self._scores.setdefault(question.name, {})[rows] = made_by(question, base)
+        self._scores[question.name] = followed_by(self._scores.get(question.name, {}), rows, made_by(question, base))
         self._save()
 
     def origins(self) -> dict[str, str]:

@@ -131,7 +131,7 @@ def watch(view: View, console: Console, wait: Callable[[float], None] = time.sle
         while True:
             line = _line(view, progress)
             if line != said:
-                console.print(line, highlight=False, soft_wrap=True)
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
                 said = line
             if view.over(progress):
                 return view.exit_code(progress)
@@ -146,6 +146,10 @@ def watch(view: View, console: Console, wait: Callable[[float], None] = time.sle
 
 
 def _line(view: View, progress: Progress) -> str:
+    line = view.first_line(progress)
+    if view.over(progress):
+        return line
+    if progress.rounds:
+        return f"{line}, round {progress.round} of {progress.rounds}"
     waiting = [f"{name} {site.state}" for name, site in progress.sites.items() if site.state.startswith("waiting")]
-    about = f", round {progress.round} of {progress.rounds}" if progress.rounds and not progress.done else ""
-    return view.first_line(progress) + about + (f"; {'; '.join(waiting)}" if waiting and not about else "")
+    return "; ".join([line, *waiting])

@@ -249,10 +249,17 @@ def test_a_sum_that_its_announced_width_cannot_hold_is_refused(
 ) -> None:
     """A wrapped count would be another count."""
     site = make_site(study=plain_study)
-    asked = replace(ask("masked", 3), bits=bits)
+    asked = replace(ask("masked", 3), bits=bits, questions=(Question("q", {}, 3, bound=2**bits - 1),))
     for wrong in (np.array([1, 2, 2**bits]), np.array([-1, 2, 3])):
         with pytest.raises(ProtocolError, match=rf"does not fit sums modulo 2\^{bits}; the question's bound is wrong"):
             egress.release_totals(site, plain_study, asked, wrong, "", None)
+
+
+def test_a_sum_of_another_width_than_its_bounds_say_is_refused(make_site: MakeSite, plain_study: Study) -> None:
+    """The bounds are the question's; a server that chooses the width could have sums wrap."""
+    asked = replace(ask("masked", 3), bits=16)
+    with pytest.raises(ProtocolError, match=r"site H01: sums modulo 2\^16 were asked, the bounds say 2\^64"):
+        egress.release_totals(make_site(study=plain_study), plain_study, asked, SUMS, "", None)
 
 
 def test_own_figures_need_consent(make_site: MakeSite) -> None:

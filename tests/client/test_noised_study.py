@@ -13,7 +13,7 @@ from fl_liver.client.respond import read_cohort, respond
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import PrivacyError, ProtocolError
-from fl_liver.messages import Figures, Named, Outgoing, Prepare, Ready, Refusal, Sum, Totals
+from fl_liver.messages import Announced, Figures, Keys, Named, Outgoing, Prepare, Ready, Refusal, Sum, Totals
 from fl_liver.stats.coarse import coarse_auc
 from fl_liver.stats.conversation import Conversation, Question, over
 from fl_liver.stats.private_roc import noised_histogram
@@ -22,15 +22,16 @@ from fl_liver.study import Study
 from fl_liver.wire import from_record
 
 MakeSite = Callable[..., SiteConfig]
+WithKeys = Callable[[Sum], Sum]
 SITES = ("H01", "H02", "H03", "H04", "H05", "H06", "H07")
 SCORE = "score:federated"
 NOISED = noised_histogram([SCORE], "label", epsilon=4.0, honest=5)
 
 
 @pytest.fixture
-def study(plain_study: Study) -> Study:
+def study(table_study: Study) -> Study:
     """Seven hospitals, of which five must be honest."""
-    return plain_study.changed(sites={"train": SITES, "external": []}, privacy={"histogram_epsilon": 4.0})
+    return table_study.changed(sites={"train": SITES, "external": []}, privacy={"histogram_epsilon": 4.0})
 
 
 @pytest.fixture
@@ -42,6 +43,23 @@ def site(make_site: MakeSite, study: Study) -> SiteConfig:
     store = ScoreStore(made.study_folder(study.sha256), len(everyone))
     store.keep("federated", everyone, np.linspace(-3, 3, len(everyone))[:, None])
     return made
+
+
+@pytest.fixture
+def with_keys(make_site: MakeSite, site: SiteConfig, study: Study) -> WithKeys:
+    """with_keys(Sum) → the same with the keys of its hospitals, by which `site` masks its answer."""
+    others = {name: make_site(name, study=study) for name in SITES[1:]}
+
+    def keyed(asked: Sum) -> Sum:
+        announced = {}
+        for name in asked.sites:
+            word = from_record(
+                respond({"H01": site, **others}[name], Keys(asked.slot, asked.sites), "cpu"), (Announced,)
+            )
+            announced[name] = word.keys
+        return replace(asked, announced=announced)
+
+    return keyed
 
 
 def first(talk: Conversation[object]) -> tuple[Question, ...]:
@@ -62,11 +80,11 @@ def answer(site: SiteConfig, asked: Sum) -> Outgoing:
     return word
 
 
-def test_the_permit_is_the_noised_histogram_and_nothing_else(study: Study, plain_study: Study) -> None:
+def test_the_permit_is_the_noised_histogram_and_nothing_else(study: Study, table_study: Study) -> None:
     permit = study_permit(study, 3)
     assert permit.noise == (4.0, 5)
     assert permit.allowing(NOISED)
-    exact = study_permit(plain_study, 3)
+    exact = study_permit(table_study, 3)
     assert exact.noise is None
     with pytest.raises(ProtocolError, match="question 'noised_histogram' is not in the plan"):
         exact.allowing(NOISED)
@@ -81,20 +99,24 @@ def test_an_exact_question_beside_the_noised_one_is_refused(site: SiteConfig, st
     assert answer(site, ask(study, (*noised(), *first(roc(SCORE, "label"))))) == Refusal("PROTOCOL", 0)
 
 
-def test_the_noised_histogram_is_answered_once_and_repeated_bit_for_bit(site: SiteConfig, study: Study) -> None:
-    word = answer(site, ask(study, noised()))
+def test_the_noised_histogram_is_answered_once_and_repeated_bit_for_bit(
+    site: SiteConfig, study: Study, with_keys: WithKeys
+) -> None:
+    asked = with_keys(ask(study, noised()))
+    word = answer(site, asked)
     assert isinstance(word, Totals)
-    again = answer(site, ask(study, noised()))
+    again = answer(site, asked)
     assert isinstance(again, Totals)
     np.testing.assert_array_equal(again.vector, word.vector)
     assert answer(site, ask(study, noised(), batch="b2")) == Refusal("BELOW_FLOOR", 0)
 
 
-def test_an_answer_that_a_crash_lost_is_not_drawn_again(site: SiteConfig, study: Study) -> None:
+def test_an_answer_that_a_crash_lost_is_not_drawn_again(site: SiteConfig, study: Study, with_keys: WithKeys) -> None:
     """It may have left: with new noise there would be two."""
-    assert isinstance(answer(site, ask(study, noised())), Totals)
+    asked = with_keys(ask(study, noised()))
+    assert isinstance(answer(site, asked), Totals)
     (site.study_folder(study.sha256) / "batches" / "b1" / "0000.npz").unlink()
-    assert answer(site, ask(study, noised())) == Refusal("PROTOCOL", 0)
+    assert answer(site, asked) == Refusal("PROTOCOL", 0)
     assert answer(site, ask(study, noised(), batch="b2")) == Refusal("BELOW_FLOOR", 0)
 
 
@@ -104,10 +126,10 @@ def test_other_noise_than_the_studys_is_refused(site: SiteConfig, study: Study, 
     assert answer(site, ask(study, noised(other))) == Refusal("PROTOCOL", 0)
 
 
-def test_fewer_hospitals_than_the_noise_needs_are_refused(site: SiteConfig, study: Study) -> None:
+def test_fewer_hospitals_than_the_noise_needs_are_refused(site: SiteConfig, study: Study, with_keys: WithKeys) -> None:
     """Shares of four hospitals are less noise than was agreed, although a sum over four may be opened."""
     assert answer(site, ask(study, noised(), sites=SITES[:4])) == Refusal("BELOW_FLOOR", 0)
-    assert isinstance(answer(site, ask(study, noised(), sites=SITES[:5])), Totals)
+    assert isinstance(answer(site, with_keys(ask(study, noised(), sites=SITES[:5]))), Totals)
 
 
 def test_neither_its_counts_nor_its_own_figures_leave_a_hospital_that_consents_to_both(
@@ -122,7 +144,7 @@ def test_neither_its_counts_nor_its_own_figures_leave_a_hospital_that_consents_t
     assert own == Refusal("BELOW_FLOOR", 0)
 
 
-def test_a_hospitals_own_figures_are_exact_and_not_for_this_study(study: Study, plain_study: Study) -> None:
-    require_exact_figures("H01", plain_study)
+def test_a_hospitals_own_figures_are_exact_and_not_for_this_study(study: Study, table_study: Study) -> None:
+    require_exact_figures("H01", table_study)
     with pytest.raises(PrivacyError, match="histogram_epsilon = 4: figures leave in the one noised sum"):
         require_exact_figures("H01", study)

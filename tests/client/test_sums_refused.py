@@ -44,6 +44,18 @@ def test_keys_of_another_study_or_an_unknown_training_are_not_made(ward: Ward) -
         ward.sums("H01").announce(elsewhere)
 
 
+@pytest.mark.parametrize("purpose", ["training/train", "statistics/batch"])
+def test_a_study_has_one_run(ward: Ward, purpose: str) -> None:
+    """Found as a hole: training is repeatable, so that a second run, over all but one hospital, showed its update."""
+    OnDisk.training(ward).until("release")
+    number, sites = (1, ()) if purpose.startswith("training") else (0, TRAIN)
+    with pytest.raises(PrivacyError, match="was begun here as run run-a, run run-b was asked; resume that one, or have"):
+        ward.sums("H01").announce(ward.slot(number, purpose=purpose, run="run-b"), sites)
+    with pytest.raises(ProtocolError, match="its keys are gone or never were"):
+        OnDisk.training(ward, run="run-b").answer("H01", announced={site: bytes(128) for site in TRAIN})
+    assert len(ward.sums("H01").announce(ward.slot(2))) == 128
+
+
 @pytest.mark.parametrize("rows", ["training", "all", "internal", "calibration", "not-fold-99", "not-fold-00", "fold-0"])
 def test_one_federation_has_one_name(make_ward: MakeWard, rows: str) -> None:
     """Found as a hole: with four folds, "training", "not-fold-99" and "not-fold-098" choose the patients of "train", so

@@ -149,6 +149,16 @@ def test_a_coordinator_cannot_pass_a_swap_off_as_a_rotation(called: Town) -> Non
     assert look_at(called.hospitals["H01"], swapped).changes[0].kind == "changed"
 
 
+def test_a_rotation_in_another_consortium_does_not_count_here(called: Town) -> None:
+    """A hospital that is in two with one key may have rotated in the other alone."""
+    old, new = load_identity(called.hospitals["H02"].identity), Ed25519PrivateKey.generate()
+    elsewhere = make_rotation("Lung Consortium", "H02", old, new)
+    roster = called.consortium.roster(NOW)
+    identity = {**roster.identity, "H02": public_hex(new)}
+    swapped = roster.model_copy(update={"version": 9, "identity": identity, "rotation": (elsewhere,)})
+    assert [it.kind for it in changes(roster.identity, swapped)] == ["changed"]
+
+
 def test_steps_in_a_circle_end() -> None:
     a, b, c = (Ed25519PrivateKey.generate() for _ in range(3))
     circle = [make_rotation("Liver", "H02", a, b), make_rotation("Liver", "H02", b, a)]

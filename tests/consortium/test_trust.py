@@ -177,6 +177,11 @@ def test_one_identity_under_two_names_is_refused(three: Town) -> None:
         look_at(three.hospitals["H01"], signed(three, version=9, identity={**identity, "H03": identity["H02"]}))
 
 
+def test_a_roster_of_another_consortium_with_the_same_coordinator_is_refused(three: Town) -> None:
+    with pytest.raises(ProtocolError, match=r"the roster is of 'Lung Consortium', this hospital joined 'Liver"):
+        look_at(three.hospitals["H01"], signed(three, version=9, consortium="Lung Consortium"))
+
+
 def test_a_hospital_that_is_not_on_the_roster_is_told(three: Town) -> None:
     revoke(three.consortium, "H02", "left the consortium", NOW)
     with pytest.raises(ProtocolError, match=r"H02: this hospital is not on roster 4: it was revoked"):

@@ -27,8 +27,8 @@ def analyse(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_there_is_a_unit_for_the_hospital() -> None:
-    assert "fl-liver-site.service" in [unit.name for unit in UNITS]
+def test_there_is_a_unit_for_the_hospital_and_one_for_the_coordinator() -> None:
+    assert [unit.name for unit in UNITS] == ["fl-liver-coordinator.service", "fl-liver-site.service"]
 
 
 @needs_systemd

@@ -125,7 +125,8 @@ def test_a_wrong_share_of_a_lost_hospitals_key_is_noticed_before_anything_is_ope
     for name in endorsements:
         shares = one.shares(name, endorsements)
         if name == "H02":
-            shares["H05"] = bytes([shares["H05"][0], shares["H05"][1] ^ 1]) + shares["H05"][2:]
+            # The last byte: of the first one X25519 leaves three bits out, and would find the same key.
+            shares["H05"] = bytes([*shares["H05"][:32], shares["H05"][32] ^ 1])
         one.server.take_released(name, shares)
     with pytest.raises(ProtocolError, match=r"the shares of H05 do not rebuild the key|do not belong to one secret"):
         one.server.open()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fl_liver.client.site import SiteConfig
-from fl_liver.messages import Done, Refusal, Score, Sum
+from fl_liver.messages import Refusal, Score, Sum
 from fl_liver.models.registry import initial_vector
 from fl_liver.server import summing
 from fl_liver.server.enrolment import Participants, gather
@@ -46,9 +46,9 @@ def room(
     journal = Journal(tmp_path / "journal.jsonl")
     participants = gather(exchange, table_study, journal)
     vector = initial_vector(table_study)[0] + np.array([0.9, 0.4, 0, 0, -0.5], np.float32)
-    scored = exchange.ask(Score(table_study.sha256, "federated", "all", "", vector), NAMES, Done, timeout_s=60)
-    assert len(scored.answered) == 5
     sums = Sums.of_run(exchange, table_study, tmp_path, sites["H01"].roster)
+    scored = sums.make_score(Score(table_study.sha256, "federated", "all", "", vector), NAMES)
+    assert len(scored.answered) == 5
     return sums, participants, Evaluation(sums, participants, journal)
 
 
@@ -95,9 +95,8 @@ def test_a_fusion_whose_hospital_went_away_is_incomplete(
 ) -> None:
     sums, participants, evaluation = room
     loses(monkeypatch, "H02", from_step=1)
-    fusion = fuse(
-        sums.exchange, table_study.changed(analysis={"fusion": ["age"]}), participants, evaluation, "federated"
-    )
+    asking = replace(sums, study=table_study.changed(analysis={"fusion": ["age"]}))
+    fusion = fuse(asking, participants, evaluation, "federated")
     assert fusion == {"not_released": "incomplete: a sum over 4 hospitals was not opened: H02: refused, BUSY"}
 
 
@@ -114,4 +113,4 @@ def test_the_hospitals_that_are_left_do_not_answer_a_plan_over_themselves(
     assert found["internal"]["not_released"].startswith(
         "incomplete: a sum over 3 hospitals was not opened: H01: refused, BELOW_FLOOR"
     )
-    assert "they differ by H03 alone, whose part would be the difference" in caplog.text
+    assert "one over these 3 hospitals would tell apart H03" in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from flwr.serverapp import Grid
 
 from fl_liver.errors import IncompleteError
 from fl_liver.messages import Ready, Refusal
+from fl_liver.server import enrolment
 from fl_liver.server.enrolment import Participants, gather
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
@@ -113,3 +116,68 @@ def test_a_masked_study_wants_more_than_two_thirds_of_its_training_hospitals(
         IncompleteError, match=f"{7 - away} of 7 training hospitals can take part, wanted at least {wanted};"
     ):
         gathered(local_grid, study, tmp_path, special)
+
+
+def test_those_that_are_not_ready_are_asked_again_until_all_are(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has not approved yet, one is not online; neither is asked more often than it takes, the others once."""
+    monkeypatch.setattr(enrolment, "_SOON_S", 0.05)
+    monkeypatch.setattr(enrolment, "_TICK_S", 0.01)
+    asked: Counter[str] = Counter()
+    late: dict[str, list[Refusal | Error]] = {
+        "H02": [Refusal("NOT_APPROVED", 0), Refusal("NOT_APPROVED", 0)],
+        "H05": [Error(code=5, reason="")],
+    }
+
+    def answer(message: Message) -> Message:
+        site = NAMES[message.metadata.dst_node_id]
+        asked[site] += 1
+        word = late[site].pop(0) if late.get(site) else card(site)
+        return Message(word if isinstance(word, Error) else to_record(word), reply_to=message)
+
+    events: list[tuple[str, str]] = []
+    journal = Journal(tmp_path / "journal.jsonl", lambda event, details: events.append((event, details["site"])))
+    exchange = Exchange(local_grid(answer), NODES, poll_s=0.0, patience_s=90)
+    participants = gather(exchange, table_study, journal, wait_s=30)
+    assert participants.incomplete(table_study) is None
+    assert asked == {"H01": 1, "H02": 3, "H03": 1, "H04": 1, "H05": 2}
+    assert events[:2] == [("site_waiting", "H02"), ("site_waiting", "H05")]  # said once, not at each question
+    assert [site for event, site in events[2:] if event == "site_ready"] == list(table_study.every_site)
+
+
+def test_when_the_wait_is_over_enough_hospitals_go_on_without_the_others(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrolment, "_SOON_S", 0.05)
+    monkeypatch.setattr(enrolment, "_TICK_S", 0.01)
+
+    def answer(message: Message) -> Message:
+        site = NAMES[message.metadata.dst_node_id]
+        word = Refusal("NOT_APPROVED", 0) if site in away else card(site)
+        return Message(to_record(word), reply_to=message)
+
+    exchange, journal = Exchange(local_grid(answer), NODES, poll_s=0.0), Journal(tmp_path / "journal.jsonl")
+    away = {"H02"}
+    began = time.monotonic()
+    assert gather(exchange, table_study, journal, wait_s=0.5).out == {"H02": "refused, NOT_APPROVED"}
+    assert 0.5 <= time.monotonic() - began < 5
+    away = {"H02", "H03"}
+    with pytest.raises(IncompleteError, match="2 of 4 training hospitals can take part, wanted at least 3"):
+        gather(exchange, table_study, journal, wait_s=0.3)
+
+
+def test_a_cohort_that_is_refused_is_not_read_again_every_few_seconds(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrolment, "_TICK_S", 0.01)
+    asked: Counter[str] = Counter()
+
+    def answer(message: Message) -> Message:
+        site = NAMES[message.metadata.dst_node_id]
+        asked[site] += 1
+        return Message(to_record(Refusal("DATA", 0) if site == "H02" else card(site)), reply_to=message)
+
+    exchange, journal = Exchange(local_grid(answer), NODES, poll_s=0.0), Journal(tmp_path / "journal.jsonl")
+    gather(exchange, table_study, journal, wait_s=0.5)
+    assert asked["H02"] == 1

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fl_liver.errors import ProtocolError
-from fl_liver.messages import Done, Fit, Incoming, Prepare, Refusal, Update
+from fl_liver.errors import IncompleteError, ProtocolError
+from fl_liver.messages import Done, Fit, Incoming, Prepare, Refusal, SiteFailure, Update
 from fl_liver.securesum.context import Slot
+from fl_liver.server import exchange
 from fl_liver.server.exchange import Answers, Exchange
 from fl_liver.wire import from_record, to_record
 
@@ -120,10 +123,10 @@ def test_an_answer_that_the_receiver_refuses_is_lost_with_its_reason(local_grid:
 
 def test_training_goes_to_the_train_handler_and_everything_to_the_named_nodes(local_grid: MakeGrid) -> None:
     grid: Any = local_grid(lambda message: reply(message, Done(0)))
-    exchange = Exchange(grid, NODES, poll_s=0.0)
+    one = Exchange(grid, NODES, poll_s=0.0)
     fit = Fit(Slot("s", "run-1", "training/train", 1, 0), np.zeros(2, np.float32), {}, {})
-    exchange.ask(fit, ("H03", "H01"), Done, timeout_s=7)
-    exchange.ask(Prepare("s"), ("H02",), Done, timeout_s=7)
+    one.ask(fit, ("H03", "H01"), Done, timeout_s=7)
+    one.ask(Prepare("s"), ("H02",), Done, timeout_s=7)
     sent: list[Message] = list(grid.sent.values())
     heads = [(m.metadata.message_type, m.metadata.dst_node_id, m.metadata.ttl) for m in sent]
     assert heads == [("train", 13, 7), ("train", 11, 7), ("query", 12, 7)]
@@ -207,3 +210,102 @@ def test_an_answer_that_was_handed_over_is_gone_before_the_next_is_fetched(local
         fit, tuple(NODES), Update, timeout_s=7, on_answer=lambda site, _: heard.append(site)
     )
     assert len(made) == len(heard) == 3
+
+
+def flaky(codes: dict[int, list[int]]) -> Callable[[Message], Message]:
+    """Each node answers its next message with the error codes in turn, then with Done."""
+    seen: dict[str, Message] = {}
+
+    def answer(message: Message) -> Message:
+        name = message.metadata.message_id
+        if name not in seen:
+            left = codes.get(message.metadata.dst_node_id, [])
+            error = Error(code=left.pop(0), reason="") if left else None
+            seen[name] = Message(error, reply_to=message) if error is not None else reply(message, Done(0))
+        return seen[name]
+
+    return answer
+
+
+def test_a_site_that_was_away_or_lost_the_message_is_asked_again_in_the_same_words(
+    local_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5: the server does not see the node; 14: its daemon was restarted in between; 13 is a defect, and no accident."""
+    monkeypatch.setattr(exchange, "_AGAIN_S", 0.05)
+    grid: Any = local_grid(flaky({12: [5, 5, int(SiteFailure.LOST)], 13: [int(SiteFailure.CRASHED)]}))
+    answers = Exchange(grid, NODES, poll_s=0.01, patience_s=30).ask(Prepare("s"), tuple(NODES), Done, timeout_s=30)
+    assert set(answers.answered) == {"H01", "H02"}
+    assert answers.lost == {"H03": "transport error 13"}
+    sent = [message for message in grid.sent.values() if message.metadata.dst_node_id == 12]
+    assert len(sent) == 4
+    assert len({id(message.content) for message in sent}) == 1
+    assert all(one.metadata.ttl > two.metadata.ttl for one, two in pairwise(sent))
+
+
+def test_a_site_that_stays_away_costs_the_patience_and_no_more(
+    local_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_AGAIN_S", 0.05)
+    began = time.monotonic()
+    answers = Exchange(local_grid(flaky({12: [5] * 10_000})), NODES, poll_s=0.01, patience_s=0.5).ask(
+        Prepare("s"), tuple(NODES), Done, timeout_s=60
+    )
+    assert 0.4 < time.monotonic() - began < 5
+    assert answers.lost == {"H02": "transport error 5"}
+    began = time.monotonic()
+    Exchange(local_grid(flaky({12: [5] * 10_000})), NODES, poll_s=0.01, patience_s=30).ask(
+        Prepare("s"), tuple(NODES), Done, timeout_s=60, again=False
+    )
+    assert time.monotonic() - began < 5
+
+
+def test_nodes_are_looked_up_at_each_question(local_grid: MakeGrid) -> None:
+    """A hospital that is registered anew while a run goes on has another node."""
+    nodes = dict(NODES)
+    grid: Any = local_grid(lambda message: reply(message, Done(message.metadata.dst_node_id)))
+    one = Exchange(grid, lambda: nodes, poll_s=0.0)
+    assert one.ask(Prepare("s"), ("H01",), Done, timeout_s=5).answered == {"H01": Done(11)}
+    nodes["H01"] = 77
+    assert one.ask(Prepare("s"), ("H01",), Done, timeout_s=5).answered == {"H01": Done(77)}
+    del nodes["H01"]
+    assert one.ask(Prepare("s"), ("H01",), Done, timeout_s=5).lost == {"H01": "no such node"}
+
+
+class AwayError(Exception):
+    """As Flower's ObjectPushError: private to it, and not an error of ours."""
+
+
+def test_a_superlink_that_is_away_for_a_while_costs_no_run(
+    local_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was killed in the middle of a push, and again before a pull; it comes back with its database."""
+    monkeypatch.setattr(exchange, "_AGAIN_S", 0.01)
+    grid: Any = local_grid(lambda message: reply(message, Done(0)))
+    for name in ("push_messages", "pull_messages"):
+        monkeypatch.setattr(grid, name, away_twice(getattr(grid, name)))
+    answers = Exchange(grid, NODES, poll_s=0.0, patience_s=30).ask(Prepare("s"), tuple(NODES), Done, timeout_s=30)
+    assert set(answers.answered) == set(NODES)
+
+
+def test_a_superlink_that_stays_away_ends_the_run_with_what_to_do(
+    local_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_AGAIN_S", 0.05)
+    grid: Any = local_grid(lambda message: reply(message, Done(0)))
+    monkeypatch.setattr(grid, "push_messages", away_twice(grid.push_messages, times=10_000))
+    with pytest.raises(IncompleteError, match=r"did not answer for 0 s \(AwayError\); .*`fl-liver study resume`"):
+        Exchange(grid, NODES, poll_s=0.0, patience_s=0.2).ask(Prepare("s"), tuple(NODES), Done, timeout_s=30)
+    with pytest.raises(AwayError):
+        ask(grid)
+
+
+def away_twice(real: Callable[[Any], list[Any]], times: int = 2) -> Callable[[Any], list[Any]]:
+    left = [times]
+
+    def do(what: Any) -> list[Any]:
+        if left[0]:
+            left[0] -= 1
+            raise AwayError
+        return real(what)
+
+    return do

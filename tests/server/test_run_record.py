@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fl_liver.errors import ConfigError
+from fl_liver.messages import Combine, Score
 from fl_liver.securesum.context import Slot
 from fl_liver.server.run_record import RunRecord
 
@@ -42,6 +44,22 @@ def test_a_slot_is_on_disk_before_anybody_is_asked(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["sums.json"]
 
 
+def test_what_made_a_score_is_remembered_through_an_interruption(tmp_path: Path) -> None:
+    """A run that goes on asks about scores that hospitals made before: in the same words, or in no masked sum."""
+    record = RunRecord(tmp_path / "sums.json")
+    vector = np.arange(3, dtype=np.float32)
+    record.note_score(Score("s", "federated", "train", "", vector))
+    before = record.origins()
+    record.note_score(Score("s", "federated", "external", "", vector))
+    record.note_score(Combine("s", "fusion", "federated", 1.0, 0.5, {"age": 0.25}))
+    again = RunRecord(tmp_path / "sums.json")
+    assert again.origins() == record.origins()
+    assert set(again.origins()) == {"federated", "fusion"}
+    assert again.origins()["federated"] != before["federated"], "all its parts count"
+    again.note_score(Combine("s", "fusion", "federated", 1.0, 0.75, {"age": 0.25}))
+    assert again.origins()["fusion"] != record.origins()["fusion"]
+
+
 def test_a_crash_while_it_is_written_leaves_the_slot_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = RunRecord(tmp_path / "sums.json")
     record.begin(slot(1))
@@ -66,6 +84,7 @@ DAMAGED = (
     '{"run": "", "begun": {}}',
     '{"run": null, "begun": {}}',
     '{"run": "a", "begun": []}',
+    '{"run": "a", "begun": {}, "scores": []}',
     '{"run": "a", "begun": {"training/train": 3}}',
     '{"run": "a", "begun": {"training/train": [1]}}',
     '{"run": "a", "begun": {"training/train": ["x", 0]}}',

@@ -59,6 +59,25 @@ def test_sums_are_masked_unless_somebody_says_otherwise() -> None:
     assert plain.sha256 != masked.sha256
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"plain_sums": True}, 'histogram_epsilon wants secure_sum = "masked"'),
+        ({"leave_one_centre_out": True}, r"--leave-one-centre-out: each .* spend privacy\.histogram_epsilon = 4 anew"),
+    ],
+)
+def test_options_that_would_spend_more_than_the_epsilon_of_a_study_are_refused(
+    options: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    study = load_study("lesion_us_fusion").changed(analysis={"fusion": []}, privacy={"histogram_epsilon": 4.0})
+    path = tmp_path / "noised.toml"
+    path.write_text(study.to_toml(), encoding="utf-8")
+    resolve_study(Options(study=str(path)))
+    with pytest.raises(ConfigError, match=match) as caught:
+        resolve_study(Options(study=str(path), **options))
+    assert "\n" not in str(caught.value)
+
+
 def test_another_seed_is_another_study() -> None:
     assert resolve_study(Options(seed=1)).sha256 != resolve_study(Options(seed=2)).sha256
 

@@ -13,7 +13,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ needs_oracles = pytest.mark.skipif(
 )
 
 
-def checker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def checker(monkeypatch: pytest.MonkeyPatch, sums: Literal["plain", "masked"] = "plain") -> ModuleType:
     """`check.py` with its subprocess replaced by a call of `analyse` in this process."""
     spec = importlib.util.spec_from_file_location("oracle_check", ORACLES / "check.py")
     assert spec is not None
@@ -41,7 +41,8 @@ def checker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         options = dict(pairwise(command))
         sites = [value for option, value in pairwise(command) if option == "--site"]
         try:
-            code = analyse(Path(command[2]), sites, Path(options["--json"]), min_cell=int(options["--min-cell"]))
+            out, floor = Path(options["--json"]), int(options["--min-cell"])
+            code = analyse(Path(command[2]), sites, out, min_cell=floor, sums=sums)
         except FLLiverError as error:
             return subprocess.CompletedProcess(command, error.exit_code, "", str(error))
         return subprocess.CompletedProcess(command, code, "", "")
@@ -51,11 +52,14 @@ def checker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @needs_oracles
-@pytest.mark.parametrize("sites", [3, 7, 13])
+@pytest.mark.parametrize(("sites", "sums"), [(3, "plain"), (7, "masked"), (13, "plain")])
 def test_every_reference_case_agrees_over(
-    sites: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sites: int,
+    sums: Literal["plain", "masked"],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    module = checker(monkeypatch)
+    module = checker(monkeypatch, sums)
     monkeypatch.setattr(sys, "argv", ["check.py", "--sites", str(sites)])
     status = module.main()
     told = capsys.readouterr().out.splitlines()
