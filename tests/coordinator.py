@@ -54,6 +54,7 @@ class Coordinator:
         consortium = make_consortium(self.folder, "test", f"127.0.0.1:{self.port}", (), NOW)
         self.town = Town(folder, consortium)
         self.process: subprocess.Popen[bytes] | None = None
+        self._before = 0
 
     @property
     def consortium(self) -> Consortium:
@@ -62,6 +63,7 @@ class Coordinator:
     def start(self, *options: str) -> float:
         """Seconds until everything is up and every hospital is registered."""
         started = time.monotonic()
+        self._before = len(self.said())
         with (self.folder / "said.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [str(BIN / "fl-liver"), "coordinator", "up", "-C", str(self.folder), "--host", "127.0.0.1", *options],
@@ -90,7 +92,8 @@ class Coordinator:
         until(lambda: self.lines() and good(self.lines()[-1]), "status line", seconds, self.said)
 
     def lines(self) -> list[str]:
-        return [line for line in self.said().splitlines() if " · " in line]
+        """Status lines since the last start."""
+        return [line for line in self.said()[self._before :].splitlines() if " · " in line]
 
     def said(self) -> str:
         path = self.folder / "said.log"

@@ -1,8 +1,8 @@
 """The door of the coordinator: TLS with client certificates in front of a SuperLink that listens on loopback only.
 
-A SuperLink lets anybody who reaches its port start runs and read logs. So nothing of it is reachable but the hospitals'
-part (`/v1/fleet/`) and `/health`, and only for a certificate of the consortium that is not revoked. Which node speaks
-is proved to the SuperLink itself, by the key of the node; here it is decided who may knock, how much and how often.
+A SuperLink lets anybody who reaches its port start runs and read logs. So nothing of it is reachable but what a
+hospital's daemon asks for, and `/health`, and only for a certificate of the consortium that is not revoked. Which node
+speaks is proved to the SuperLink itself, by the node's key; here it is decided who may knock, how much and how often.
 """
 
 from __future__ import annotations
@@ -35,6 +35,17 @@ log = logging.getLogger("fl_liver.gateway")
 BODY_BYTES = 8 << 20
 """Largest request; Flower's parts have 5 MiB."""
 FLEET = "/v1/fleet/"
+ASKED = (
+    "activate-node",
+    "deactivate-node",
+    "send-node-heartbeat",
+    "pull-messages",
+    "push-messages",
+    "pull-object",
+    "push-object",
+    "confirm-message-received",
+)
+"""All that a hospital's daemon asks for. Nodes are registered by the coordinator, and bundles go to nobody."""
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"
     b" upgrade host expect content-length date server".split()
@@ -83,9 +94,11 @@ class Gateway:
 
         routes = [
             Route("/health", self._pass, methods=["GET", "HEAD"]),
-            Route(FLEET + "{what:path}", self._pass, methods=["POST"]),
+            *(Route(FLEET + what, self._pass, methods=["POST"]) for what in ASKED),
         ]
-        return Starlette(routes=routes, lifespan=lifespan)
+        app = Starlette(routes=routes, lifespan=lifespan)
+        app.router.redirect_slashes = False
+        return app
 
     async def _pass(self, request: Request) -> Response:
         visitor: Visitor | None = getattr(request.state, "visitor", None)
@@ -96,21 +109,17 @@ class Gateway:
         if not self._guests.may_ask(visitor):
             self._say(visitor, "too many requests")
             return _plain(429, "too many requests", {"retry-after": "1"})
-        # What is forwarded is the path as it was looked at: no "..", no second meaning.
-        path = request.url.path
-        if ".." in path or "//" in path or "%" in path or "\\" in path:
-            return _plain(404, "not found")
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > BODY_BYTES:
             self._say(visitor, f"a request of {length[:20]} bytes")
             return _plain(413, f"at most {BODY_BYTES} bytes")
-        return await self._forward(request, path, visitor)
+        return await self._forward(request, visitor)
 
-    async def _forward(self, request: Request, path: str, visitor: Visitor) -> Response:
+    async def _forward(self, request: Request, visitor: Visitor) -> Response:
         headers = [(key, value) for key, value in request.headers.raw if key.lower() not in _HOP_BY_HOP]
         try:
             body = await _limited(request.stream())
-            sent = self._client.build_request(request.method, path, content=body, headers=headers)
+            sent = self._client.build_request(request.method, request.url.path, content=body, headers=headers)
             answer = await self._client.send(sent, stream=True)
         except _TooLargeError:
             self._say(visitor, "a request without an end")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fl_liver.consortium.folder import Consortium
-from fl_liver.server.gateway import BODY_BYTES, FLEET
+from fl_liver.server.gateway import ASKED, BODY_BYTES, FLEET
 from fl_liver.server.guests import BURST, PER_SECOND
 
 _TEMPLATE = """\
@@ -37,7 +37,7 @@ server {{
     proxy_ssl_verify        on;
     proxy_ssl_name          localhost;
 
-    location ^~ {fleet} {{
+    location ~ ^{fleet}({asked})$ {{
         limit_except POST {{ deny all; }}
         proxy_pass https://127.0.0.1:{superlink_port};
     }}
@@ -62,6 +62,7 @@ def nginx_configuration(consortium: Consortium, port: int, superlink_port: int, 
         burst=round(BURST),
         body_bytes=BODY_BYTES,
         fleet=FLEET,
+        asked="|".join(ASKED),
         server_certificate=consortium.server_certificate.resolve(),
         server_key=consortium.server_key.resolve(),
         authority=consortium.authority_certificate.resolve(),

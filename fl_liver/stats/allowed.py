@@ -102,7 +102,7 @@ def of_fit(outcome: str, terms: Sequence[str], factors: Iterable[str] = (), *, f
 def of_ranks(x: str, group: str, levels: Sequence[str], *, quantiles: bool, unit: float = 0.0) -> Allowed:
     """A number in groups, by its ranks; medians only with `quantiles`."""
     asked = [ask("cross_table", columns=group), *_described(x, group)]
-    asked += [ask("key_children", columns=x, group=group, unit=one) for one in {0.0, unit}]
+    asked += [replace(ask("key_children", columns=x, group=group), unit=one) for one in {0.0, unit}]
     asked += [] if levels else [ask("level_bytes", columns=group)]
     order: frozenset[Order] = frozenset({"occupied", "search"} if quantiles else {"occupied"})
     return Allowed(_among([x, group], *asked), order=order)
@@ -118,7 +118,7 @@ def of_table(
     """Table 1: each column among the patients who have it."""
     asked = _among([], ask("cross_table", columns=group), *([] if levels else [ask("level_bytes", columns=group)]))
     for name in numeric:
-        order = ask("key_children", columns=name, group=group, unit=units.get(name, 0.0))
+        order = replace(ask("key_children", columns=name, group=group), unit=units.get(name, 0.0))
         asked |= _among([name, group], ask("cross_table", columns=group), *_described(name, group), order)
     for name in categorical:
         asked |= _among([name, group], ask("level_bytes", columns=name), ask("cross_table", columns=[name, group]))

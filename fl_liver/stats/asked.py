@@ -78,14 +78,14 @@ class Asked:
         return f"{places}, among patients with {', '.join(sorted(self.present))}{within}{rounded}"
 
 
-def ask(kind: str, *, unit: float = 0.0, **places: str | Iterable[str] | None) -> Asked:
-    """A question of a plan: its columns by argument, those in places that are None or empty left out."""
+def ask(kind: str, **places: str | Iterable[str]) -> Asked:
+    """A question of a plan: a column, or several, for each argument."""
     named = [
         (argument, column)
         for argument, held in places.items()
-        for column in ([held] if isinstance(held, str) else held or ())
+        for column in ([held] if isinstance(held, str) else held)
     ]
-    return Asked(kind, frozenset(named), frozenset(column for _, column in named), unit=unit)
+    return Asked(kind, frozenset(named), frozenset(column for _, column in named))
 
 
 def asked_of(question: Question) -> Asked:

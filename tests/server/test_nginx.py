@@ -97,7 +97,7 @@ def test_a_daemons_connection_goes_through_nginx(door: tuple[Coordinator, Nginx]
 
 def test_nginx_forwards_the_fleet_and_health_and_nothing_else(door: tuple[Coordinator, Nginx]) -> None:
     with door[0].client("H01") as client:
-        for path in ("/docs", "/v1/control/start-run", "/v1/runtime/get-nodes", "/v1/fleet/../control/list-runs"):
+        for path in ("/docs", "/v1/control/start-run", "/v1/fleet/register-node", "/v1/fleet/../control/list-runs"):
             assert client.post(path, content=b"").status_code == 404, path
         assert client.get("/v1/fleet/pull-messages").status_code == 403
         assert client.post("/v1/fleet/push-object", content=bytes(BODY_BYTES + 1)).status_code == 413
