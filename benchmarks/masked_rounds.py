@@ -1,4 +1,4 @@
-"""What masks add to a round of the default simulation: the same hospitals and workers, one round masked, one in the clear.
+"""What masks add to a round of the default simulation: same hospitals and workers, one round masked, one in the clear.
 
 Rounds without training show what masks add, for training drowns it; rounds with training show what it is added to.
 """
@@ -80,7 +80,7 @@ class _Federation:
 
 def _in_turn(engine: Engine, app: str, hospitals: Hospitals, pairs: int, place: Path) -> list[tuple[float, float]]:
     """(masked, plain) seconds of each pair of rounds, those to warm up left out."""
-    rounds = {"rounds": WARM_UP + pairs + 1}
+    rounds: dict[str, object] = {"rounds": WARM_UP + pairs + 1}
     masked, plain = (
         _Federation(
             engine, app, hospitals, hospitals.study.changed(privacy={"secure_sum": how}, training=rounds), place / how

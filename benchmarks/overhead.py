@@ -17,14 +17,12 @@ from flwr.app import Message
 from numpy.typing import NDArray
 
 from benchmarks.workload import CLIENTS, weight
-from fl_liver.identity import read_roster
 from fl_liver.messages import Update
 from fl_liver.securesum.encoding import UpdateCode
 from fl_liver.securesum.keystream import add_keystreams
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal
 from fl_liver.server.run import load_checked
-from fl_liver.server.run_record import RunRecord
 from fl_liver.server.sums import Sums
 from fl_liver.study import Study
 from fl_liver.update_code import update_code
@@ -37,7 +35,9 @@ from simulation.options import Options, resolve_study
 from simulation.tasks import check_study_in_worker
 from simulation.worker import HOSPITAL_APP, VirtualSite, pack, unpack
 
-EXTERNAL, REAL_ROUNDS, EMPTY_ROUNDS, REPEATS = 2, 3, 10, 20
+EXTERNAL, REPEATS = 2, 20
+REAL, EMPTY = range(1, 4), range(4, 14)
+"""Rounds of one run: a hospital answers each once, and lets a study be run once."""
 NO_TRAINING_APP = "benchmarks.client_apps:untrained"
 STEPS = ("encode", "mask", "pack", "transfer", "unpack", "add")
 Vector = NDArray[np.float32]
@@ -56,8 +56,8 @@ def measure(workers: int) -> dict[str, Any]:
             introduce(hospitals.folders, folder / "roster.toml")
             approve_everywhere(study, hospitals.folders)
             code = update_code(study, layout)
-            real = _rounds(engine, HOSPITAL_APP, study, hospitals.folders, (vector, code), REAL_ROUNDS, folder)
-            empty = _rounds(engine, NO_TRAINING_APP, study, hospitals.folders, (vector, code), EMPTY_ROUNDS, folder)
+            real = _rounds(engine, HOSPITAL_APP, study, hospitals.folders, (vector, code), REAL, folder)
+            empty = _rounds(engine, NO_TRAINING_APP, study, hospitals.folders, (vector, code), EMPTY, folder)
         finally:
             engine.close()
     return {"real_s": real, "empty_s": empty, "floats": len(vector), "steps_ms": steps_ms(vector, code, study)}
@@ -69,17 +69,16 @@ def _rounds(
     study: Study,
     folders: dict[str, Path],
     start: tuple[Vector, UpdateCode],
-    rounds: int,
+    numbers: range,
     place: Path,
 ) -> list[float]:
-    """Seconds of each round. All rounds bear a number that the study has, in a run of their own."""
+    """Seconds of each round. All rounds bear a number that the study has."""
     nodes = {name: node for node, name in enumerate(folders)}
     grid = SimulationGrid(engine, [VirtualSite(nodes[name], str(folders[name]), "cpu", app) for name in nodes])
-    record = RunRecord(place / app.replace(":", "-") / "sums.json")
-    sums = Sums(Exchange(grid, nodes, poll_s=0.0), study, read_roster(place / "roster.toml"), record)
+    sums = Sums.of_run(Exchange(grid, nodes, poll_s=0.0), study, place, place / "roster.toml")
     masked = sums.rounds(study.sites.train, "train", Journal(place / "journal.jsonl"))
     (vector, code), seconds = start, list[float]()
-    for number in range(1, rounds + 1):
+    for number in numbers:
         began = time.perf_counter()
         opened = masked.ask(number, vector, code, lambda _: None)
         vector, _ = code.decode(opened.total, vector, len(opened.answered))

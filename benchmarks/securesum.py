@@ -3,28 +3,23 @@
     python -m benchmarks.securesum [--json FILE] [--only masking upload whole memory flower statistics] [--rounds]
 
 One thread. Ratios are medians over turns in which both sides ran one after the other, and so are milliseconds; whole
-sums, which take seconds, are the best of a few turns. `--rounds` takes ten minutes: it runs the default simulation
-with masks and without, in turn, on all cores.
+sums, which take seconds, are the best of a few turns. `--rounds` takes minutes and all cores: the hospitals of the
+default simulation, one round with masks, one in the clear, in turn.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from benchmarks.masked_rounds import RoundTimes, measure
 from benchmarks.peers_flower_secagg import FlowerClient
 from benchmarks.securesum_sums import (
     CLIP,
@@ -41,13 +36,13 @@ from benchmarks.securesum_sums import (
 from benchmarks.statistics import peak_bytes
 from benchmarks.table import Row, Table, parser
 from benchmarks.workload import ECHO_TENSORS
-from fl_liver.errors import FLLiverError
 from fl_liver.messages import Endorsed, Outgoing, Released, Update
 from fl_liver.securesum.context import Context, Keystream
 from fl_liver.securesum.encoding import UpdateCode, check_words
 from fl_liver.wire import to_record
+from simulation.engine import available_cores
+from simulation.options import Options
 
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("masking", "upload", "whole", "memory", "flower", "statistics")
 KEYSTREAMS: tuple[Keystream, ...] = ("chacha20", "aes-256-ctr")
 SITES, SIZE = 13, 11_200_000
@@ -56,7 +51,7 @@ OF_BARE_RATE, TIMES_FLOWER, BYTES_OF_FLOWER = 0.70, 10.0, 0.5
 BESIDE_VECTOR_KB, VECTORS, BLOCKS = 4.0, 3.0, 0.03
 WHOLE_S, MANY_SITES, MANY_SIZE, MANY_S = 4.0, 100, 1_000_000, 60.0
 STEP_LENGTH = 12_000
-ROUND_SHARE, ROUND_TURNS, ROUNDS = 0.05, 4, 6
+ROUND_SHARE = 0.05
 BARE_WORDS = (1 << 15, 1 << 18)
 """Ours, and the prototype's; the faster of the two is the bare rate."""
 Work = Callable[[], float | None]
@@ -245,44 +240,25 @@ def statistics_rows(sites: int = SITES, length: int = STEP_LENGTH, turns: int = 
     ]
 
 
-def rounds(turns: int = ROUND_TURNS, options: Sequence[str] = ("--rounds", str(ROUNDS))) -> list[Row]:
-    """The best round of the default simulation with masks and without, of runs that take turns.
-
-    It counts as measured only where the two best runs of a kind agree within the share that is at stake.
-    """
-    found: dict[str, list[float]] = {"masked": [], "plain": []}
-    for turn in range(turns):
-        for how in sorted(found, reverse=turn % 2 == 1):
-            found[how].append(_best_round_s([*options, *(["--plain-sums"] if how == "plain" else [])]))
-    best, second = zip(*(sorted(seconds)[:2] for seconds in found.values()), strict=True)
-    unsure = max(b / a for a, b in zip(best, second, strict=True)) - 1.0
+def rounds(times: RoundTimes) -> list[Row]:
+    """What masks add to a round of the default simulation, keys, digests and files included."""
+    peers = {"with masks, s": times.masked_s, "in the clear, s": times.plain_s}
     return [
         Row(
             name="a round of the default simulation: masks add",
-            measured=best[0] / best[1] - 1.0 if unsure <= ROUND_SHARE else None,
+            measured=times.share,
             unit="of it",
             target=ROUND_SHARE,
+            peers=peers,
         ),
-        Row(name="  the two best runs of a kind differ by", measured=unsure, unit="of it"),
-        Row(name="  a round with masks", measured=best[0], unit="s", peers={"plain": best[1]}),
+        Row(name="  between rounds without training", measured=1e3 * times.added_s, unit="ms"),
     ]
-
-
-def _best_round_s(options: Sequence[str]) -> float:
-    """Of one run, its first round left out, which pays for starting up."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "simulation", "--no-baselines", "--out", folder, *options]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise FLLiverError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
-        summary: dict[str, Any] = json.loads((Path(folder) / "summary.json").read_text(encoding="utf-8"))
-    return min(float(one["seconds"]) for one in summary["rounds"][1:])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts, print the table; exit status 1 if a target was missed."""
     asked = parser(__doc__, PARTS)
-    asked.add_argument("--rounds", action="store_true", help="also rounds of the default simulation: minutes")
+    asked.add_argument("--rounds", action="store_true", help="also rounds of the default simulation")
     chosen = asked.parse_args(arguments)
     parts: dict[str, Callable[[], list[Row]]] = {
         "masking": masking,
@@ -297,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in chosen.only or PARTS:
             table.rows += parts[name]()
     if chosen.rounds:
-        table.rows += rounds()
+        table.rows += rounds(measure(available_cores(), Options()))
     table.notes += [
         "encode and mask: finite check, clip, fixed point, 12 signatures checked, 12 keys agreed, 13 keystreams",
         "memory: tracemalloc's peak (numpy and Python) plus the two models given; blocks may add"

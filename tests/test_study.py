@@ -141,7 +141,10 @@ def test_what_a_study_refuses_is_named_in_one_line(raw: Raw, spoil: Callable[[Ra
             {"task": {"classes": {"a": "0", "b": "1", "c": "2"}, "positive": ["b"]}},
             "3 classes are told apart by exact tables, wanted 2",
         ),
-        ({"privacy": {"secure_sum": "plain"}}, r"'privacy': .* own share of the noise alone, which is less than epsilon"),
+        (
+            {"privacy": {"secure_sum": "plain"}},
+            r"'privacy': .* own share of the noise alone, which is less than epsilon",
+        ),
     ],
 )
 def test_noised_figures_with_little_privacy_or_exact_ones_beside_them_are_refused(

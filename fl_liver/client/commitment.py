@@ -1,4 +1,4 @@
-"""What a hospital commits to before it answers: patients, labels, factors, what made its scores; under a key of its own.
+"""What a hospital commits to before it answers: patients, labels, factors, what made its scores, under its own key.
 
 HMAC-SHA256, so that nobody outside can try out the rows of a small hospital. The value is the same as long as nothing
 changed; within a batch it must not change. Scores stand in it by their origin and not by their values: the server makes

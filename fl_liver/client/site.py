@@ -25,8 +25,8 @@ class SiteConfig(Section):
     work: Path = Path("work")
     """Cache, approved studies, scores and local layers; made mode 0700."""
     release: Literal["named", "none"] = "none"
-    """`named`: this hospital's own figures (counts, AUC with interval, ROC merged to ≥ min_cell) may be published, and its
-    part in a sum over fewer than three hospitals leaves as it is: unmasked histograms and terms of regressions.
+    """`named`: this hospital's own figures (counts, AUC with interval, ROC merged to ≥ min_cell) may be published, and
+    its part in a sum over fewer than three hospitals leaves as it is: unmasked histograms and terms of regressions.
     """
     identity: Path = Path("identity.pem")
     """This hospital's Ed25519 key, mode 0600; signs its keys for masked sums and never leaves."""

@@ -10,8 +10,8 @@ statistics come as two limbs of integers (`stats.limbs`). Updates are added modu
     running statistics    w · value · 2^r, absolute values of batch normalisation, |value| ≤ 1024
     weight, loss          w and w · loss · 2^l, so that the server learns neither for one hospital
 
-That is true of one round. Rounds over other survivors have other total weights, and their difference is the weight of the
-hospital that was lost, which does not change from round to round; with max_weight = 1 it tells nothing.
+That is true of one round. Rounds over other survivors have other total weights, and their difference is the weight of
+the hospital that was lost, which does not change from round to round; with max_weight = 1 it tells nothing.
 
 w = min(patients, max_weight). The shifts are the largest with which n hospitals of weight max_weight cannot reach 2^31.
 """

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import securesum
+from benchmarks.masked_rounds import RoundTimes
 from benchmarks.peers_flower_secagg import FlowerClient
 from benchmarks.securesum_sums import bare_masking, models, statistics_step, whole_training_sum
-from fl_liver.errors import FLLiverError
 from fl_liver.securesum.encoding import UpdateCode
 
 SMALL = 24_000
@@ -71,44 +68,12 @@ def test_every_work_takes_its_turn_and_may_time_itself() -> None:
     assert securesum.median_ratio([2.0, 9.0, 4.0], [1.0, 1.0, 2.0]) == statistics.median([2.0, 9.0, 2.0])
 
 
-class Simulated:
-    """Runs whose later rounds take what `seconds` says for (how, which run of it)."""
-
-    def __init__(self, seconds: dict[str, list[float]]) -> None:
-        self._seconds = {how: iter(values) for how, values in seconds.items()}
-        self.asked: list[str] = []
-
-    def __call__(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        self.asked.append("plain" if "--plain-sums" in command else "masked")
-        value = next(self._seconds[self.asked[-1]])
-        summary = {"rounds": [{"seconds": 0.1}, {"seconds": 2 * value}, {"seconds": value}]}
-        (Path(command[command.index("--out") + 1]) / "summary.json").write_text(json.dumps(summary))
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-
-def test_rounds_are_the_best_of_runs_that_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first round of a run does not count, nor a run that something else slowed."""
-    runs = Simulated({"masked": [2.1, 2.12, 3.0], "plain": [2.0, 4.0, 2.02]})
-    monkeypatch.setattr(subprocess, "run", runs)
-    share, _, masked = securesum.rounds(3)
-    assert runs.asked == ["masked", "plain", "plain", "masked", "masked", "plain"]
+def test_what_masks_add_is_a_share_of_a_round_in_the_clear() -> None:
+    """Of rounds without training, 0.1 s on 2 s; the rounds with training are only shown."""
+    share, added = securesum.rounds(RoundTimes(added_s=0.1, masked_s=1.9, plain_s=2.0))
     assert share.measured == pytest.approx(0.05)
-    assert (masked.measured, masked.peers) == (2.1, {"plain": 2.0})
-
-
-def test_rounds_on_a_machine_too_busy_to_tell_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With masks 10 % faster: the runs without masks differ by more than that among themselves."""
-    monkeypatch.setattr(subprocess, "run", Simulated({"masked": [1.8, 1.8], "plain": [2.0, 2.4]}))
-    share, unsure, _ = securesum.rounds(2)
-    assert (share.measured, share.verdict) == (None, "MISSED")
-    assert unsure.measured == pytest.approx(0.2)
-
-
-def test_a_simulation_that_fails_is_not_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = subprocess.CompletedProcess[str]([], 2, "", "no data")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
-    with pytest.raises(FLLiverError, match="ended with 2: no data"):
-        securesum.rounds(1)
+    assert share.verdict == "met"
+    assert added.measured == pytest.approx(100.0)
 
 
 def test_one_part_can_be_run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Private training as a hospital is asked for it: each round is written down before it trains, and max_epsilon ends it."""
+"""Private training as a hospital is asked for it: each round is noted before it trains, and max_epsilon ends it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeSite = Callable[..., SiteConfig]
 
 @pytest.fixture(scope="module")
 def study(plain_study: Study) -> Study:
-    """Two rounds fit into `max_epsilon`, three do not. Sums in the clear: a round that is asked again is trained again."""
+    """Two rounds fit into `max_epsilon`, three do not. Sums in the clear: what is asked again is trained again."""
     section = {
         "noise_multiplier": 1.2,
         "patient_clip_norm": 1.0,

@@ -49,7 +49,9 @@ def test_a_study_has_one_run(ward: Ward, purpose: str) -> None:
     """Found as a hole: training is repeatable, so that a second run, over all but one hospital, showed its update."""
     OnDisk.training(ward).until("release")
     number, sites = (1, ()) if purpose.startswith("training") else (0, TRAIN)
-    with pytest.raises(PrivacyError, match="was begun here as run run-a, run run-b was asked; resume that one, or have"):
+    with pytest.raises(
+        PrivacyError, match="was begun here as run run-a, run run-b was asked; resume that one, or have"
+    ):
         ward.sums("H01").announce(ward.slot(number, purpose=purpose, run="run-b"), sites)
     with pytest.raises(ProtocolError, match="its keys are gone or never were"):
         OnDisk.training(ward, run="run-b").answer("H01", announced={site: bytes(128) for site in TRAIN})

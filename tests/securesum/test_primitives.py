@@ -145,6 +145,18 @@ def test_an_announcement_has_128_bytes_and_is_signed_by_a_pinned_hospital() -> N
         check_announcement(content, roster, TRAINING, "H09")
 
 
+def test_an_announcement_is_signed_for_its_hospital_and_slot_and_both_keys() -> None:
+    keys = Announcement(ALICE_PUBLIC, BOB_PUBLIC, b"")
+    texts = {
+        keys.signed_bytes(roster_of(3), TRAINING, "H01"),
+        keys.signed_bytes(roster_of(3), TRAINING, "H02"),
+        keys.signed_bytes(roster_of(3), other(TRAINING, round=2), "H01"),
+        Announcement(BOB_PUBLIC, BOB_PUBLIC, b"").signed_bytes(roster_of(3), TRAINING, "H01"),
+        Announcement(ALICE_PUBLIC, ALICE_PUBLIC, b"").signed_bytes(roster_of(3), TRAINING, "H01"),
+    }
+    assert len(texts) == 5
+
+
 def test_a_signature_serves_one_use_only() -> None:
     """Keys, survivors, abandonment and shares cannot be taken for each other: their bytes differ by `kind`."""
     texts = {statement(kind, roster_of(3), TRAINING) for kind in ("keys", "mask", "survivors", "abandoned", "shares")}

@@ -16,8 +16,8 @@ import pytest
 
 from fl_liver.errors import ProtocolError
 from fl_liver.server.report.analysis.beside import questions_beside
-from fl_liver.stats.asked import asked_of
-from fl_liver.stats.conversation import _SITE_FUNCTIONS, Question, Table, TablesSummer, Totals, answer, converse
+from fl_liver.stats.asked import _ONE, _SEVERAL, asked_of
+from fl_liver.stats.conversation import Question, Table, TablesSummer, Totals, answer, converse
 from fl_liver.stats.guard import Guard
 from fl_liver.stats.order_search import Grouping, refine_groups
 from fl_liver.stats.permit import Permit, permit_of_plan
@@ -215,7 +215,7 @@ def test_the_columns_that_a_question_names_are_those_that_its_answer_reads() -> 
             np.testing.assert_array_equal(answer(question, table), answer(question, whole))
     for question in noised.asked:
         answer(question, Table({name: noised.tables[0][name] for name in asked_of(question).present}))
-    assert {one.kind for one in (*everything.asked, *noised.asked)} == set(_SITE_FUNCTIONS)
+    assert {one.kind for one in (*everything.asked, *noised.asked)} == {*_ONE, *_SEVERAL}
 
 
 @pytest.mark.parametrize("entry", _EXAMPLES.entries(), ids=lambda one: one["id"])

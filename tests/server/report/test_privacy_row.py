@@ -1,4 +1,4 @@
-"""What the page says of private training: ε as `run_study` puts it into the summary, and nothing where there is none."""
+"""What the page says of private training: ε as `run_study` puts it into the summary, nothing where there is none."""
 
 from __future__ import annotations
 
