@@ -45,18 +45,18 @@ def require_exact_figures(site: str, study: Study) -> None:
 
 
 def _exact(study: Study, present: frozenset[str]) -> list[Allowed]:
-    """What is asked of the patients who have exactly these columns."""
+    """What is asked of the patients who have exactly these columns: of one score, of several, of several classes, or
+    of a regression. With columns that none of them has, a question is none of theirs (`Asked.present`).
+    """
     scores = _scores(present)
-    factors = [name for name in study.analysis.fusion if name in present]
-    if present != {LABEL, *scores, *factors}:
-        return _of_classes(study, present)
-    found: list[Allowed] = []
-    if len(scores) == 1 and not factors:
+    terms = [*scores, *(name for name in study.analysis.fusion if name in present)]
+    found = _of_classes(study, present)
+    if len(scores) == 1:
         found += _of_score(study, scores[0])
-    if len(scores) > 1 and not factors:
+    if len(scores) > 1:
         found.append(of_scores(scores, LABEL))
-    if len(scores) < 2 and study.analysis.fusion and present != {LABEL}:
-        found.append(of_fit(LABEL, [*scores, *factors], firth=True))
+    elif terms and study.analysis.fusion:
+        found.append(of_fit(LABEL, terms, firth=True))
     return found
 
 
@@ -76,13 +76,11 @@ def _of_classes(study: Study, present: frozenset[str]) -> list[Allowed]:
     models = {column.split(":")[1] for column in present if column.startswith(SCORE)}
     if len(classes) < 3 or len(models) != 1:
         return []
-    columns = [f"{SCORE}{model}:{one}" for model in models for one in classes]
-    return [of_classes(CLASS, columns)] if present == {CLASS, *columns} else []
+    return [of_classes(CLASS, [f"{SCORE}{model}:{one}" for model in models for one in classes])]
 
 
 def _noised(present: frozenset[str]) -> list[Allowed]:
-    scores = _scores(present)
-    return [of_one("noised_histogram", scores=scores, label=LABEL)] if present == {LABEL, *scores} and scores else []
+    return [of_one("noised_histogram", scores=_scores(present), label=LABEL)]
 
 
 def _scores(columns: frozenset[str]) -> list[str]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks import securesum
-from benchmarks.masked_rounds import RoundTimes
+from benchmarks.masked_rounds import RoundTimes, measure
 from benchmarks.peers_flower_secagg import FlowerClient
 from benchmarks.securesum_sums import bare_masking, models, statistics_step, whole_training_sum
 from fl_liver.securesum.encoding import UpdateCode
+from simulation.options import Options
 
 SMALL = 24_000
 
@@ -74,6 +75,12 @@ def test_what_masks_add_is_a_share_of_a_round_in_the_clear() -> None:
     assert share.measured == pytest.approx(0.05)
     assert share.verdict == "met"
     assert added.measured == pytest.approx(100.0)
+
+
+@pytest.mark.slow
+def test_rounds_with_masks_and_in_the_clear_take_turns_over_the_same_hospitals() -> None:
+    times = measure(2, Options(quick=True), empty=1, trained=1)
+    assert min(times.masked_s, times.plain_s) > 0
 
 
 def test_one_part_can_be_run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

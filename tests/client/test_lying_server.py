@@ -232,12 +232,12 @@ def test_hospitals_that_scored_with_other_coefficients_are_in_no_sum(ward: Ward)
 
 def test_hospitals_that_scored_in_another_order_are_in_no_sum(ward: Ward) -> None:
     """Rows may overlap: H03 would hold the first model's scores, the others the second's."""
-    everyone, training = score(ward, "b", "all", -30.0), score(ward, "b", "training", 30.0)
+    first, second = score(ward, "b", "training", -30.0), score(ward, "b", "train", 30.0)
     sums = sums_of(ward)
-    for question in (everyone, training):
+    for question in (first, second):
         sums.record.note_score(question)
     for site in TRAIN:
-        for question in (training, everyone) if site == "H03" else (everyone, training):
+        for question in (second, first) if site == "H03" else (first, second):
             assert ward.ask(site, question) == Done(0)
     with pytest.raises(IncompleteError, match=r"opened: H03: refused, PROTOCOL$"):
         sums.summer(TRAIN, "masked").total(histogram("b"))

@@ -28,6 +28,7 @@ from fl_liver.stats.logistic import logistic, univariate
 from fl_liver.stats.multiclass import multiclass
 from fl_liver.stats.private_roc import noised_histogram
 from fl_liver.stats.roc import roc
+from fl_liver.stats.rows import cell_counts
 from fl_liver.stats.table_one import table_one
 from fl_liver.study import Study
 
@@ -126,6 +127,7 @@ def test_what_the_coordinator_asks_of_several_classes_is_answered(of_three: Stud
         (logistic("label", [A, B]), "columns label|columns score"),
         (table_one("label", ["age"], []), "columns label, among patients with label$"),
         (multiclass("class_name", {one: f"{A}:{one}" for one in CLASSES}), "columns class_name"),
+        (multiclass("class_name", {one: f"{A}:{one}" for one in ("benign", "malignant")}), "columns class_name"),
         (roc(f"{A}:hcc", "label"), f"columns label, among patients with label, {A}:hcc"),
     ],
 )
@@ -142,8 +144,16 @@ def test_any_other_column_or_place_is_refused(study: Study, talk: Talk, named: s
         multiclass("class_name", {"cyst": f"{A}:cyst", "hcc": f"{A}:hcc", "meta": "age"}),
         calibration("label", A, log_odds=True),
         roc(f"{A}:hcc", "label"),
+        multiclass("label", {one: f"{A}:{one}" for one in CLASSES}),
     ],
-    ids=["label", "two classes", "a factor for a class", "calibration", "one class against the others"],
+    ids=[
+        "label",
+        "two classes",
+        "a factor for a class",
+        "calibration",
+        "one class against the others",
+        "the diagnosis for classes",
+    ],
 )
 def test_a_study_of_three_classes_has_their_scores_together_and_no_calibration(of_three: Study, talk: Talk) -> None:
     with pytest.raises(ProtocolError, match="is not in the plan"):
@@ -165,8 +175,16 @@ def test_one_cut_off_is_for_one_score(study: Study) -> None:
 
 
 def test_a_study_without_a_fused_model_has_no_regression_on_factors(table_study: Study) -> None:
-    with pytest.raises(ProtocolError, match="'cell_counts' is not in the plan"):
-        ask(table_study, logistic("label", ["age"]))
+    for terms, kind in ((["age"], "cell_counts"), ([A], "binary_cells"), ([A, "age"], "cell_counts")):
+        with pytest.raises(ProtocolError, match=f"'{kind}' is not in the plan"):
+            ask(table_study, logistic("label", terms))
+
+
+def test_patients_are_not_counted_without_a_score_or_a_factor(study: Study) -> None:
+    with pytest.raises(
+        ProtocolError, match=r"'cell_counts' is not in the plan: .* columns label, among .* with label$"
+    ):
+        ask(study, cell_counts([("label", ("0", "1"))]))
 
 
 def test_noise_is_for_scores_and_the_diagnosis(table_study: Study) -> None:

@@ -126,6 +126,12 @@ def test_the_studys_own_floor_is_above_the_threshold_where_it_is_higher(make_war
     assert one.endorse().release().opened() == one.expected()
 
 
+def test_a_study_of_two_hospitals_gets_no_keys(make_ward: MakeWard) -> None:
+    ward = make_ward(sites={"train": ["H01", "H02"], "external": []})
+    with pytest.raises(PrivacyError, match="a sum over 2 of 2 hospitals was asked, wanted at least 3"):
+        ward.sums("H01").announce(ward.slot())
+
+
 def test_the_hospitals_of_a_batch_are_frozen(ward: Ward) -> None:
     OnDisk.statistics(ward).until("mask")
     for step in (0, 1):
