@@ -42,6 +42,10 @@ class SiteConfig(Section):
     """The GPU to train on, by UUID; "auto" is the first one if there is one, "none" the processor."""
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of its memory that fl_liver may take; a round is refused as BUSY while less is free."""
+    durable: bool = True
+    """Force what this hospital must not forget of a sum to the disk before an answer leaves, against a power cut. A
+    simulation may leave it off.
+    """
     audit: bool = True
     """Write every answer into the audit log before it leaves. A simulation may leave it off."""
     min_patients: int = Field(default=10, ge=1)

@@ -54,7 +54,7 @@ class SiteSums:
 
     def __init__(self, site: SiteConfig, study: Study) -> None:
         """Raises ConfigError without a readable identity and roster."""
-        self._site, self._study = site.site, study
+        self._site, self._study, self._durable = site.site, study, site.durable
         self._identity = load_identity(site.identity)
         self._pinned = read_roster(site.roster)
         own = self._pinned.identity.get(site.site)
@@ -135,7 +135,7 @@ class SiteSums:
         sum_ = channel.slot(context.slot)
         sum_.mask(context, announced, vector)
         path = self._answer_path(context.slot)
-        _write(path, lambda file: np.save(file, vector, allow_pickle=False))
+        _write(path, lambda file: np.save(file, vector, allow_pickle=False), self._durable)
         channel.answered(sum_)
         channel.save()
         self._forget_answers(context.slot, but=path)
@@ -217,7 +217,7 @@ class SiteSums:
         path = self._folder / "run"
         if not path.is_file():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(path, lambda file: file.write(slot.run.encode()))
+            _write(path, lambda file: file.write(slot.run.encode()), self._durable)
         pinned = path.read_text(encoding="utf-8")
         if pinned != slot.run:
             raise PrivacyError(
@@ -248,7 +248,7 @@ class SiteSums:
         if not known:
             self._check_hospitals(slot, named)
             self._drop_older(slot, path)
-        return _Channel(path, self._site, self._pinned.only(named), raw)
+        return _Channel(path, self._site, self._pinned.only(named), raw, self._durable)
 
     def _check_hospitals(self, slot: Slot, named: tuple[str, ...]) -> None:
         """The roster that the study pins: all training hospitals to train; for statistics more than two thirds of those
@@ -295,8 +295,8 @@ class SiteSums:
 class _Channel:
     """The slots of one run and purpose, as they lie in one file."""
 
-    def __init__(self, path: Path, site: str, roster: Roster, raw: Mapping[str, Any]) -> None:
-        self._path, self._site, self.roster = path, site, roster
+    def __init__(self, path: Path, site: str, roster: Roster, raw: Mapping[str, Any], durable: bool) -> None:
+        self._path, self._site, self.roster, self._durable = path, site, roster, durable
         self._slots: dict[tuple[int, int, int], dict[str, Any]] = {
             (int(order[0]), int(order[1]), int(order[2])): state for order, state in raw.get("slots", ())
         }
@@ -341,7 +341,7 @@ class _Channel:
 
     def save(self) -> None:
         body = {"sites": self.roster.names, "slots": list(self._slots.items()), "last": self.last}
-        _write(self._path, lambda file: file.write(json.dumps(body).encode()))
+        _write(self._path, lambda file: file.write(json.dumps(body).encode()), self._durable)
 
 
 def _trainings(study: Study) -> tuple[str, ...]:
@@ -351,14 +351,17 @@ def _trainings(study: Study) -> tuple[str, ...]:
     return ("training/train", *(f"training/not-fold-{fold}" for fold in range(study.cohort.folds)))
 
 
-def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Whole or not at all, mode 0600, and on the disk when this returns."""
+def _write(path: Path, write: Callable[[IO[bytes]], object], durable: bool) -> None:
+    """Whole or not at all, mode 0600, and, if durable, on the disk when this returns."""
     part = path.with_name(f".{path.name}.part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         write(file)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     part.replace(path)
+    if not durable:
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
