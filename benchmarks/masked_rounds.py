@@ -80,11 +80,9 @@ class _Federation:
 
 def _in_turn(engine: Engine, app: str, hospitals: Hospitals, pairs: int, place: Path) -> list[tuple[float, float]]:
     """(masked, plain) seconds of each pair of rounds, those to warm up left out."""
-    rounds: dict[str, object] = {"rounds": WARM_UP + pairs + 1}
+    study = hospitals.study.with_top(name=place.name).changed(training={"rounds": WARM_UP + pairs + 1})
     masked, plain = (
-        _Federation(
-            engine, app, hospitals, hospitals.study.changed(privacy={"secure_sum": how}, training=rounds), place / how
-        )
+        _Federation(engine, app, hospitals, study.changed(privacy={"secure_sum": how}), place / how)
         for how in ("masked", "plain")
     )
     found: list[tuple[float, float]] = []
