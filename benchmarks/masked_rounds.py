@@ -1,6 +1,7 @@
 """What masks add to a round of the default simulation: same hospitals and workers, one round masked, one in the clear.
 
-Rounds without training show what masks add, for training drowns it; rounds with training show what it is added to.
+Rounds with training, masked and in the clear in turn, give the share; one without training takes the processors' idle
+time away in which hospitals mask while the largest one still trains, and shows what masks add at most.
 """
 
 from __future__ import annotations
@@ -31,18 +32,22 @@ WARM_UP = 2
 
 @dataclass(frozen=True, slots=True)
 class RoundTimes:
-    """Seconds of a round: what masks add (median of pairs), and rounds with training (the best)."""
+    """(masked, plain) seconds of pairs of rounds, with training and without."""
 
-    added_s: float
-    masked_s: float
-    plain_s: float
+    trained: list[tuple[float, float]]
+    empty: list[tuple[float, float]]
 
     @property
     def share(self) -> float:
-        return self.added_s / self.plain_s
+        """What masks add, of a round in the clear: the median over pairs."""
+        return statistics.median(masked / plain for masked, plain in self.trained) - 1
+
+    @property
+    def at_most_s(self) -> float:
+        return statistics.median(masked - plain for masked, plain in self.empty)
 
 
-def measure(workers: int, options: Options, *, empty: int = 15, trained: int = 5) -> RoundTimes:
+def measure(workers: int, options: Options, *, empty: int = 9, trained: int = 15) -> RoundTimes:
     """Rounds of both kinds in turn: `trained` pairs with training and `empty` pairs without, after those to warm up."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -50,11 +55,12 @@ def measure(workers: int, options: Options, *, empty: int = 15, trained: int = 5
         introduce(hospitals.folders, place / "roster.toml")
         engine = make_engine("processes", workers)
         try:
-            added = _in_turn(engine, NO_TRAINING_APP, hospitals, empty, place / "empty")
-            real = _in_turn(engine, HOSPITAL_APP, hospitals, trained, place / "trained")
+            return RoundTimes(
+                _in_turn(engine, HOSPITAL_APP, hospitals, trained, place / "trained"),
+                _in_turn(engine, NO_TRAINING_APP, hospitals, empty, place / "empty"),
+            )
         finally:
             engine.close()
-    return RoundTimes(statistics.median(a - b for a, b in added), *map(min, zip(*real, strict=True)))
 
 
 class _Federation:

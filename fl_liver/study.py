@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
@@ -271,7 +273,7 @@ class Study(Section):
             )
         return self
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hex SHA-256 of the canonical JSON: keys in this file's order, no spaces, shortest round-trip floats.
 
@@ -280,6 +282,12 @@ class Study(Section):
         """
         canonical = json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Study:
+        """As pydantic's, but hashed anew; `changed` also validates."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("sha256", None)
+        return copy
 
     @property
     def histogram_noise(self) -> tuple[float, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,11 +34,17 @@ def read_toml(path: Path, kind: type[S]) -> S:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); give the path of a TOML file") from error
+    return _read_text(text, kind, str(path))
+
+
+@lru_cache(maxsize=64)
+def _read_text(text: str, kind: type[S], where: str) -> S:
+    """Files are read anew each time, and parsed when they changed: a hospital looks at five for every message."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML ({error})") from error
-    return parse(raw, kind, str(path))
+        raise ConfigError(f"{where}: not TOML ({error})") from error
+    return parse(raw, kind, where)
 
 
 def parse(raw: dict[str, object], kind: type[S], where: str) -> S:

@@ -15,6 +15,8 @@ from fl_liver.client.compute import Reply, Request
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ComputeLostError
 
+MODULE = "fl_liver.client.compute"
+"""What the process runs: a constant of the installed code, which no setting, environment or message changes."""
 IDLE_S = 600.0
 """After that long without a message the process is ended: its memory, and a GPU's, go back to the hospital."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "VIRTUAL_ENV")
@@ -93,7 +95,7 @@ class ComputeProcess:
             environment["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
         with there:
             # -P: no code from the current folder.
-            command = [sys.executable, "-P", "-m", "fl_liver.client.compute"]
+            command = [sys.executable, "-P", "-m", MODULE]
             command += [str(self._site_file), str(there.fileno()), str(site.work)]
             self._process = subprocess.Popen(
                 command, pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL

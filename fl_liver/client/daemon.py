@@ -37,6 +37,10 @@ _POLLS = ((5.0, 0.25), (30.0, 0.5), (float("inf"), 2.0))
 """Seconds since the last message, seconds between two questions for the next. A question costs the server 9 ms of a
 core: eleven hospitals in a round take 40 % of one, fifty idle ones 22 %."""
 _RETRY_S = (1.0, 2.0, 3.0, 5.0)
+_ASK_EVERY_S = 5.0
+"""How often a daemon that computes looks whether the run still goes on: a stopped run frees the processor."""
+_APART_S = 1.5
+"""Between goodbye and hello: the server app, which looks every 0.2 s, must see that the hospital was away."""
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class Daemon:
         self._compute = ComputeProcess(site_file)
         self._stopping = threading.Event()
         self.fleet: Fleet | None = None
+        self._ask_at = 0.0
         self.state = State()
 
     @property
@@ -94,6 +99,8 @@ class Daemon:
                     tries = 0
                     self._registered(fleet)
                     self._serve(fleet)
+                if not self._stopping.is_set():
+                    self._pause(_APART_S)
             except FleetError as error:
                 wait = _RETRY_S[min(tries, len(_RETRY_S) - 1)]
                 tries += 1
@@ -105,18 +112,28 @@ class Daemon:
         log.info("site %s: stopped", self.site.site)
 
     def _serve(self, fleet: Fleet) -> None:
+        """Until `stop`, or until something may have been lost on its way here.
+
+        The server hands a message out once. If its answer to the question for the next one does not arrive, a message
+        may have been in it, and the coordinator would wait for the round's deadline. A goodbye and a hello tell it
+        that everything that this hospital has not answered is lost; it then asks again.
+        """
         for head in self._journal.unanswered.values():
             self._fail(fleet, read_head(head), SiteFailure.LOST, "the daemon was restarted in between")
-        heard = time.monotonic()
+        heard, missed = time.monotonic(), False
         while not self._stopping.is_set():
             try:
                 taken = fleet.take()
             except UnreachableError as error:
+                missed = True
                 self._not_registered(str(error))
                 self._pause(3.0)
                 continue
             if self.state.trouble:
                 self._registered(fleet)
+            if missed and taken is None:
+                log.info("site %s: the network is back; what was lost meanwhile is asked for again", self.site.site)
+                return
             if taken is not None:
                 self._handle(fleet, taken)
                 heard = time.monotonic()
@@ -158,17 +175,33 @@ class Daemon:
         self.state.working_on = f"a {taken.kind} message, {parcel.bytes} bytes"
         self._compute.ask(Request(parcel, mode), self.site)
         interrupted: float | None = None
+        self._ask_at = time.monotonic() + _ASK_EVERY_S
         while True:
             reply = self._compute.reply(0.2)
             if reply is not None:
                 return reply
             tell("WATCHDOG=1")
-            if interrupted is None and (self._stopping.is_set() or time.time() > taken.expires):
+            if interrupted is None and (self._stopping.is_set() or time.time() > taken.expires or self._over(taken)):
                 self._compute.interrupt()
                 interrupted = time.monotonic()
             if interrupted is not None and time.monotonic() - interrupted > _GRACE_S:
                 self._compute.end()
                 raise ComputeLostError("the compute process was ended: the daemon stops, or the deadline has passed")
+
+    def _over(self, taken: Taken) -> bool:
+        """Whether the coordinator stopped the run meanwhile; asked every 5 s."""
+        now = time.monotonic()
+        if self.fleet is None or now < self._ask_at:
+            return False
+        self._ask_at = now + _ASK_EVERY_S
+        try:
+            self.fleet.require_wanted(taken)
+        except RunOverError:
+            log.info("site %s: the run was stopped; its %s message is abandoned", self.site.site, taken.kind)
+            return True
+        except FleetError:
+            return False  # a short cut is no reason to throw work away
+        return False
 
     def _read_again(self) -> None:
         """site.toml may have been edited. A wrong one stops no daemon: messages are answered with a code until then."""

@@ -70,13 +70,23 @@ def answering(question: Incoming) -> Iterator[None]:
         _asked.reset(token)
 
 
+def update_context(study: Study, fit: Fit, code: UpdateCode) -> Context:
+    """What a round's masks are bound to. Hashes the model that was received: made once a round."""
+    return Context(fit.slot, code.length, 32, question_digest(fit), study.privacy.keystream)
+
+
 def release_update(
-    site: SiteConfig, study: Study, fit: Fit, trained: Trained, sums: SiteSums | None, code: UpdateCode
+    site: SiteConfig,
+    study: Study,
+    fit: Fit,
+    trained: Trained,
+    code: UpdateCode,
+    masking: tuple[SiteSums, Context] | None,
 ) -> RecordDict:
     """An update of a site that may train, with enough patients behind it: finite, clipped, encoded, masked.
 
     Args:
-        sums: the site's part in masked sums; None where the study's sums are plain.
+        masking: the site's part in masked sums and the round's `update_context`; None where sums are plain.
     Raises:
         PrivacyError: the site's role is external, fewer patients than the floor trained, or plain sums here.
         TrainingError: a value is not finite or out of range; nothing is sent.
@@ -97,17 +107,19 @@ def release_update(
     if factor < 1:
         log.info("site %s, round %d: update clipped, × %.3f", site.site, fit.round, factor)
     ahead = b""
-    if sums is None:
+    if masking is None:
         require_sums_allowed(site, study)
     else:
-        coded = sums.mask(_fit_context(study, fit, code), fit.announced, coded)
-        ahead = _keys_ahead(study, fit, sums)
+        sums, context = masking
+        with sums.one_message():
+            coded = sums.mask(context, fit.announced, coded)
+            ahead = _keys_ahead(study, fit, sums)
     return _send(site, Update(fit.round, coded, ahead), clip=round(factor, 6), floor=floor)
 
 
-def release_again(site: SiteConfig, study: Study, fit: Fit, sums: SiteSums, code: UpdateCode) -> RecordDict | None:
+def release_again(site: SiteConfig, study: Study, fit: Fit, sums: SiteSums, context: Context) -> RecordDict | None:
     """The masked update that was already made for this round; None where there is none yet."""
-    kept = sums.kept(_fit_context(study, fit, code), fit.announced)
+    kept = sums.kept(context, fit.announced)
     return None if kept is None else _send(site, Update(fit.round, kept, _keys_ahead(study, fit, sums)))
 
 
@@ -202,8 +214,9 @@ def _release_coded(
             )
         wanted = len(coded) - check_words(question.bits)
         context = Context(question.slot, wanted, question.bits, question_digest(question), study.privacy.keystream)
-        coded = sums.mask(context, question.announced, coded)
-        ahead = sums.announce(replace(question.slot, sum=question.step + 1))
+        with sums.one_message():
+            coded = sums.mask(context, question.announced, coded)
+            ahead = sums.announce(replace(question.slot, sum=question.step + 1))
     return _send(site, Totals(coded, commitment, ahead), floor=max(site.min_cell, study.analysis.min_cell))
 
 
@@ -248,10 +261,6 @@ def require_consent(site: SiteConfig) -> None:
         )
 
 
-def _fit_context(study: Study, fit: Fit, code: UpdateCode) -> Context:
-    return Context(fit.slot, code.length, 32, question_digest(fit), study.privacy.keystream)
-
-
 def _keys_ahead(study: Study, fit: Fit, sums: SiteSums) -> bytes:
     """Keys for the next round travel with this one; none after the last."""
     if fit.round >= study.training.rounds:
@@ -262,29 +271,32 @@ def _keys_ahead(study: Study, fit: Fit, sums: SiteSums) -> bytes:
 def _send(site: SiteConfig, message: Outgoing, **limits: float) -> RecordDict:
     """limits: what was applied, for the audit log. Raises AuditError where that cannot be written."""
     record = to_record(message)
-    size, digest = _measured(record)
-    kind = type(message).__name__
+    content = _content(record)
+    size, kind = sum(len(data) for _, data in content), type(message).__name__
     if site.audit:
         word = {"code": message.code} if isinstance(message, Refusal) else {}
-        audit.append(site.work, kind=kind, **word, bytes=size, sha256=digest, **limits, **_occasion())
+        audit.append(site.work, kind=kind, **word, bytes=size, sha256=_digest(content), **limits, **_occasion())
     log.info("site %s: %s leaves, %d bytes", site.site, kind, size)
     return record
 
 
-def _measured(record: RecordDict) -> tuple[int, str]:
-    """Bytes of everything in it, and their SHA-256."""
-    size, digest = 0, hashlib.sha256()
+def _content(record: RecordDict) -> list[tuple[bytes, bytes]]:
+    """Everything in it, each with what it is."""
+    found: list[tuple[bytes, bytes]] = []
     for part in record.values():
         if isinstance(part, ArrayRecord):
-            for name, array in part.items():
-                digest.update(f"\0{name} {array.dtype} {array.shape}\0".encode())
-                digest.update(array.data)
-                size += len(array.data)
+            found += [(f"\0{name} {one.dtype} {one.shape}\0".encode(), one.data) for name, one in part.items()]
         elif isinstance(part, ConfigRecord):
-            content = str(part["json"]).encode()
-            digest.update(content)
-            size += len(content)
-    return size, digest.hexdigest()
+            found += [(b"", str(part["json"]).encode()), (b"", bytes(part.get("bytes", b"")))]  # type: ignore[arg-type]
+    return found
+
+
+def _digest(content: list[tuple[bytes, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for what, data in content:
+        digest.update(what)
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def _occasion() -> dict[str, str | int]:

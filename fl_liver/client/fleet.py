@@ -204,6 +204,15 @@ class Fleet:
         )
         return Parcel(taken.head, taken.tree, objects)
 
+    def require_wanted(self, taken: Taken) -> None:
+        """Whether the run of a message that is being answered still goes on.
+
+        Raises:
+            RunOverError: it was stopped; nobody waits for the answer. FleetError: the server could not be asked.
+        """
+        about = PullObjectRequest(node=self._registered(), run_id=taken.run_id, object_id=taken.message_id)
+        self._call(self._client.PullObject, about)  # that the object is gone is no news; 403 is
+
     def give(self, parcel: Parcel, run_id: int, seconds: float) -> None:
         """Send an answer. The server says which of its objects it lacks."""
         node = self._registered()

@@ -179,9 +179,11 @@ def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[],
     if study.role_of(site.site) != "train" or site.role != "train":
         return egress.refuse(site, "ROLE", "an external hospital was asked to train")
     sums, code = _sums(site, study), update_code(study, study_layout(study))
+    masking = None
     if sums is not None:
         sums.admit(question.slot, question.announced, question.abandoned)
-        again = egress.release_again(site, study, question, sums, code)
+        masking = sums, egress.update_context(study, question, code)
+        again = egress.release_again(site, study, question, *masking)
         if again is not None:
             return again
     rows = select_rows(cohort, question.rows)
@@ -204,7 +206,7 @@ def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[],
     )
     layers.keep(result.vector, question.round)
     trained = egress.Trained(result.vector, result.loss, len(rows))
-    return egress.release_update(site, study, question, trained, sums, code)
+    return egress.release_update(site, study, question, trained, code, masking)
 
 
 def _around_a_sum(site: SiteConfig, question: Keys | Shares | Survivors | Open | Abandon) -> RecordDict:
@@ -219,9 +221,10 @@ def _around_a_sum(site: SiteConfig, question: Keys | Shares | Survivors | Open |
         case Shares():
             return egress.release_word(site, Sealed(sums.share(slot, question.announced)))
         case Survivors():
-            signature = sums.endorse(slot, question.survivors)
             ahead = replace(slot, round=slot.round + 1, attempt=0)
-            sealed = sums.share(ahead, question.ahead) if question.ahead else {}
+            with sums.one_message():
+                signature = sums.endorse(slot, question.survivors)
+                sealed = sums.share(ahead, question.ahead) if question.ahead else {}
             return egress.release_word(site, Endorsed(signature, sealed))
         case Open():
             return egress.release_word(site, Released(sums.release(slot, question.endorsements, question.sealed)))

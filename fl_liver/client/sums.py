@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar
@@ -39,18 +40,20 @@ R = TypeVar("R")
 def _alone(
     method: Callable[Concatenate[SiteSums, P], R],
 ) -> Callable[Concatenate[SiteSums, P], R]:
-    """Nobody else of this hospital is between reading and writing the state of the study's sums."""
+    """One step of its own, or part of the message that is being answered."""
 
     @wraps(method)
-    def locked(self: SiteSums, /, *arguments: P.args, **named: P.kwargs) -> R:
-        with one_at_a_time(self.lock):
+    def step(self: SiteSums, /, *arguments: P.args, **named: P.kwargs) -> R:
+        if self._inside:
+            return method(self, *arguments, **named)
+        with self.one_message():
             return method(self, *arguments, **named)
 
-    return locked
+    return step
 
 
 class SiteSums:
-    """The masked sums of one study at this hospital. Every method saves what it changed before it returns."""
+    """The masked sums of one study at this hospital. What a step, or a message, changed is saved before it returns."""
 
     def __init__(self, site: SiteConfig, study: Study) -> None:
         """Raises ConfigError without a readable identity and roster."""
@@ -62,6 +65,23 @@ class SiteSums:
             raise ProtocolError(f"site {site.site}: {site.roster.name} pins another identity for it than its own key")
         self._folder = site.study_folder(study.sha256) / "sums"
         self.lock = self._folder / "lock"
+        self._channels: dict[Path, _Channel] = {}
+        self._inside = False
+
+    @contextmanager
+    def one_message(self) -> Iterator[None]:
+        """What is done inside is saved once, at its end, or not at all where it raises.
+
+        Nobody else of this hospital is between reading and writing the state of the study's sums.
+        """
+        with one_at_a_time(self.lock):
+            self._inside = True
+            try:
+                yield
+                for channel in self._channels.values():
+                    channel.save()
+            finally:
+                self._inside, self._channels = False, {}
 
     @_alone
     def announce(self, slot: Slot, sites: tuple[str, ...] = ()) -> bytes:
@@ -81,7 +101,6 @@ class SiteSums:
         sum_ = channel.slot(slot)
         content = sum_.announcement(self._identity)
         channel.put(sum_)
-        channel.save()
         return content
 
     @_alone
@@ -91,7 +110,6 @@ class SiteSums:
         sum_ = channel.slot(slot)
         sealed = sum_.sealed(announced)
         channel.put(sum_)
-        channel.save()
         return sealed
 
     @_alone
@@ -137,7 +155,6 @@ class SiteSums:
         path = self._answer_path(context.slot)
         _write(path, lambda file: np.save(file, vector, allow_pickle=False), self._durable)
         channel.answered(sum_)
-        channel.save()
         self._forget_answers(context.slot, but=path)
         return vector
 
@@ -178,7 +195,6 @@ class SiteSums:
         sum_ = channel.slot(slot)
         signature = sum_.endorse(survivors, self._identity)
         channel.put(sum_)
-        channel.save()
         return signature
 
     @_alone
@@ -188,7 +204,6 @@ class SiteSums:
         sum_ = channel.slot(slot)
         shares = sum_.release(endorsements, sealed)
         channel.put(sum_)
-        channel.save()
         self._answer_path(slot).unlink(missing_ok=True)
         return shares
 
@@ -206,7 +221,6 @@ class SiteSums:
         sum_ = channel.slot(slot)
         signature = sum_.abandon(self._identity)
         channel.answered(sum_)
-        channel.save()
         self._forget_answers(slot)
         return signature
 
@@ -238,8 +252,9 @@ class SiteSums:
                 f"site {self._site}: {slot} is no training of the study; wanted {', '.join(_trainings(self._study))}"
             )
         path = self._path(slot)
-        raw = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        known = tuple(raw.get("sites", ()))
+        channel = self._channels.get(path)
+        raw = json.loads(path.read_text(encoding="utf-8")) if channel is None and path.is_file() else {}
+        known = tuple(raw.get("sites", ())) if channel is None else channel.roster.names
         named = self._study.sites.train if slot.recovers else sites or known
         if known and set(named) != set(known):
             raise ProtocolError(
@@ -248,7 +263,10 @@ class SiteSums:
         if not known:
             self._check_hospitals(slot, named)
             self._drop_older(slot, path)
-        return _Channel(path, self._site, self._pinned.only(named), raw, self._durable)
+        if channel is None:
+            channel = _Channel(path, self._site, self._pinned.only(named), raw, self._durable)
+            self._channels[path] = channel
+        return channel
 
     def _check_hospitals(self, slot: Slot, named: tuple[str, ...]) -> None:
         """The roster that the study pins: all training hospitals to train; for statistics more than two thirds of those
@@ -302,6 +320,7 @@ class _Channel:
         }
         last = raw.get("last")
         self.last: tuple[int, int, int] | None = None if last is None else (last[0], last[1], last[2])
+        self._changed = False
 
     def refuse_older(self, slot: Slot) -> None:
         """Raises ProtocolError where a later slot was answered or sworn off."""
@@ -327,6 +346,7 @@ class _Channel:
 
     def put(self, sum_: SiteSum) -> None:
         """Remember a slot; of those that were not answered yet only the first few."""
+        self._changed = True
         self._slots[sum_.slot.order] = sum_.to_json()
         pending = sorted(order for order in self._slots if self.last is None or order > self.last)
         for order in pending[_PENDING:]:
@@ -334,12 +354,16 @@ class _Channel:
 
     def answered(self, sum_: SiteSum) -> None:
         """Remember a slot as the last one that was answered or sworn off, and forget all before it."""
+        self._changed = True
         self._slots[sum_.slot.order] = sum_.to_json()
         self.last = max(sum_.slot.order, self.last or sum_.slot.order)
         for order in [order for order in self._slots if order < self.last]:
             del self._slots[order]
 
     def save(self) -> None:
+        """Does nothing where nothing changed."""
+        if not self._changed:
+            return
         body = {"sites": self.roster.names, "slots": list(self._slots.items()), "last": self.last}
         _write(self._path, lambda file: file.write(json.dumps(body).encode()), self._durable)
 
@@ -353,6 +377,8 @@ def _trainings(study: Study) -> tuple[str, ...]:
 
 def _write(path: Path, write: Callable[[IO[bytes]], object], durable: bool) -> None:
     """Whole or not at all, mode 0600, and, if durable, on the disk when this returns."""
+    if not durable:
+        path.unlink(missing_ok=True)  # file systems write out at once what takes the place of another file
     part = path.with_name(f".{path.name}.part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         write(file)

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fl_liver.errors import ProtocolError
 from fl_liver.securesum.context import Roster, Slot, statement
 
-_PROBE = bytes(range(32))
-"""With any private key, public keys of low order agree on zero, which `agree` refuses."""
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(range(32)))
+"""With any private key, public keys of low order agree on zero, which `_exchange` refuses."""
 _NONCE = bytes(12)
 """Every sealing key seals one text, so that a constant nonce is never used twice with it."""
 
@@ -56,7 +56,7 @@ def check_announcement(content: bytes, roster: Roster, slot: Slot, site: str) ->
     announced = Announcement.from_bytes(content)
     verify(roster, site, announced.signature, announced.signed_bytes(roster, slot, site), "key announcement")
     for key in (announced.mask_key, announced.seal_key):
-        agree(_PROBE, key, b"")
+        _exchange(_PROBE, key)
     return announced
 
 
@@ -86,11 +86,14 @@ def agree(private: bytes, public: bytes, info: bytes) -> bytes:
     Raises:
         ProtocolError: a public key of low order.
     """
+    return derive(_exchange(X25519PrivateKey.from_private_bytes(private), public), info)
+
+
+def _exchange(private: X25519PrivateKey, public: bytes) -> bytes:
     try:
-        shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise ProtocolError("a public key is not a point that X25519 accepts") from None
-    return derive(shared, info)
 
 
 def derive(secret: bytes, info: bytes) -> bytes:

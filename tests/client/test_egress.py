@@ -43,6 +43,7 @@ def log_that_caplog_sees(monkeypatch: pytest.MonkeyPatch) -> None:
 def everything_in(record: RecordDict) -> bytes:
     """All that would go over the wire: every key, config value and array byte."""
     found = [repr(record.config_records).encode()]
+    found += [value for config in record.config_records.values() for value in config.values() if type(value) is bytes]
     for name, arrays in record.array_records.items():
         for key, array in arrays.items():
             found += [name.encode(), key.encode(), array.dtype.encode(), bytes(array.data)]
@@ -56,7 +57,7 @@ def fit_in(study: Study, number: int = 1) -> Fit:
 def release(site: SiteConfig, study: Study, **changes: Any) -> RecordDict:
     """An update of four parameters, moved from 0 to VECTOR by 40 patients, of a study whose sums are plain."""
     trained = Trained(**{"vector": VECTOR, "loss": 0.5, "patients": 40, **changes})
-    return egress.release_update(site, study, fit_in(study), trained, None, update_code(study, LAYOUT))
+    return egress.release_update(site, study, fit_in(study), trained, update_code(study, LAYOUT), None)
 
 
 def decoded(code: UpdateCode, record: RecordDict) -> tuple[np.ndarray[Any, Any], float, int]:
@@ -158,9 +159,14 @@ class Masked:
     def release(self, name: str, number: int = 1, vector: Any = VECTOR) -> Update:
         trained = Trained(vector, 0.5, 40)
         fit = replace(self.fit, slot=replace(self.fit.slot, round=number))
+        masking = self.sums[name], egress.update_context(self.study, fit, self.code)
         return from_record(
-            egress.release_update(self.sites[name], self.study, fit, trained, self.sums[name], self.code), (Update,)
+            egress.release_update(self.sites[name], self.study, fit, trained, self.code, masking), (Update,)
         )
+
+    def again(self, name: str, fit: Fit) -> RecordDict | None:
+        context = egress.update_context(self.study, fit, self.code)
+        return egress.release_again(self.sites[name], self.study, fit, self.sums[name], context)
 
 
 def test_a_masked_update_shows_neither_parameters_nor_weight_and_brings_the_keys_of_the_next_round(
@@ -189,16 +195,15 @@ def test_a_round_that_is_asked_again_gets_the_same_bytes_whatever_would_be_train
 ) -> None:
     """Two vectors under the same masks would show their difference."""
     room = Masked(make_site, table_study)
-    arguments = room.sites["H01"], table_study, room.fit, room.sums["H01"], room.code
-    assert egress.release_again(*arguments) is None
+    assert room.again("H01", room.fit) is None
     first = room.release("H01")
-    again = egress.release_again(*arguments)
+    again = room.again("H01", room.fit)
     assert again is not None
     for second in (from_record(again, (Update,)), room.release("H01", vector=2 * VECTOR)):
         assert second.vector.tobytes() == first.vector.tobytes()
         assert second.announced == first.announced
     with pytest.raises(PrivacyError, match="a second sum with the same masks was asked"):
-        egress.release_again(room.sites["H01"], table_study, replace(room.fit, vector=VECTOR), *arguments[3:])
+        room.again("H01", replace(room.fit, vector=VECTOR))
 
 
 def ask(purpose: Any, contributors: int, lengths: tuple[int, ...] = (2, 1)) -> Sum:
