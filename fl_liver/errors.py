@@ -3,13 +3,15 @@
 FLLiverError              70   something went wrong that no leaf below names
 ├── ConfigError           78   a study, site file, plan or command line is wrong
 ├── DataError              2   a series, label or table cannot be used
-│   └── OneClassError      2   a hospital that trains has patients of one class only
+│   ├── OneClassError      2   a hospital that trains has patients of one class only
+│   └── OutOfRangeError    2   a hospital's own sum does not fit the announced scale
 ├── ProtocolError         76   the other side broke the agreement
 │   ├── FalseTotalsError  76   the server showed totals that cannot be the sum of what hospitals answered
 │   └── NotApprovedError  76   no person here approved this study with this version, roster and cohort
 ├── PrivacyError          77   answering would break the site's own limit
 │   └── ConsentError      77   this hospital does not consent to the release of its own figures
 ├── TrainingError         71   the arithmetic failed: NaN loss, wrong device
+│   └── NotFiniteError    71   a loss, an update or a running statistic is not finite, or out of range
 ├── IncompleteError       75   it finished with fewer hospitals than the study names, or was interrupted
 │   └── LostRoundError    75   a round that may have been opened before an interruption; it is not asked again
 ├── FleetError            69   the coordinator's server did not do what a hospital's daemon asked of it
@@ -19,6 +21,8 @@ FLLiverError              70   something went wrong that no leaf below names
 ├── AuditError            74   the log of what left cannot be written, or was changed
 ├── ComputeLostError      71   the process that worked on a message is gone: out of memory, a crash, or stopped
 └── FlowerCommandError    69   Flower's command line said no: the server is not up, or does not know what was asked for
+
+FalseTotalsError, OutOfRangeError and NotFiniteError are also an `UnsaidError`: reasons that stay in the hospital.
 
 0 is done; 1 is done with exclusions (`fl-liver site check`). Numbers from 64 on follow sysexits.h, so that a service
 manager can tell "do not restart" (77, 78) from "try again" (75).
@@ -34,6 +38,14 @@ class FLLiverError(Exception):
     """Base of all errors raised on purpose; `str(error)` is one line for a person."""
 
     exit_code = 70
+
+
+class UnsaidError(FLLiverError):
+    """A reason not to answer that follows from a hospital's own numbers and from numbers that the server chose.
+
+    Told to the server, as a refusal or by silence, it would be an answer about the patients of one hospital, as often
+    as the server likes to ask. The hospital logs it, and answers with something that looks like every other answer.
+    """
 
 
 class ConfigError(FLLiverError):
@@ -52,6 +64,10 @@ class OneClassError(DataError):
     """A hospital that trains has patients of one class only."""
 
 
+class OutOfRangeError(UnsaidError, DataError):
+    """A hospital's own sum is not finite, or too large for the scale that was announced."""
+
+
 class ProtocolError(FLLiverError):
     """The other side broke the agreement: wrong hash, wrong length, unknown question."""
 
@@ -62,7 +78,7 @@ class NotApprovedError(ProtocolError):
     """No person here approved this study with this version, roster and cohort."""
 
 
-class FalseTotalsError(ProtocolError):
+class FalseTotalsError(UnsaidError, ProtocolError):
     """The server showed totals that cannot be the sum of what the hospitals answered."""
 
 
@@ -80,6 +96,10 @@ class TrainingError(FLLiverError):
     """The arithmetic failed: a loss or an update that is not finite, a device that is not there."""
 
     exit_code = 71
+
+
+class NotFiniteError(UnsaidError, TrainingError):
+    """A loss, an update or a running statistic that is not finite, or out of range."""
 
 
 class IncompleteError(FLLiverError):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fl_liver.errors import ConfigError, ProtocolError, TrainingError
+from fl_liver.errors import ConfigError, NotFiniteError, ProtocolError
 
 Vector = NDArray[np.float32]
 
@@ -110,12 +110,12 @@ def check_vector(vector: NDArray[Any], layout: Layout, what: str = "vector") -> 
 
 
 def check_finite(vector: Vector, layout: Layout, what: str = "update") -> None:
-    """Raise TrainingError naming the first tensor that holds NaN or infinity, and how many do."""
+    """Raise NotFiniteError naming the first tensor that holds NaN or infinity, and how many do."""
     if np.isfinite(vector).all():
         return
     bad = [name for name, view in unflatten(vector, layout).items() if not np.isfinite(view).all()]
     found = "NaN" if np.isnan(vector).any() else "infinity"
-    raise TrainingError(f"{what} has {found} in {len(bad)} of {len(layout.entries)} tensors (first: {bad[0]})")
+    raise NotFiniteError(f"{what} has {found} in {len(bad)} of {len(layout.entries)} tensors (first: {bad[0]})")
 
 
 def merge_local(received: Vector, local: Vector, layout: Layout, local_names: Collection[str]) -> Vector:

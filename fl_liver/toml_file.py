@@ -34,7 +34,8 @@ def read_toml(path: Path, kind: type[S]) -> S:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); give the path of a TOML file") from error
-    return _read_text(text, kind, str(path))
+    found: S = _read_text(text, kind, str(path))
+    return found
 
 
 @lru_cache(maxsize=64)

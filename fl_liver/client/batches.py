@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_liver.client.alarms import read_alarm, write_alarm
 from fl_liver.client.ledger import Entry, Ledger, cohort_hash
 from fl_liver.errors import FalseTotalsError, PrivacyError, ProtocolError
 from fl_liver.messages import Sum
@@ -33,6 +34,7 @@ from fl_liver.stats.permit import Permit
 from fl_liver.study import Study
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+_FALSE_TOTALS = "false-totals"
 _COUNTING = frozenset({"cell_counts", "class_counts", "cross_table"})
 
 
@@ -62,13 +64,20 @@ class Batches:
     def admit(self, asked: Sum, commitment: str, patients: Sequence[str]) -> None:
         """Nothing, if the step may be answered.
 
+        Where totals were once shown that cannot be the sum, everything of the study is looked at as ever, and nothing
+        of it is answered with this hospital's numbers until a person has looked.
+
         Raises:
-            FalseTotalsError: the totals of the step before are not the sum; also at every later step of the batch.
+            FalseTotalsError: such totals, now or before; whoever answers with noise keeps the step all the same.
             ProtocolError: the batch, its step, hospitals, commitment or a question is not what the plan has next.
             PrivacyError: a floor, or nearly the same patients as in a batch that was answered (`ledger`).
         """
+        self._check_order(asked, commitment, patients)
+        if asked.purpose == "masked" and (why := read_alarm(self._folder.parent, _FALSE_TOTALS)):
+            raise FalseTotalsError(f"site {self._site}: false totals were shown ({why}); read docs/security.md first")
+
+    def _check_order(self, asked: Sum, commitment: str, patients: Sequence[str]) -> None:
         self._check_roster(asked)
-        self._check_candour(asked)
         if _is_noised(asked):
             self._check_noised(asked)
         if asked.step == 0 and not self._count(asked.batch):
@@ -101,24 +110,6 @@ class Batches:
             _write(folder / f"{asked.step:04d}.npz", _packed(_Step(asked.questions, own, asked.previous)))
             if self._guard is not None:
                 _followed[folder] = asked.step + 1, self._guard
-
-    @property
-    def _shown_false(self) -> Path:
-        return self._folder.with_name("false-totals")
-
-    def _check_candour(self, asked: Sum) -> None:
-        """Where false totals were shown once, nothing but the rest of that batch is answered, and that with noise: a
-        refusal that depends on this hospital's own counts would be an answer about them.
-        """
-        if not self._shown_false.is_file():
-            return
-        batch = self._shown_false.read_text(encoding="utf-8")
-        if batch == asked.batch:
-            raise FalseTotalsError(f"batch {batch}: false totals were shown in it")
-        raise ProtocolError(
-            f"site {self._site}: false totals were shown in batch {batch}; no sum of the study is answered until a"
-            f" person has read this log and removed {self._shown_false.name}"
-        )
 
     def _check_roster(self, asked: Sum) -> None:
         if not _NAME.fullmatch(asked.batch):
@@ -186,9 +177,10 @@ class Batches:
         totals = _cut(asked.previous, before.questions, f"batch {asked.batch}")
         try:
             require_own_part(before.questions, totals, _cut(before.own, before.questions, "own"))
-        except ProtocolError as error:
-            _write(self._shown_false, asked.batch.encode())
-            raise FalseTotalsError(f"batch {asked.batch}, step {asked.step}: {error}") from error
+        except FalseTotalsError as error:
+            if asked.purpose != "masked":
+                raise  # a named sum is this hospital's own part, which the server was told
+            write_alarm(self._folder.parent, _FALSE_TOTALS, f"batch {asked.batch}, step {asked.step}: {error}")
         self._ledger.note_counts(asked.batch, _counted(before.questions, totals))
         guard.opened(before.questions, totals)
         guard.check(asked.questions)

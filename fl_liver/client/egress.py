@@ -20,9 +20,10 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from fl_liver.client import audit
+from fl_liver.client.alarms import write_alarm
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.sums import SiteSums
-from fl_liver.errors import ConsentError, PrivacyError, ProtocolError, TrainingError
+from fl_liver.errors import ConsentError, NotFiniteError, PrivacyError, ProtocolError, UnsaidError
 from fl_liver.messages import (
     Abandoned,
     Announced,
@@ -43,7 +44,7 @@ from fl_liver.messages import (
     Vector,
 )
 from fl_liver.securesum.context import Context, Slot
-from fl_liver.securesum.encoding import UpdateCode, bits_for, check_words, encode_integers, words
+from fl_liver.securesum.encoding import LOSS_RANGE, UpdateCode, bits_for, check_words, encode_integers, words
 from fl_liver.study import Study
 from fl_liver.wire import question_digest, to_record
 
@@ -85,11 +86,14 @@ def release_update(
 ) -> RecordDict:
     """An update of a site that may train, with enough patients behind it: finite, clipped, encoded, masked.
 
+    What is not finite or out of range never leaves. In a masked sum the received model goes back in its place, with
+    the largest loss that can be told, so that nobody but this hospital knows: see `UnsaidError`.
+
     Args:
         masking: the site's part in masked sums and the round's `update_context`; None where sums are plain.
     Raises:
         PrivacyError: the site's role is external, fewer patients than the floor trained, or plain sums here.
-        TrainingError: a value is not finite or out of range; nothing is sent.
+        NotFiniteError: a value is not finite or out of range, and sums are plain; nothing is sent.
         ProtocolError, PrivacyError: see `SiteSums.mask`.
     """
     if site.role != "train":
@@ -102,9 +106,13 @@ def release_update(
     weight = min(trained.patients, study.training.max_weight)
     try:
         coded, factor = code.encode(trained.vector, fit.vector, weight, trained.loss)
-    except TrainingError as error:
-        raise TrainingError(f"site {site.site}, round {fit.round}: {error}") from error
-    if factor < 1:
+    except NotFiniteError as error:
+        if masking is None:
+            raise NotFiniteError(f"site {site.site}, round {fit.round}: {error}") from error
+        log.error("site %s, round %d: %s; the received model goes back unchanged", site.site, fit.round, error)
+        write_alarm(site.study_folder(study.sha256), "not-finite", f"round {fit.round}: {error}")
+        coded, factor = code.encode(fit.vector, fit.vector, weight, LOSS_RANGE)[0], 0.0
+    if 0 < factor < 1:
         log.info("site %s, round %d: update clipped, × %.3f", site.site, fit.round, factor)
     ahead = b""
     if masking is None:
@@ -161,12 +169,10 @@ def release_totals(
     wanted = sum(one.length for one in question.questions)
     if vector.shape != (wanted,):
         raise ProtocolError(f"site {site.site}: sum of length {vector.size}, announced {wanted}")
-    bits = bits_for([one.bound for one in question.questions])
-    if question.bits != bits:
-        raise ProtocolError(f"site {site.site}: sums modulo 2^{question.bits} were asked, the bounds say 2^{bits}")
+    _require_bits(site, question)
     try:
         coded = encode_integers(vector, question.bits)
-    except ProtocolError as error:
+    except UnsaidError as error:
         return release_noise(site, study, question, commitment, sums, error)
     return _release_coded(site, study, question, coded, commitment, sums)
 
@@ -177,22 +183,31 @@ def release_noise(
     question: Sum,
     commitment: str,
     sums: SiteSums | None,
-    reason: ProtocolError,
+    reason: UnsaidError,
 ) -> RecordDict:
     """Random words in the place of an answer that this hospital's own counts forbid.
 
     They look like every masked vector, and the masks of the sum do not cancel. A refusal would tell the server how its
-    made-up totals or bounds compare with the counts of this one hospital.
+    made-up totals, scales or bounds compare with the numbers of this one hospital.
 
     Raises:
-        ProtocolError: `reason`, where the sum is not masked.
+        UnsaidError: `reason`, where the sum is not masked.
+        ProtocolError: see `release_totals`, whose other refusals do not depend on this hospital's numbers.
     """
+    require_purpose(site, study, question)
+    _require_bits(site, question)
     if sums is None or question.purpose != "masked":
         raise reason
-    log.error("site %s: the server is not honest, it gets random numbers: %s", site.site, reason)
+    log.error("site %s: random numbers leave in the place of an answer: %s", site.site, reason)
     length = sum(one.length for one in question.questions) + check_words(question.bits)
     coded = np.frombuffer(secrets.token_bytes(length * question.bits // 8), words(question.bits)).copy()
     return _release_coded(site, study, question, coded, commitment, sums)
+
+
+def _require_bits(site: SiteConfig, question: Sum) -> None:
+    bits = bits_for([one.bound for one in question.questions])
+    if question.bits != bits:
+        raise ProtocolError(f"site {site.site}: sums modulo 2^{question.bits} were asked, the bounds say 2^{bits}")
 
 
 def _release_coded(

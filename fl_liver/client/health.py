@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from fl_liver.client.alarms import alarms
 from fl_liver.client.approval import approvals, read_approval
 from fl_liver.client.connection import Connection
 from fl_liver.client.daemon import Daemon, State
@@ -37,6 +38,7 @@ def checks(daemon: Daemon) -> list[Check]:
         _certificates(daemon.connection),
         *_approved(site),
         _last_round(daemon.state),
+        _alarms(site),
         Check("not paused", not daemon.paused, "paused here; `fl-liver site resume`" if daemon.paused else "no"),
     ]
     if site.allowed_hours and not is_open(site.allowed_hours):
@@ -74,6 +76,11 @@ def _approved(site: SiteConfig) -> list[Check]:
         verdict = read_verdict(site.work, cohort)
         found.append(Check(f"cohort {cohort}", not verdict.reason, verdict.reason or "as it was frozen"))
     return found
+
+
+def _alarms(site: SiteConfig) -> Check:
+    found = alarms(site.work)
+    return Check("alarms", not found, "; ".join(found) or "none")
 
 
 def _last_round(state: State) -> Check:

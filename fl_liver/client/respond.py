@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -26,7 +27,7 @@ from fl_liver.client.local_layers import LocalLayers
 from fl_liver.client.one_at_a_time import one_at_a_time
 from fl_liver.client.permit import require_exact_figures, study_permit
 from fl_liver.client.requests import note_request
-from fl_liver.client.scores import ScoreStore
+from fl_liver.client.scores import ScoreStore, weighted_sum
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.sums import SiteSums
 from fl_liver.client.table import SiteTables, select_rows
@@ -37,14 +38,15 @@ from fl_liver.errors import (
     ConfigError,
     ConsentError,
     DataError,
-    FalseTotalsError,
     FLLiverError,
     IncompleteError,
     NotApprovedError,
+    NotFiniteError,
     OneClassError,
     PrivacyError,
     ProtocolError,
     TrainingError,
+    UnsaidError,
 )
 from fl_liver.messages import (
     Abandon,
@@ -81,7 +83,7 @@ log = logging.getLogger("fl_liver.site")
 
 SITE_DEVICE = "site"
 """The device that site.toml names, if it is free."""
-_CODES: dict[type[FLLiverError], RefusalCode] = {
+_CODES: dict[type, RefusalCode] = {
     ConfigError: "CONFIG",
     ConsentError: "CONSENT",
     DataError: "DATA",
@@ -148,9 +150,10 @@ def _respond(site: SiteConfig, question: Incoming, device: str, should_stop: Cal
             case _:
                 return _around_a_sum(site, question)
     except FLLiverError as error:
-        if type(error) not in _CODES:
+        code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), None)
+        if code is None:
             raise
-        return egress.refuse(site, _CODES[type(error)], str(error))
+        return egress.refuse(site, code, str(error))
 
 
 def _prepare(site: SiteConfig, question: Prepare) -> RecordDict:
@@ -194,18 +197,24 @@ def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[],
     TrainingAccount(folder, study).begin(question.rows, question.round)
     layers = LocalLayers(folder, study, question.rows)
     start = layers.restore(question.vector, before_round=question.round)
-    result = fit(
-        study,
-        cohort,
-        start,
-        rows=rows,
-        round_number=question.round,
-        seed_key=site.site,
-        device=pick_device(device),
-        should_stop=should_stop,
-    )
-    layers.keep(result.vector, question.round)
-    trained = egress.Trained(result.vector, result.loss, len(rows))
+    try:
+        result = fit(
+            study,
+            cohort,
+            start,
+            rows=rows,
+            round_number=question.round,
+            seed_key=site.site,
+            device=pick_device(device),
+            should_stop=should_stop,
+        )
+        layers.keep(result.vector, question.round)
+        trained = egress.Trained(result.vector, result.loss, len(rows))
+    except NotFiniteError as error:
+        if masking is None:
+            raise
+        log.error("%s", error)
+        trained = egress.Trained(question.vector, math.nan, len(rows))
     return egress.release_update(site, study, question, trained, code, masking)
 
 
@@ -258,9 +267,8 @@ def _combine(site: SiteConfig, question: Combine) -> RecordDict:
         raise ProtocolError(f"site {site.site}: '{strangers[0][:50]}' is no factor of the study; it joins no score")
     with _scores_alone(site, study):
         tables = SiteTables(cohort, study, store).table("all")
-        total = question.intercept + question.base_beta * tables[f"score:{question.base}"]
-        for name, beta in question.factors.items():
-            total = total + beta * tables[name]
+        beta = {f"score:{question.base}": question.base_beta, **question.factors}
+        total = weighted_sum(question.intercept, [(one, tables[name]) for name, one in beta.items()])
         made = {"all": made_by(question, store.origins([question.base]).get(question.base, ""))}
         store.keep(question.name, np.arange(len(cohort.patients)), total[:, None], made)
     return egress.release_word(site, Done(0))
@@ -285,15 +293,15 @@ def _sum_alone(site: SiteConfig, question: Sum, study: Study, cohort: Cohort) ->
     promise = commit(site.work, cohort, tables.own_columns(), store.origins(store.names()))
     permit = study_permit(study, site.min_cell)
     batches = Batches(site.site, study, site.study_folder(question.study_sha256), permit)
+    vector = np.zeros(sum(one.length for one in question.questions), np.int64)
     try:
         batches.admit(question, promise, cohort.patients)
-    except FalseTotalsError as error:
-        return egress.release_noise(site, study, question, promise, _sums(site, study), error)
-    vector = batches.answered(question)
-    if vector is None:
-        parts = [answer(one, tables.for_question(one)) for one in question.questions]
-        vector = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
+        before = batches.answered(question)
+        parts = [answer(one, tables.for_question(one)) for one in question.questions] if before is None else [before]
+        vector = np.concatenate(parts) if parts else vector
+        record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
+    except UnsaidError as error:
+        record = egress.release_noise(site, study, question, promise, _sums(site, study), error)
     batches.keep(question, vector, promise, cohort.patients)
     return record
 

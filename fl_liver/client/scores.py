@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -25,6 +25,8 @@ _FLOAT32_ROUNDING = 2.0**-22
 """A class: a softmax in float32 sums to 1 within this."""
 _SUM_OF_ONE = 1e-3
 """Probabilities of stored log-odds sum to 1 to the last digits; of a softmax taken for log-odds to 1.23 or more."""
+BEYOND = 2.0**128
+"""In the place of an infinite score: above every float32."""
 _WHY_NOT = (
     "a probability in float32 is exactly 1 above 1 - 6e-8, so that sure patients tie, and the ROC of tied scores is not"
     " the ROC of the network"
@@ -107,7 +109,8 @@ def require_logits(logits: NDArray[np.float64], last_operation: str, network: st
     For K > 1 also by the numbers: every row lies in [0, 1] and sums to 1.
 
     Args:
-        logits: (m, K) of m images.
+        logits: (m, K) of m inputs, which must not be patients: a server that chooses the model could make this refusal
+            depend on them.
         last_operation: in lower case, "" where it is not known.
         network: its name, for the error.
     Raises:
@@ -144,6 +147,21 @@ def _require_one_against_rest(name: str, scores: NDArray[np.float64]) -> None:
             f" (the {scores.shape[1]} probabilities sum to {total[wrong][0]:.3g}, wanted 1); a softmax must not be"
             f" stored: {_WHY_NOT}; store log-odds"
         )
+
+
+def weighted_sum(intercept: float, parts: Sequence[tuple[float, ArrayLike]]) -> NDArray[np.float64]:
+    """intercept + Σ β · x (n,) of (β, x) pairs: finite wherever every x is; a patient who lacks one stays NaN.
+
+    Coefficients can be chosen so that one patient's sum overflows, and what follows must not depend on that.
+
+    >>> weighted_sum(1.0, [(2.0, np.array([0.5, np.nan])), (1e308, np.array([90.0, 90.0]))]).tolist()
+    [3.402823669209385e+38, nan]
+    """
+    values = [np.asarray(x, np.float64) for _, x in parts]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = intercept + np.sum([beta * x for (beta, _), x in zip(parts, values, strict=True)], axis=0)
+    known = np.isfinite(values).all(axis=0)
+    return np.where(known, np.nan_to_num(total, nan=0.0, posinf=BEYOND, neginf=-BEYOND), np.nan)
 
 
 def disease_log_odds(scores: NDArray[np.float64], positive: list[int]) -> NDArray[np.float64]:

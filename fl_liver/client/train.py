@@ -9,6 +9,7 @@ be drawn again. Threads and processes are the caller's business.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_liver.client.cohort.cohort import Cohort
-from fl_liver.client.scores import require_logits
+from fl_liver.client.scores import BEYOND, require_logits
 from fl_liver.client.train_material import Indices, Material, material_of, targets
 from fl_liver.client.train_private import PatientGradients, private_seed, private_steps
-from fl_liver.errors import ConfigError, DataError, IncompleteError, ProtocolError, TrainingError
+from fl_liver.errors import ConfigError, DataError, IncompleteError, NotFiniteError, ProtocolError, TrainingError
 from fl_liver.models.augmentation import augmented, plain
 from fl_liver.models.lesion_model import Labels, LesionModel, batchnorm_names
 from fl_liver.models.patient_score import patient_log_odds
@@ -32,9 +33,12 @@ from fl_liver.models.registry import empty_model, model_from_vector, model_vecto
 from fl_liver.parameters import Vector, check_finite
 from fl_liver.study import Study
 
+log = logging.getLogger("fl_liver.site")
+
 SMALLEST_BATCH = 4
 """Smaller last batches are left out: batch normalisation over three images is noise."""
 SCORE_BATCH = 256
+_PROBES = 8
 _SAME_NUMBERS = frozenset({"Clone", "Select", "Slice", "Squeeze", "ToCopy", "Transpose", "Unsqueeze", "View"})
 """Autograd's names of steps that hand numbers on: the step before them is looked at."""
 
@@ -114,7 +118,8 @@ def fit(
         epochs: passes over the images; by default the study's `local_epochs`.
         should_stop: asked before every batch.
     Raises:
-        TrainingError: a loss or weight that is not finite, with hospital, round and batch; too few images.
+        NotFiniteError: a loss or weight that is not finite, with hospital, round and batch.
+        TrainingError: too few images.
         DataError: the cohort lacks an input of the model.
         IncompleteError: `should_stop` said so; nothing of the round is kept.
         ProtocolError: a vector of another layout, a round that the study does not have.
@@ -145,9 +150,11 @@ def fit(
 def score(study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device: torch.device) -> NDArray[np.float64]:
     """Log-odds of each patient of `rows`, (n, K) float64 in the order of `rows` (see `patient_log_odds`).
 
+    A logit that is not finite is no error: a model can be made so that this tells something about one patient. It
+    counts as 0, or as the largest number of its sign, and is in the hospital's log.
+
     Raises:
         DataError: a patient without images, or a network that returns its softmax or sigmoid (`require_logits`).
-        TrainingError: a logit that is not finite.
     """
     model = model_from_vector(study, vector, study_layout(study), device).eval()
     patients, place = np.unique(rows, return_inverse=True)
@@ -159,16 +166,24 @@ def score(study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device
     batches = torch.split(torch.arange(len(material.target), device=device), SCORE_BATCH)
     with torch.inference_mode(), _autocast(study, device):
         parts = [model(material.batch(chosen, plain)).logits.double().cpu().numpy() for chosen in batches]
-    logits = np.concatenate(parts)
-    if not np.isfinite(logits).all():
-        raise TrainingError(
-            f"{int((~np.isfinite(logits)).any(1).sum())} of {len(logits)} images have a score that is not finite"
-        )
-    if len(logits):
-        with torch.enable_grad(), _autocast(study, device):
-            last = _last_operation(model(material.batch(batches[0][:1], plain)).logits)
-        require_logits(logits, last, f"study {study.name}: model '{study.model.name}'")
-    return patient_log_odds(logits, first)[place]
+    _require_logits(study, model, material, device)
+    return patient_log_odds(_finite(np.concatenate(parts), study.name), first)[place]
+
+
+def _require_logits(study: Study, model: LesionModel, material: Material, device: torch.device) -> None:
+    """See `require_logits`. Looks at what the network makes of noise: of patients it would be an answer about them."""
+    noise = material.like(_PROBES, torch.Generator().manual_seed(study.seed))
+    with torch.enable_grad(), _autocast(study, device):
+        logits = model(noise.batch(torch.arange(_PROBES, device=device), plain)).logits
+    found = logits.detach().double().cpu().numpy()
+    require_logits(found, _last_operation(logits), f"study {study.name}: model '{study.model.name}'")
+
+
+def _finite(logits: NDArray[np.float64], study: str) -> NDArray[np.float64]:
+    wrong = int((~np.isfinite(logits)).any(1).sum())
+    if wrong:
+        log.error("study %s: %d of %d images have a score that is not finite; counted as 0", study, wrong, len(logits))
+    return np.nan_to_num(logits, nan=0.0, posinf=BEYOND, neginf=-BEYOND)
 
 
 def _last_operation(logits: Tensor) -> str:
@@ -286,7 +301,7 @@ def _epoch(
     values = torch.stack(losses).double().cpu().numpy()
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        raise TrainingError(
+        raise NotFiniteError(
             f"{where}, batch {bad[0] + 1} of {len(values)}: the loss is {values[bad[0]]}; nothing of it is kept;"
             " look for images that are not finite, or lower the learning rate"
         )

@@ -31,6 +31,20 @@ class Material:
     background: Tensor
     owner: Indices
 
+    def like(self, count: int, noise: torch.Generator) -> Material:
+        """`count` inputs of the same shapes and types that are nobody's: uniform bytes, or standard normals."""
+        inputs: dict[str, Tensor] = {}
+        for name, values in self.inputs.items():
+            shape = (count, *values.shape[1:])
+            made = (
+                torch.randn(shape, generator=noise)
+                if values.is_floating_point()
+                else torch.randint(256, shape, generator=noise)
+            )
+            inputs[name] = made.to(values.device, values.dtype)
+        blank = torch.zeros(count, dtype=torch.int64, device=self.target.device)
+        return Material(inputs, blank, blank - 1, np.arange(count))
+
     def batch(self, chosen: Tensor, view: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
         """The chosen images (B,) as the model reads them, through `augmented` or `plain`; features as they are."""
         return {

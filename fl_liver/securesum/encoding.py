@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.errors import ConfigError, ProtocolError, TrainingError
+from fl_liver.errors import ConfigError, NotFiniteError, OutOfRangeError, ProtocolError
 from fl_liver.securesum.context import Bits
 
 Vector = NDArray[np.float32]
@@ -65,10 +65,10 @@ def encode_integers(vector: NDArray[np.int64], bits: Bits) -> NDArray[Any]:
     """A hospital's int64 statistics as they are added, with the check words behind them.
 
     Raises:
-        ProtocolError: an entry that the announced modulus cannot hold.
+        OutOfRangeError: an entry that the announced modulus cannot hold.
     """
     if bits < 64 and len(vector) and (int(vector.min()) < 0 or int(vector.max()) >= 2**bits):
-        raise ProtocolError(
+        raise OutOfRangeError(
             f"an entry of {int(vector.min())} to {int(vector.max())} does not fit sums modulo 2^{bits}; the question's"
             " bound is wrong"
         )
@@ -145,7 +145,7 @@ class UpdateCode:
             local: (size,) trained values. start: (size,) the received ones.
             weight: 1 … max_weight. loss: mean training loss, finite.
         Raises:
-            TrainingError: a value that is not finite, or a running statistic out of range; nothing may be sent.
+            NotFiniteError: a value that is not finite, or a running statistic out of range; nothing may be sent.
             ProtocolError: vectors or a weight that do not fit this code.
         """
         if local.shape != (self.size,) or start.shape != (self.size,) or not 1 <= weight <= self.max_weight:
@@ -154,7 +154,7 @@ class UpdateCode:
                 f" of 1 to {self.max_weight}"
             )
         if not math.isfinite(loss):
-            raise TrainingError("the loss is not finite; nothing is sent, the last good model is kept")
+            raise NotFiniteError("the loss is not finite; nothing is sent, the last good model is kept")
         factor = self._factor(local, start)
         coded = np.empty(self.length + check_words(32), np.uint32)
         coded[self.length :] = 1
@@ -209,14 +209,14 @@ class UpdateCode:
                 square += float(np.dot(block, block))
         if not math.isfinite(square):
             wrong = int(self.size - np.isfinite(local).sum())
-            raise TrainingError(
+            raise NotFiniteError(
                 f"{wrong} of {self.size} values of the update are not finite; nothing is sent, the last good model is"
                 " kept"
             )
         for begin, end in self.running:
             extreme = float(np.abs(local[begin:end]).max())
             if not extreme <= RUNNING_RANGE:
-                raise TrainingError(
+                raise NotFiniteError(
                     f"a running statistic of batch normalisation is {extreme:g}, wanted at most {RUNNING_RANGE:g}; look"
                     " at the scale of the images, nothing is sent"
                 )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.errors import ProtocolError
+from fl_liver.errors import FalseTotalsError, ProtocolError
 from fl_liver.stats.allowed import Allowed, Order
 from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.cross import cross_arrays
@@ -192,11 +192,11 @@ def require_own_part(questions: Sequence[Question], totals: Sequence[IntVector],
     """A total of counts holds at least what this hospital put in.
 
     Raises:
-        ProtocolError: it does not; the totals that were shown are not the sum.
+        FalseTotalsError: it does not; the totals that were shown are not the sum.
     """
     for question, total, part in zip(questions, totals, own, strict=True):
         if question.kind in _COUNTS and bool(np.any(total < part)):
-            raise ProtocolError(
+            raise FalseTotalsError(
                 f"question '{question.kind}': {int(np.count_nonzero(total < part))} totals are below this hospital's"
                 " own counts; they are not the sum"
             )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fl_liver.errors import DataError
+from fl_liver.errors import OutOfRangeError
 from fl_liver.stats.conversation import IntVector
 
 LOW_BITS = 48
@@ -21,10 +21,12 @@ def split_limbs(values: Sequence[int]) -> IntVector:
     """Python integers (k,) → int64 (2k,): all low limbs, then all high limbs.
 
     Raises:
-        DataError: |value| >= 2¹⁰⁰.
+        OutOfRangeError: |value| >= 2¹⁰⁰.
     """
     if any(abs(value) >= LIMIT for value in values):
-        raise DataError("a sum is beyond 2^100 on the announced scale and would wrap; give the column a coarser unit")
+        raise OutOfRangeError(
+            "a sum is beyond 2^100 on the announced scale and would wrap; give the column a coarser unit"
+        )
     low = [value & ((1 << LOW_BITS) - 1) for value in values]
     high = [value >> LOW_BITS for value in values]
     return np.array(low + high, np.int64)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.errors import DataError
+from fl_liver.errors import OutOfRangeError
 from fl_liver.stats.conversation import Conversation, IntVector, Question, Table, answers
 from fl_liver.stats.limbs import join_limbs, split_limbs
 
@@ -37,11 +37,11 @@ def fixed_point(values: RealVector, scale_bits: Sequence[int]) -> list[int]:
     """(k,) numbers → Python integers round(value · 2^scale), exactly rounded (half to even).
 
     Raises:
-        DataError: a value is NaN or infinite.
+        OutOfRangeError: a value is NaN or infinite.
     """
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
-        raise DataError(f"{bad} of {len(values)} sums are not finite; a column holds values too large to add up")
+        raise OutOfRangeError(f"{bad} of {len(values)} sums are not finite; a column holds values too large to add up")
     return [
         round(Fraction(value) * Fraction(2) ** bits) for value, bits in zip(values.tolist(), scale_bits, strict=True)
     ]

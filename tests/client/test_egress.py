@@ -15,7 +15,7 @@ from fl_liver.client import egress
 from fl_liver.client.egress import Trained
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.sums import SiteSums
-from fl_liver.errors import ConsentError, PrivacyError, ProtocolError, TrainingError
+from fl_liver.errors import ConsentError, OutOfRangeError, PrivacyError, ProtocolError, TrainingError
 from fl_liver.messages import Announced, Done, Figures, Fit, Ready, Refusal, Sum, Totals, Update
 from fl_liver.parameters import Entry, Layout
 from fl_liver.securesum.context import Slot
@@ -256,7 +256,7 @@ def test_a_sum_that_its_announced_width_cannot_hold_is_refused(
     site = make_site(study=plain_study)
     asked = replace(ask("masked", 3), bits=bits, questions=(Question("q", {}, 3, bound=2**bits - 1),))
     for wrong in (np.array([1, 2, 2**bits]), np.array([-1, 2, 3])):
-        with pytest.raises(ProtocolError, match=rf"does not fit sums modulo 2\^{bits}; the question's bound is wrong"):
+        with pytest.raises(OutOfRangeError, match=rf"does not fit sums modulo 2\^{bits}; the question's bound"):
             egress.release_totals(site, plain_study, asked, wrong, "", None)
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from fl_liver.client import respond as responding
-from fl_liver.client.respond import respond
-from fl_liver.errors import IncompleteError, ProtocolError
+from fl_liver.client.alarms import alarms
+from fl_liver.client.respond import read_cohort, respond
+from fl_liver.client.scores import ScoreStore
+from fl_liver.errors import IncompleteError, NotFiniteError, ProtocolError
 from fl_liver.messages import Combine, Done, Fit, Keys, Refusal, Score, Sum, Totals, Update
 from fl_liver.models.registry import initial_vector, study_layout
 from fl_liver.parameters import vector_sha256
@@ -25,11 +27,12 @@ from fl_liver.server.summing import BatchSummer
 from fl_liver.server.sums import Sums
 from fl_liver.stats.coarse import coarse_auc
 from fl_liver.stats.conversation import Question, over
+from fl_liver.stats.logistic import logistic
 from fl_liver.stats.roc import roc
 from fl_liver.study import Initial, Study
 from fl_liver.update_code import update_code
 from fl_liver.wire import from_record
-from tests.securesum.wards import Ward, train_cheaply
+from tests.securesum.wards import Ward, cheap_fit, train_cheaply
 
 TRAIN = ("H01", "H02", "H03", "H04")
 SEVEN = (*TRAIN, "H05", "H06", "H07")
@@ -163,23 +166,107 @@ def test_totals_below_the_hospitals_own_counts_do_not_change_what_it_seems_to_an
     assert isinstance(lied_to, Totals)
     assert (lied_to.vector.shape, lied_to.vector.dtype) == (honest.vector.shape, honest.vector.dtype)
     assert len(lied_to.announced) == len(honest.announced)
-    assert "the server is not honest, it gets random numbers" in caplog.text
+    assert "random numbers leave in the place of an answer" in caplog.text
     (asked,) = [one for name, one in ward.heard if name == "H03" and isinstance(one, Sum) and one.step == 1]
     again = ward.ask("H03", asked)
     assert again.vector.tobytes() == lied_to.vector.tobytes(), "two answers would give the noise away"
 
 
-def test_after_false_totals_the_hospital_adds_nothing_until_a_person_has_looked(ward: Ward) -> None:
+def test_after_false_totals_the_hospital_adds_nothing_until_a_person_has_looked_and_seems_to_answer(ward: Ward) -> None:
+    """A refusal, of the next step or of the next batch, would be the comparison that noise had hidden."""
     batch, due = second_step(ward)
     ward.asks = to_h03(lambda asked: replace(asked, previous=np.zeros_like(asked.previous)), step=1)
     with pytest.raises(ProtocolError):
         batch.total(due)
     ward.asks = lambda _, asked: asked
-    with pytest.raises(IncompleteError, match="H03: refused, PROTOCOL"):
+    (last,) = [one for name, one in ward.heard if name == "H02" and isinstance(one, Sum) and one.step == 1]
+    further = replace(last, step=2, announced={}, previous=np.zeros(5, np.int64))
+    assert len({type(ward.ask(site, further)) for site in ("H02", "H03")}) == 1, "further steps are judged alike"
+    with pytest.raises(ProtocolError, match="did not cancel"):
         sums_of(ward).summer(TRAIN, "masked").total(histogram())
-    marker = ward.sites["H03"].study_folder(ward.study.sha256) / "false-totals"
-    marker.unlink()
+    assert {type(word) for _, word in ward.said[-4:]} == {Totals}
+    assert ward.ask("H03", replace(last, batch="none")) == ward.ask("H02", replace(last, batch="none"))
+    (alarm,) = alarms(ward.sites["H03"].work)
+    assert "the server showed totals that cannot be true" in alarm
+    assert not alarms(ward.sites["H02"].work)
+    (ward.sites["H03"].study_folder(ward.study.sha256) / "false-totals").unlink()
     sums_of(ward).summer(TRAIN, "masked").total(histogram())
+
+
+def test_a_scale_that_one_hospitals_sum_does_not_fit_is_no_refusal(
+    make_ward: MakeWard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Totals that say that all sums are small bring a scale at which they are refused, of one hospital or another."""
+    ward = make_ward(analysis={"fusion": ["age"], "min_cell": 3})
+    sums_of(ward).make_score(score(ward), ward.study.every_site)
+    steps = over("training", logistic("label", ["score:a", "age"], firth=True, min_cell=5))
+    summer = sums_of(ward).summer(TRAIN, "masked")
+    due = next(steps)
+    while not (ranges := [one.arguments.get("phase") == "range" for one in due])[0]:
+        due = steps.send(summer.total(due))
+    totals = summer.total(due)
+    false = [np.roll(one, -3) if is_range else one for one, is_range in zip(totals, ranges, strict=True)]
+    ward.asks = lambda _, asked: replace(asked, previous=np.concatenate(false)) if isinstance(asked, Sum) else asked
+    with pytest.raises(ProtocolError, match="did not cancel"):
+        summer.total(steps.send(false))
+    assert {type(word) for _, word in ward.said[-4:]} == {Totals}
+    assert "a sum is beyond 2^100 on the announced scale" in caplog.text
+
+
+# Models and coefficients that are made for one patient
+
+
+def oldest(ward: Ward, site: str) -> float:
+    """|age| on the scale of the model's input."""
+    return float(np.abs(read_cohort(ward.sites[site], ward.study.sha256)[1].factors[:, 0]).max())
+
+
+def test_a_model_whose_scores_overflow_for_one_patient_is_scored_like_any_other(
+    ward: Ward, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eighteen refusals gave the age of the oldest patient of one hospital, to five digits."""
+    for share in (0.99, 1.01):
+        vector = ward.initial()[0] * 0
+        vector[0] = np.float32(3.4028e38 / oldest(ward, "H03") / share)
+        asked = Score(ward.study.sha256, "probe", "all", "", vector)
+        assert ward.ask("H03", asked) == Done(0)
+    assert "have a score that is not finite; counted as 0" in caplog.text
+    scores = ScoreStore(ward.sites["H03"].study_folder(ward.study.sha256), 40).load("probe")
+    assert np.isfinite(scores).all()
+
+
+def test_coefficients_that_overflow_for_one_patient_are_combined_like_any_others(ward: Ward) -> None:
+    for share in (0.99, 1.01):
+        beta = 1.7976e308 / oldest(ward, "H03") / share
+        asked = Combine(ward.study.sha256, "probe", "a", 0.0, 0.0, {"age": beta})
+        assert ward.ask("H03", asked) == Done(0)
+    scores = ScoreStore(ward.sites["H03"].study_folder(ward.study.sha256), 40).load("probe")
+    assert np.isfinite(scores).all()
+
+
+def test_a_model_that_cannot_be_trained_on_at_one_hospital_is_a_round_like_any_other(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H03 sends the received model back, masked: who heard of it, and whether anybody did it, the sum does not say."""
+
+    def fails_at_h03(*arguments: Any, **named: Any) -> Any:
+        if named["seed_key"] == "H03":
+            raise NotFiniteError("site H03, round 1, batch 1 of 2: the loss is nan")
+        return cheap_fit(*arguments, **named)
+
+    monkeypatch.setattr(responding, "fit", fails_at_h03)
+    vector, layout = ward.initial()
+    code = update_code(ward.study, layout)
+    opened = ward.rounds().ask(1, vector, code, lambda _: None)
+    assert opened.answered == TRAIN
+    mean, loss = code.decode(opened.total, vector, 4)
+    moved = [cheap_fit(ward.study, None, vector, round_number=1, seed_key=site, rows=range(9)).vector for site in TRAIN]
+    moved[2] = vector
+    np.testing.assert_allclose(mean, np.mean(moved, axis=0), atol=1e-5)  # 40 patients each, all of them trained on
+    assert loss > 30, "so large that a person asks"
+    assert "the received model goes back unchanged" in caplog.text
+    (alarm,) = alarms(ward.sites["H03"].work)
+    assert "training gave numbers that are not finite" in alarm
 
 
 def test_the_width_of_a_sum_is_that_of_its_bounds(ward: Ward) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fl_liver.errors import ProtocolError
+from fl_liver.errors import OutOfRangeError, ProtocolError
 from fl_liver.securesum.context import Bits
 from fl_liver.securesum.encoding import bits_for, check_words, checked, decode_integers, encode_integers, words
 
@@ -52,7 +52,7 @@ def test_totals_up_to_the_announced_bound_are_exact(bits: Bits) -> None:
 @pytest.mark.parametrize("entry", [-1, "over"])
 def test_an_entry_that_the_announced_modulus_cannot_hold_is_refused(bits: Bits, entry: int | str) -> None:
     vector = np.array([0, 2**bits if entry == "over" else -1, 5], np.int64)
-    with pytest.raises(ProtocolError, match=rf"does not fit sums modulo 2\^{bits}; the question's bound is wrong"):
+    with pytest.raises(OutOfRangeError, match=rf"does not fit sums modulo 2\^{bits}; the question's bound is wrong"):
         encode_integers(vector, bits)
     edge = np.array([0, 2**bits - 1, 5], np.int64)
     assert decode_integers(encode_integers(edge, bits), bits, 1).tolist() == edge.tolist()

@@ -174,6 +174,7 @@ def train_cheaply(patch: pytest.MonkeyPatch) -> None:
 def everything_in(record: RecordDict) -> Iterator[bytes]:
     """All that goes over the wire: every key, config value and array byte."""
     yield repr(record.config_records).encode()
+    yield from (value for config in record.config_records.values() for value in config.values() if type(value) is bytes)
     for name, arrays in record.array_records.items():
         for key, array in arrays.items():
             yield f"{name}/{key}/{array.dtype}/{array.shape}/".encode() + bytes(array.data)
