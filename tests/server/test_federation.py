@@ -17,7 +17,7 @@ from fl_liver.parameters import Entry, Layout
 from fl_liver.securesum.encoding import UpdateCode
 from fl_liver.server.checkpoint import Checkpoints, RoundRecord
 from fl_liver.server.exchange import Exchange
-from fl_liver.server.federation import Federation
+from fl_liver.server.federation import SUSPECT_LOSS, Federation
 from fl_liver.server.journal import Journal
 from fl_liver.server.rounds import Opened, PlainRounds, Rounds
 from fl_liver.study import Study
@@ -234,6 +234,28 @@ def test_a_sum_that_is_none_of_updates_ends_the_run_and_the_last_checkpoint_stan
     found = Checkpoints(tmp_path / "checkpoints", room.study.sha256).latest()
     assert found is not None
     assert found[1][-1].round == 1
+
+
+@pytest.mark.parametrize("failing", [1, 4])
+def test_training_that_is_not_finite_is_seen_in_the_mean_loss(
+    local_grid: MakeGrid, table_study: Study, tmp_path: Path, failing: int
+) -> None:
+    """Hospitals send the largest loss there is; where all of them do, there is no model to go on with."""
+    room = Room(local_grid, table_study, tmp_path, rounds=2)
+
+    def fails(fit: Fit, node: int) -> Update:
+        if fit.round == 2 and node > max(NODES.values()) - failing:
+            return Update(2, room.code.encode(fit.vector, fit.vector, weight_of(node), 1e9)[0], b"")
+        return room.trained(fit, node)
+
+    if failing == 4:
+        with pytest.raises(IncompleteError, match=r"round 2: no hospital's training was finite .* of round 1 stands"):
+            room.train(fails)
+        return
+    _, history = room.train(fails)
+    assert history[1].loss > SUSPECT_LOSS
+    warnings = [details["text"] for event, details in room.events if event == "warning"]
+    assert ["counts as 128: ask each to look" in one for one in warnings] == [True]
 
 
 class Losing:

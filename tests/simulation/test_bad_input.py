@@ -17,7 +17,7 @@ from fl_liver.cli import USAGE
 from fl_liver.client import respond as responding
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.train import fit
-from fl_liver.errors import TrainingError
+from fl_liver.errors import NotFiniteError, TrainingError
 from fl_liver.messages import Score
 from fl_liver.study import Study, load_study
 from simulation import session
@@ -258,25 +258,44 @@ def test_first_weights_of_another_hash_are_refused(
 def test_a_learning_rate_that_explodes_ends_in_one_line_and_no_model(
     simulate: Simulate, hospitals_in: HospitalsIn, tiny_study: Path, tmp_path: Path
 ) -> None:
-    """Every loss becomes NaN: nobody sends anything, and nothing is called a model."""
+    """Every loss becomes NaN: nobody sends what came of it, and nothing is called a model."""
     hospitals = hospitals_in(tmp_path / "run")
     study = changed(tiny_study, tmp_path, training={"learning_rate": 1e30, "batch_size": 4})
     run = simulate(tmp_path / "run", study=study)
-    assert_one_line(run, INCOMPLETE, "IncompleteError", "round 1, ", "0 of 4 hospitals answered", "H01, H02, H03, H04")
-    assert "warning: round 1: H01: refused, TRAINING; H02: refused, TRAINING" in run.out
+    assert_one_line(run, INCOMPLETE, "IncompleteError", "round 1: no hospital's training was finite", "learning_rate")
     assert "lower the learning rate" in (hospitals / "H01" / "work" / "site.log").read_text()
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert not list((tmp_path / "run").glob("checkpoints/**/*.safetensors"))
 
 
-def test_one_hospitals_nan_loss_is_missed_in_that_round_only(
+def test_one_hospitals_nan_loss_is_told_without_its_name(
+    simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that knew whose training failed could have made the model for that."""
+    hospitals = hospitals_in(tmp_path / "run")
+
+    def broken_in_round_one(*arguments: Any, **keys: Any) -> Any:
+        if (keys["seed_key"], keys["round_number"]) == ("H02", 1):
+            raise NotFiniteError("site H02, round 1, batch 1 of 2: the loss is nan")
+        return fit(*arguments, **keys)
+
+    monkeypatch.setattr(responding, "fit", broken_in_round_one)
+    run = simulate(tmp_path / "run", "--rounds", "2")
+    assert run.status == 0, run.err
+    assert "warning: round 1: mean loss " in run.out
+    assert "round 2: mean loss" not in run.out
+    assert "H02" not in "".join(line for line in run.out.splitlines() if "mean loss" in line)
+    assert "the loss is nan" in (hospitals / "H02" / "work" / "site.log").read_text()
+
+
+def test_one_hospital_that_cannot_train_is_missed_in_that_round_only(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hospitals_in(tmp_path / "run")
 
     def broken_in_round_one(*arguments: Any, **keys: Any) -> Any:
         if (keys["seed_key"], keys["round_number"]) == ("H02", 1):
-            raise TrainingError("site H02, round 1, batch 1 of 2: the loss is nan")
+            raise TrainingError("site H02, round 1: 1 images to train on, wanted 2 or more")
         return fit(*arguments, **keys)
 
     monkeypatch.setattr(responding, "fit", broken_in_round_one)
