@@ -125,6 +125,13 @@ def test_a_key_that_another_signed_is_refused(signer: str) -> None:
             one.answer("H01", announced={**one.server.announced, "H02": announced})
 
 
+def test_a_key_that_a_hospital_signed_under_another_name_is_refused() -> None:
+    one = Sum().until("announce")
+    as_h03 = SiteSum("H03", one.roster, TRAINING).announcement(key_of("H02"))
+    with pytest.raises(ProtocolError, match=NOT_SIGNED):
+        one.answer("H01", announced={**one.server.announced, "H02": as_h03})
+
+
 def test_a_stranger_is_refused_whoever_signed_for_it() -> None:
     one = Sum().until("announce")
     stranger = SiteSum("H06", roster_of(6), TRAINING).announcement(key_of("H06"))
