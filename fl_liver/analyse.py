@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from fl_liver.stats.conversation import Table
 from fl_liver.stats.permit import permit_of_plan
 from fl_liver.stats.plan import DEFAULT_MIN_CELL, Plan, Refused, read_plan, refusals, run_plan
 from fl_liver.stats.plan_private import check_sites
+from fl_liver.whole_file import READABLE, write_whole
 
 if TYPE_CHECKING:
     from fl_liver.server.report.analysis.beside import Beside
@@ -152,11 +152,9 @@ def read_tables(paths: Mapping[str, Path], plan: Plan) -> dict[str, Table]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write all of it or nothing: into a file beside `path`, then renamed."""
-    beside = path.with_name(f"{path.name}.part")
+    """Write all of it or nothing."""
     try:
-        beside.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)  # noqa: PTH105
+        write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n", mode=READABLE)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({type(error).__name__}); give another --json path") from error
 

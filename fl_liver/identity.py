@@ -9,7 +9,6 @@ they are; messages carry signatures only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +28,7 @@ from fl_liver.errors import ConfigError
 from fl_liver.securesum.context import Roster
 from fl_liver.study import SiteName
 from fl_liver.toml_file import Section, read_toml
+from fl_liver.whole_file import READABLE, write_whole
 
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -60,7 +60,7 @@ def read_roster(path: Path) -> RosterFile:
 
 def write_roster(path: Path, identities: Mapping[str, str]) -> None:
     """Public identities (64 hex digits) by hospital."""
-    path.write_text(tomli_w.dumps({"identity": dict(sorted(identities.items()))}), encoding="utf-8")
+    write_whole(path, tomli_w.dumps({"identity": dict(sorted(identities.items()))}), mode=READABLE)
 
 
 def ensure_identity(path: Path) -> str:
@@ -68,8 +68,7 @@ def ensure_identity(path: Path) -> str:
     if not path.exists():
         key = Ed25519PrivateKey.generate()
         content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
+        write_whole(path, content, durable=True)
     return load_identity(path).public_key().public_bytes_raw().hex()
 
 

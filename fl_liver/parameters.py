@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fl_liver.errors import ConfigError, NotFiniteError, ProtocolError
+from fl_liver.whole_file import READABLE, write_whole
 
 Vector = NDArray[np.float32]
 
@@ -142,23 +142,10 @@ def vector_sha256(vector: Vector) -> str:
 def save_vector(path: Path, vector: Vector, layout: Layout, metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, one tensor a name, so that any tool can open it; whole or not at all.
 
-    The bytes go to a file beside `path`, are synced, and replace `path` in one rename. Folders are not made.
+    On the disk when this returns. Folders are not made.
     """
     content = save(dict(unflatten(vector, layout)), {**(metadata or {}), "layout": layout.to_json()})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, content, mode=READABLE, durable=True)
 
 
 def load_vector(path: Path) -> tuple[Vector, Layout]:

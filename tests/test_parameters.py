@@ -131,7 +131,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fl_liver.parameters.os.fsync", full)
+    monkeypatch.setattr("fl_liver.whole_file.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_vector(path, vector + 1, layout)
     monkeypatch.undo()

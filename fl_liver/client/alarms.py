@@ -5,9 +5,10 @@ Nothing of it is told to the server.
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
+
+from fl_liver.whole_file import write_whole
 
 ALARMS = {
     "false-totals": "the server showed totals that cannot be true; no sum of the study is answered with this hospital's"
@@ -23,9 +24,7 @@ def write_alarm(study_folder: Path, name: str, found: str) -> None:
     if path.is_file():
         return
     study_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f".{name}.{os.getpid()}.part")
-    part.write_text(f"{datetime.now(UTC).isoformat(timespec='seconds')} {found}", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, f"{datetime.now(UTC).isoformat(timespec='seconds')} {found}")
 
 
 def read_alarm(study_folder: Path, name: str) -> str:

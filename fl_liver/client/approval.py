@@ -19,6 +19,7 @@ from fl_liver.client.site import SiteConfig
 from fl_liver.errors import FLLiverError, NotApprovedError
 from fl_liver.identity import read_roster
 from fl_liver.study import Study
+from fl_liver.whole_file import write_whole
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -55,8 +56,8 @@ def write_approval(site: SiteConfig, study: Study, cohort: str = "", who: str = 
     path = site.approval_path(study.sha256)
     for folder in (site.work, path.parent):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(path, study.to_toml())
-    _write(path.with_suffix(".json"), json.dumps(asdict(approval), indent=1) + "\n")
+    write_whole(path, study.to_toml())
+    write_whole(path.with_suffix(".json"), json.dumps(asdict(approval), indent=1) + "\n")
     return approval
 
 
@@ -135,9 +136,3 @@ def _read(path: Path, short: str) -> Approval:
         return Approval(**{str(key): str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()})
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise NotApprovedError(f"study {short}: {path.name} is missing or cannot be read; approve it again") from error
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.guard import Guard, require_own_part
 from fl_liver.stats.permit import Permit
 from fl_liver.study import Study
+from fl_liver.whole_file import write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _FALSE_TOTALS = "false-totals"
@@ -107,7 +107,7 @@ class Batches:
         if self._count(asked.batch) == asked.step:
             if _is_noised(asked):
                 self._ledger.spend(asked.batch)
-            _write(folder / f"{asked.step:04d}.npz", _packed(_Step(asked.questions, own, asked.previous)))
+            write_whole(folder / f"{asked.step:04d}.npz", _packed(_Step(asked.questions, own, asked.previous)))
             if self._guard is not None:
                 _followed[folder] = asked.step + 1, self._guard
 
@@ -219,7 +219,7 @@ class Batches:
         folder = self._path(asked.batch)
         folder.mkdir(parents=True, mode=0o700)
         content = {name: getattr(head, name) for name in ("purpose", "sites", "plan", "commitment")}
-        _write(folder / "head.json", json.dumps(content).encode())
+        write_whole(folder / "head.json", json.dumps(content).encode())
 
     def _count(self, batch: str) -> int:
         return len(list(self._path(batch).glob("*.npz")))
@@ -284,10 +284,3 @@ def _unpacked(path: Path) -> _Step:
         own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         questions.append(Question(head["kind"], head["arguments"], head["length"], own, head["bound"]))
     return _Step(tuple(questions), arrays["own"], arrays["previous"])
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)

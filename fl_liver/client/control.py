@@ -25,6 +25,7 @@ from fl_liver import __version__
 from fl_liver.client.daemon import PAUSE_FILE, Daemon
 from fl_liver.client.health import Check, checks
 from fl_liver.errors import ConfigError, FLLiverError
+from fl_liver.whole_file import READABLE, write_whole
 
 log = logging.getLogger("fl_liver.daemon")
 SOCKET = "control.sock"
@@ -158,9 +159,7 @@ def write_metrics(path: Path, status: dict[str, Any]) -> None:
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
         lines.append(f"{name}{{{labels}}} {float(value):.12g}")
-    part = path.with_suffix(".part")
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, "\n".join(lines) + "\n", mode=READABLE)
 
 
 def as_checks(status: dict[str, Any]) -> list[Check]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from fl_liver.client.cohort.tables import read_table
 from fl_liver.client.frozen_verdict import FOLDER, write_verdict
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, DataError
+from fl_liver.whole_file import write_whole
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SHOWN = 5
@@ -84,14 +84,8 @@ def freeze(site: SiteConfig, name: str) -> Frozen:
     made = datetime.now(UTC).isoformat(timespec="seconds")
     frozen = Frozen(name, made, columns, patients, files)
     path.parent.mkdir(exist_ok=True, mode=0o700)  # `work` is there: the pseudonyms' key lies in it
-    part = path.with_name(f".{name}.part")
-    part.unlink(missing_ok=True)
     body = {"name": name, "made": made, "columns": columns, "patients": patients, "files": files}
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="utf-8") as file:
-        json.dump({**body, "digest": frozen.digest}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
+    write_whole(path, json.dumps({**body, "digest": frozen.digest}), mode=0o400, durable=True)
     write_verdict(site.work, name, "")
     return frozen
 

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fl_liver.whole_file import write_whole
+
 FOLDER = "frozen"
 
 
@@ -24,9 +26,7 @@ class Verdict:
 def write_verdict(work: Path, name: str, reason: str) -> None:
     """Raises OSError where the folder cannot be written."""
     path = _path(work, name)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"reason": reason, "when": time.time()}), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps({"reason": reason, "when": time.time()}))
 
 
 def read_verdict(work: Path, name: str) -> Verdict:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from fl_liver.errors import PrivacyError, ProtocolError
 from fl_liver.messages import Purpose
+from fl_liver.whole_file import write_whole
 
 MIN_SITES = 3
 
@@ -101,9 +102,7 @@ class Ledger:
         path = self._folder / f"cohort-{entry.cohort}.json"
         if not path.is_file():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(sorted(patients)), encoding="utf-8")
-            part.replace(path)
+            write_whole(path, json.dumps(sorted(patients)))
         self._append(entry)
 
     def note_counts(self, batch: str, counts: Mapping[str, int]) -> None:

@@ -9,7 +9,6 @@ also where the interrupted round r + 1 had already been trained here.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from fl_liver.client.train import local_positions
 from fl_liver.messages import Vector
 from fl_liver.study import Study
+from fl_liver.whole_file import instead_of
 
 
 class LocalLayers:
@@ -42,9 +42,8 @@ class LocalLayers:
         if not self._active:
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = self._folder / f"{os.getpid()}.part"
-        save_file({"local": np.ascontiguousarray(vector[local_positions(self._study)])}, part)
-        part.replace(self._path(round_number))
+        with instead_of(self._path(round_number)) as part:
+            save_file({"local": np.ascontiguousarray(vector[local_positions(self._study)])}, part)
         for old in self._rounds(None):
             if old not in (round_number, round_number - 1):
                 self._path(old).unlink()

@@ -19,6 +19,7 @@ from fl_liver.errors import ConfigError, FLLiverError
 from fl_liver.messages import Prepare
 from fl_liver.study import Study
 from fl_liver.toml_file import parse, read_toml
+from fl_liver.whole_file import write_whole
 
 log = logging.getLogger("fl_liver.site")
 FOLDER = "requests"
@@ -81,7 +82,7 @@ def deny(site: SiteConfig, start: str) -> StudyRequest:
     """Say no: it is no longer shown as open. The server hears NOT_APPROVED as before."""
     request = read_request(site, start)
     denied = replace(request, asked=replace(request.asked, denied=True))
-    _write(_path(site, request.study.sha256).with_suffix(".json"), json.dumps(asdict(denied.asked)))
+    write_whole(_path(site, request.study.sha256).with_suffix(".json"), json.dumps(asdict(denied.asked)))
     return denied
 
 
@@ -93,7 +94,7 @@ def _note(site: SiteConfig, question: Prepare) -> None:
     now = time.time()
     if path.is_file():
         before = _asked(path.with_suffix(".json"))
-        _write(path.with_suffix(".json"), json.dumps(asdict(replace(before, last=now, times=before.times + 1))))
+        write_whole(path.with_suffix(".json"), json.dumps(asdict(replace(before, last=now, times=before.times + 1))))
         return
     if len(question.toml.encode()) > LONGEST_BYTES:
         raise ConfigError(f"its text has more than {LONGEST_BYTES} bytes")
@@ -105,8 +106,8 @@ def _note(site: SiteConfig, question: Prepare) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if len(list(path.parent.glob("*.toml"))) >= MOST:
         raise ConfigError(f"{MOST} requests are kept already; approve, deny and remove some of {path.parent}")
-    _write(path.with_suffix(".json"), json.dumps(asdict(Asked(now, now, 1))))
-    _write(path, study.to_toml())
+    write_whole(path.with_suffix(".json"), json.dumps(asdict(Asked(now, now, 1))))
+    write_whole(path, study.to_toml())
     log.info("site %s: study %s (%s) asks for approval: `fl-liver site requests`", site.site, sha256[:12], study.name)
 
 
@@ -120,9 +121,3 @@ def _asked(path: Path) -> Asked:
 
 def _path(site: SiteConfig, sha256: str) -> Path:
     return site.work / FOLDER / f"{sha256}.toml"
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -7,7 +7,6 @@ rest. Rows that were not scored are NaN.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from fl_liver.errors import DataError, ProtocolError
 from fl_liver.score_origin import followed_by, origin
+from fl_liver.whole_file import instead_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 _FLOAT32_ROUNDING = 2.0**-22
@@ -63,9 +63,8 @@ class ScoreStore:
                 parts = followed_by(parts, scored, made)
         every[rows] = scores
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        save_file({"logit": every}, part, {"made_by": json.dumps(parts)})
-        part.replace(path)
+        with instead_of(path) as part:
+            save_file({"logit": every}, part, {"made_by": json.dumps(parts)})
 
     def origins(self, names: Iterable[str]) -> dict[str, str]:
         """Score → what made it (`score_origin`), of those that a question of the server made."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
@@ -30,6 +29,7 @@ from fl_liver.securesum.context import Context, Roster, Slot, mask_info, thresho
 from fl_liver.securesum.server import check_abandoned
 from fl_liver.securesum.site import SiteSum
 from fl_liver.study import Study
+from fl_liver.whole_file import instead_of
 
 _PENDING = 2
 """Slots with keys that were not answered yet: the current one and the next."""
@@ -345,11 +345,14 @@ class _Channel:
         return SiteSum.from_json(self._site, self.roster, slot, state)
 
     def put(self, sum_: SiteSum) -> None:
-        """Remember a slot; of those that were not answered yet only the first few."""
+        """Remember a slot; of those that were not answered yet only the last few.
+
+        The first ones are of rounds that it missed: were they kept instead, it would never take part again.
+        """
         self._changed = True
         self._slots[sum_.slot.order] = sum_.to_json()
         pending = sorted(order for order in self._slots if self.last is None or order > self.last)
-        for order in pending[_PENDING:]:
+        for order in pending[:-_PENDING]:
             del self._slots[order]
 
     def answered(self, sum_: SiteSum) -> None:
@@ -376,20 +379,8 @@ def _trainings(study: Study) -> tuple[str, ...]:
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object], durable: bool) -> None:
-    """Whole or not at all, mode 0600, and, if durable, on the disk when this returns."""
+    """On the disk when this returns, if durable."""
     if not durable:
         path.unlink(missing_ok=True)  # file systems write out at once what takes the place of another file
-    part = path.with_name(f".{path.name}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with instead_of(path, durable=durable) as part, part.open("wb") as file:
         write(file)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    part.replace(path)
-    if not durable:
-        return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

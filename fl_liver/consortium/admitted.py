@@ -14,10 +14,11 @@ from fl_liver.consortium.hospital_folder import HospitalFolder, Membership
 from fl_liver.consortium.paper import public_hex, read_paper
 from fl_liver.consortium.pinned import read_trust, write_pinned
 from fl_liver.consortium.rotation import Rotation, make_rotation
-from fl_liver.consortium.safe_file import PUBLIC, sync_folder, write_whole
+from fl_liver.consortium.safe_file import PUBLIC, write_whole
 from fl_liver.consortium.signed_roster import Change, SignedRoster, changes, check_follows, check_roster
 from fl_liver.errors import ConfigError, ProtocolError
 from fl_liver.identity import ensure_identity, load_identity, read_roster
+from fl_liver.whole_file import sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def install(hospital: HospitalFolder, news: News, certificate: str | None = None
     news.roster.write(hospital.signed_roster)
     if _awaits(hospital, news.roster):
         hospital.next_identity.replace(hospital.identity)  # the old private half is gone with this rename
-        sync_folder(hospital.path)
+        sync(hospital.path)
     write_pinned(hospital, read_trust(hospital))
 
 

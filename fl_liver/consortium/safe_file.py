@@ -4,47 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fl_liver import whole_file
 from fl_liver.errors import ConfigError
 
-SECRET = 0o600
-PUBLIC = 0o644
+SECRET = whole_file.PRIVATE
+PUBLIC = whole_file.READABLE
 
 
 def write_whole(path: Path, content: bytes | str, mode: int = SECRET) -> None:
-    """Write beside `path`, sync, rename: a crash leaves the old file or the new one.
+    """As `whole_file.write_whole`, on the disk when this returns.
 
     Raises:
         ConfigError: the folder is missing, full or not writable.
     """
-    data = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        try:
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.chmod(mode)  # a umask may have taken bits away; never adds any that `mode` lacks
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        whole_file.write_whole(path, content, mode=mode, durable=True)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror or error}); look at the folder") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in it last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def private_folder(path: Path) -> None:

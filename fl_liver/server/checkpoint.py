@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fl_liver.errors import ConfigError
 from fl_liver.messages import Vector
 from fl_liver.parameters import Layout, load_vector, save_vector
+from fl_liver.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         save_vector(self._path(number), vector, layout, {"study_sha256": self._study_sha256})
         body = {"study_sha256": self._study_sha256, "rounds": [asdict(record) for record in history]}
-        _write_whole(self._folder / "rounds.json", json.dumps(body))
+        write_whole(self._folder / "rounds.json", json.dumps(body), durable=True)
         for old in self._folder.glob("round-*.safetensors"):
             if old not in (self._path(number), self._path(number - 1)):
                 old.unlink()
@@ -64,12 +64,3 @@ class Checkpoints:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"round-{number:04d}.safetensors"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

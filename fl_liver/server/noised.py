@@ -15,6 +15,7 @@ from fl_liver.stats.compose import Withheld, or_withheld
 from fl_liver.stats.conversation import Conversation, Summer, converse, over
 from fl_liver.stats.private_roc import PrivateRoc, private_roc
 from fl_liver.study import Study
+from fl_liver.whole_file import write_whole
 
 ROWS = "internal"
 NOT_EXACT = "noised figures only (histogram_epsilon)"
@@ -64,9 +65,7 @@ def once(path: Path, study: Study, ask: Callable[[], dict[str, Any]]) -> dict[st
             return models
     models = ask()
     if all("auc" in model[ROWS] for model in models.values()):
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"study_sha256": study.sha256, "models": models}), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps({"study_sha256": study.sha256, "models": models}))
     return models
 
 

@@ -28,6 +28,7 @@ from fl_liver.server.sums import Sums
 from fl_liver.stats.coarse import coarse_auc
 from fl_liver.study import Study
 from fl_liver.toml_file import read_toml
+from fl_liver.whole_file import READABLE, write_whole
 
 FEDERATED = "federated"
 
@@ -136,9 +137,8 @@ def _privacy(study: Study, journal: Path) -> dict[str, Any] | None:
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """`summary.json`, whole or not at all."""
-    part = folder / "summary.json.part"
-    part.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(folder / "summary.json")
+    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
+    write_whole(folder / "summary.json", text, mode=READABLE)
 
 
 class StudyTraining:

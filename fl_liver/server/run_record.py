@@ -5,7 +5,6 @@ what made the scores that hospitals keep.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from fl_liver.errors import ConfigError
 from fl_liver.messages import Combine, Score
 from fl_liver.score_origin import followed_by, made_by, origin
 from fl_liver.securesum.context import Slot
+from fl_liver.whole_file import write_whole
 
 
 class RunRecord:
@@ -52,12 +52,8 @@ class RunRecord:
 
     def _save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"run": self.run, "begun": self._begun, "scores": self._scores}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
+        body = {"run": self.run, "begun": self._begun, "scores": self._scores}
+        write_whole(self._path, json.dumps(body) + "\n", durable=True)
 
 
 def _read(path: Path) -> tuple[str, dict[str, tuple[int, int]], dict[str, dict[str, str]]]:

@@ -75,12 +75,12 @@ def test_a_crash_between_the_two_writes_leaves_the_previous_round(
     checkpoints = Checkpoints(tmp_path, STUDY)
     history = save_rounds(checkpoints, 2)
 
-    def dies(*_: object) -> None:
+    def dies(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         if moment == "before the history is written":
-            patch.setattr(checkpoint, "_write_whole", dies)
+            patch.setattr(checkpoint, "write_whole", dies)
         else:
             replace = Path.replace
             patch.setattr(
