@@ -44,7 +44,10 @@ def version() -> None:
     "--json results.json   Exit status: 0 all answered · 2 data · 76 protocol · 77 a floor · 78 plan or command line.",
 )
 def analyse(
-    plan: Annotated[Path, typer.Argument(help="Plan in TOML: [[analysis]] tables with id, kind and that kind's keys.")],
+    plan: Annotated[
+        Path,
+        typer.Argument(help="Plan in TOML: an 'analysis' table for each question, with id, kind and that kind's keys."),
+    ],
     site: Annotated[list[str], typer.Option(help="NAME=FILE.csv, once for each site; three or more.")],
     json_file: Annotated[Path, typer.Option("--json", help="Where {id: result} is written, if all are answered.")],
     min_cell: Annotated[

@@ -98,6 +98,7 @@ def site_admit(
         typer.echo(f"{paper.site} is admitted to '{paper.consortium}'")
         typer.echo(f"  certificate good for {days_left(ends, now)} days, roster version {news.roster.version}")
         _show_missing(hospital, folder)
+        _show_start(hospital, folder)
 
 
 @app.command(
@@ -176,6 +177,7 @@ def site_confirm(
         trust = confirm(hospital, name, words, _person(), datetime.now(UTC))
         typer.echo(f"{name} is confirmed; confirmed so far: {', '.join(sorted(trust.others()))}")
         _show_missing(hospital, folder)
+        _show_start(hospital, folder)
 
 
 @app.command(
@@ -243,6 +245,18 @@ def _show_missing(hospital: HospitalFolder, folder: Path) -> None:
     else:
         typer.echo("nobody else is on this roster yet. When the coordinator sends a newer one:")
         typer.echo(f"      fl-liver site roster{'' if folder == Path() else f' {folder}'} --new roster.signed.toml")
+
+
+def _show_start(hospital: HospitalFolder, folder: Path) -> None:
+    """What follows the joining, once nobody is left to be telephoned."""
+    from fl_liver.consortium.pinned import read_trust
+
+    if any(row.state in ("not confirmed", "CHANGED KEY") for row in read_trust(hospital).rows()):
+        return
+    named = folder != Path()
+    typer.echo(f"next: say in {folder / 'site.toml'} where the patients are (data), then")
+    typer.echo(f"      fl-liver site doctor{f' --dir {folder}' if named else ''}     what is still missing")
+    typer.echo(f"      fl-liver site run{f' {folder}' if named else ''}     the daemon")
 
 
 def _heard(row: Row) -> str:

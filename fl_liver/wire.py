@@ -1,7 +1,13 @@
 """Messages as Flower carries them, and back; and the digest that binds a masked answer to its question.
 
-Plain fields travel as JSON (bytes in base64), arrays as raw little-endian bytes, one flat array a model (a state dict
-in 122 pieces costs ten times the round).
+Flower stores and fetches every part of a message by itself, so that a message is made of as few as can be: plain
+fields travel as JSON (bytes in base64), all arrays together as raw little-endian bytes, beside the JSON where they are
+few and as one flat Array otherwise (a model in 122 pieces costs ten times the round).
+
+    RecordDict    "message": ConfigRecord    kind, json; bytes: the arrays, up to 128 KiB
+                  "arrays":  ArrayRecord     bytes: one Array of uint8, where they are larger
+
+Where there are arrays, `arrays` in the JSON says how the bytes are cut: [[name, dtype, shape], …].
 """
 
 from __future__ import annotations
@@ -10,7 +16,8 @@ import base64
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -27,6 +34,8 @@ M = TypeVar("M", bound=Incoming | Outgoing)
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*get_args(Incoming), *get_args(Outgoing))}
 _TYPES = {kind: get_type_hints(kind) for kind in _KINDS.values()}
 _RAW = "little-endian"
+_INLINE_BYTES = 128 << 10
+_CUT = "arrays"
 _OUTSIDE_DIGEST = frozenset({"announced", "abandoned"})
 """Keys and statements are signed and bound on their own."""
 
@@ -34,11 +43,16 @@ _OUTSIDE_DIGEST = frozenset({"announced", "abandoned"})
 def to_record(message: Incoming | Outgoing) -> RecordDict:
     """A message as Flower carries it."""
     plain, arrays = _parts(message)
+    little = {name: _little(array) for name, array in arrays.items()}
+    if little:
+        plain[_CUT] = [[name, array.dtype.str, list(array.shape)] for name, array in little.items()]
     head = ConfigRecord({"kind": type(message).__name__, "json": json.dumps(plain, allow_nan=False)})
-    packed = ArrayRecord()
-    # The record's constructor would make every Array anew, which wants bytes.
-    packed.update({name: _pack(array) for name, array in arrays.items()})
-    return RecordDict({"message": head, "arrays": packed})
+    record = RecordDict({"message": head})
+    if sum(array.nbytes for array in little.values()) > _INLINE_BYTES:
+        record["arrays"] = _packed(list(little.values()))
+    elif little:
+        head["bytes"] = b"".join(array.tobytes() for array in little.values())
+    return record
 
 
 def question_digest(message: Fit | Sum | Score | Combine) -> str:
@@ -65,12 +79,10 @@ def from_record(record: RecordDict, expected: tuple[type[M], ...]) -> M:
         ProtocolError: not one of ours, not one of `expected`, or its fields are not the kind's own.
     """
     try:
-        head, packed = record["message"], record["arrays"]
-        if not isinstance(head, ConfigRecord) or not isinstance(packed, ArrayRecord):
-            raise TypeError(type(packed))
+        head, data = _taken_apart(record)
         kind, plain = _KINDS[str(head["kind"])], json.loads(str(head["json"]))
-        arrays = {name: _unpack(array) for name, array in packed.items()}
-    except (KeyError, ValueError, TypeError) as error:
+        arrays = _cut(plain.pop(_CUT), data) if data is not None else {}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(
             f"message cannot be read ({type(error).__name__}); the two sides' versions differ"
         ) from error
@@ -185,29 +197,77 @@ def _questions(heads: list[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) 
         raise ProtocolError(
             f"a question cannot be read ({type(error).__name__}); wanted kind, arguments, length, bound"
         ) from error
+    if sum(len(question.arrays) for question in found) != sum(name.startswith("questions/") for name in arrays):
+        raise ProtocolError(f"arrays of other questions than the {len(found)} that are asked came with them")
     return tuple(found)
 
 
-def _pack(array: NDArray[Any]) -> Array:
-    little = _little(array)
-    packed = Array(dtype=little.dtype.str, shape=array.shape, stype=_RAW, data=b"")
+def _packed(arrays: Sequence[NDArray[Any]]) -> ArrayRecord:
+    """One Array of all bytes."""
+    flat = [array.reshape(-1).view(np.uint8) for array in arrays]
+    whole = flat[0] if len(flat) == 1 else np.concatenate(flat)
+    one = Array(dtype=whole.dtype.str, shape=whole.shape, stype=_RAW, data=b"")
     # Array wants bytes when it is made, and reads any buffer: a view, so that 45 MB are not copied.
-    packed.data = little.reshape(-1).view(np.uint8).data.toreadonly()  # type: ignore[assignment]
-    return packed
+    one.data = whole.data.toreadonly()  # type: ignore[assignment]
+    record = ArrayRecord()
+    # The record's constructor would make every Array anew, which wants bytes.
+    record["bytes"] = one
+    return record
 
 
-def _unpack(array: Array) -> NDArray[Any]:
-    """A read-only view of the received bytes."""
-    if array.stype != _RAW:
-        raise ValueError(array.stype)
-    dtype = np.dtype(array.dtype)
-    if dtype.hasobject:
-        raise ValueError(array.dtype)
-    view = np.frombuffer(array.data, dtype=dtype)
-    if view.shape != tuple(array.shape):
-        view = view.reshape(array.shape)
-    view.flags.writeable = False
-    return view
+def _taken_apart(record: RecordDict) -> tuple[ConfigRecord, Any]:
+    """The head, and the buffer of all arrays; None where there is none. Raises what a foreign record runs into."""
+    head, packed = record["message"], record.get("arrays")
+    if not isinstance(head, ConfigRecord) or not isinstance(packed, ArrayRecord | None):
+        raise TypeError(type(packed))
+    if packed is None:
+        names, data = {"message"}, head.get("bytes")
+    else:
+        names, data = {"message", "arrays"}, _bytes_of(packed)
+    keys = {"kind", "json", "bytes"} if packed is None and data is not None else {"kind", "json"}
+    if set(record) != names or set(head) != keys or not isinstance(data, bytes | memoryview | None):
+        raise ValueError(type(data))
+    return head, data
+
+
+def _bytes_of(packed: ArrayRecord) -> memoryview:
+    (one,) = packed.values()
+    data = memoryview(one.data)
+    if set(packed) != {"bytes"} or (one.stype, one.dtype, tuple(one.shape)) != (_RAW, "|u1", (data.nbytes,)):
+        raise ValueError(one.dtype)
+    return data
+
+
+def _cut(heads: Any, data: Any) -> dict[str, NDArray[Any]]:
+    """The arrays in a buffer, as read-only views of it. Every byte belongs to one; each name stands there once.
+
+    Raises:
+        ValueError, TypeError: anything else.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    at, end = 0, len(data)
+    for name, kind, shape in heads:
+        dtype = np.dtype(kind)
+        if dtype.kind not in "biuf" or dtype.str != kind or kind[0] == ">":
+            raise ValueError(kind)
+        count = math.prod(map(_side, shape))
+        if not isinstance(name, str) or name in found or count * dtype.itemsize > end - at:
+            raise ValueError(name)
+        view = np.frombuffer(data, dtype, count, at) if count else np.zeros(0, dtype)
+        at += view.nbytes
+        # An array behind one of another width may begin anywhere.
+        array = (view if view.flags.aligned else view.copy()).reshape(shape)
+        array.flags.writeable = False
+        found[name] = array
+    if at != end or not found:
+        raise ValueError(at)
+    return found
+
+
+def _side(length: Any) -> int:
+    if type(length) is not int or length < 0:
+        raise ValueError(length)
+    return length
 
 
 def _little(array: NDArray[Any]) -> NDArray[Any]:

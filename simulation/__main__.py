@@ -28,12 +28,17 @@ Example, with what it prints at its end (seed 2020, 4 cores):
   report   runs/lesion_us_fusion-20261121-031204/report.html
   summary  runs/lesion_us_fusion-20261121-031204/summary.json
 
+The same numbers from a deployment rehearsed on this machine (see docs/researcher.md):
+
+\b
+  $ python -m simulation --deploy --sites 3 --quick
+
 Real patients of a public table (see docs/researcher.md):
 
 \b
   $ python -m simulation clinical --data DIR --partition dirichlet:0.5
 
-Exit status: 0 done, 2 unusable data, 64 usage, 75 interrupted or incomplete, 78 configuration.
+Exit status: 0 done, 2 unusable data, 64 usage, 69 server or daemon, 75 interrupted or incomplete, 78 configuration.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -49,8 +54,10 @@ def simulate(
     partition: Annotated[
         str, typer.Option(show_default=False, help="iid (default) | dirichlet:ALPHA | sizes:POWER | by:COLUMN")
     ] = "iid",
-    hospitals: Annotated[int | None, typer.Option(help="Hospitals in all.")] = None,
-    external: Annotated[int | None, typer.Option(help="Of these, how many only test.")] = None,
+    hospitals: Annotated[int | None, typer.Option("--hospitals", "--sites", help="Hospitals in all.")] = None,
+    external: Annotated[
+        int | None, typer.Option(help="Of these, how many only test; by default the study's, while three train.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Patients, split, weights and batches follow from it.")] = None,
     engine: Annotated[
@@ -70,6 +77,10 @@ def simulate(
     ] = True,
     plain_sums: Annotated[
         bool, typer.Option("--plain-sums", help="Add in the clear, for debugging; same result, unmasked.")
+    ] = False,
+    deploy: Annotated[
+        bool,
+        typer.Option("--deploy", help="Over a real server: a process for each hospital, TLS, approvals; loopback."),
     ] = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/<study>-<time>.")] = None,
@@ -99,6 +110,7 @@ def simulate(
             leave_one_centre_out=leave_one_centre_out,
             baselines=baselines,
             plain_sums=plain_sums,
+            deploy=deploy,
         )
         resolved = resolve_study(options)
         if dry_run:

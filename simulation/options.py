@@ -36,6 +36,12 @@ class Options:
     leave_one_centre_out: bool = False
     baselines: bool = True
     plain_sums: bool = False
+    deploy: bool = False
+
+    @property
+    def computes_on(self) -> str:
+        """The device for `pick_device`; daemons of a deployment on one machine would fight for a GPU."""
+        return "cpu" if self.deploy else self.device
 
     @property
     def scale(self) -> float:
@@ -61,8 +67,10 @@ def resolve_study(options: Options) -> Study:
     if options.full:
         study = study.changed(model={"width": 64, "image_px": 224})
     if options.hospitals is not None or options.external is not None:
-        external = len(study.sites.external) if options.external is None else options.external
         hospitals = len(study.every_site) if options.hospitals is None else options.hospitals
+        external = options.external
+        if external is None:  # three train before the first one only tests
+            external = max(0, min(len(study.sites.external), hospitals - study.privacy.min_sites))
         if hospitals - external < study.privacy.min_sites or external < 0:
             raise ConfigError(
                 f"--hospitals {hospitals} --external {external}: {hospitals - external} would train, wanted at least"
@@ -79,12 +87,26 @@ def resolve_study(options: Options) -> Study:
         study = study.changed(cohort={"folds": 5, "calibration": 0.0})
     if options.plain_sums:
         study = study.changed(privacy={"secure_sum": "plain"})
+    if options.deploy:
+        _check_deployable(options)
     if options.leave_one_centre_out and study.histogram_noise is not None:
         raise ConfigError(
             "--leave-one-centre-out: each of its studies would spend privacy.histogram_epsilon ="
             f" {study.histogram_noise[0]:g} anew on the same patients; leave out the option or the key"
         )
     return study
+
+
+def _check_deployable(options: Options) -> None:
+    if options.leave_one_centre_out:
+        raise ConfigError(
+            "--deploy --leave-one-centre-out: a deployment runs one study, this wants one for each hospital; leave out"
+            " one of the two"
+        )
+    if options.device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"--deploy --device {options.device}: its daemons share this machine's processors; wanted cpu"
+        )
 
 
 def site_names(train: int, external: int) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from simulation.options import Options, resolve_study
 from simulation.tasks import check_study_in_worker
 
 POOLED, LOCAL = "pooled", "local_only"
+HOSPITALS, DEPLOYMENT = "hospitals", "deployment"
+"""Folders of a run: patients, and what a deployment makes beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class Simulation:
             with seconds.phase("hospitals", journal):
                 hospitals = self._hospitals()
                 study = self._checked_study(engine, hospitals)
-                introduce(hospitals.folders, self.folder / "study" / "roster.toml")
-                approve_everywhere(study, hospitals.folders)
+                if not self.options.deploy:
+                    introduce(hospitals.folders, self.folder / "study" / "roster.toml")
+                    approve_everywhere(study, hospitals.folders)
             summary = self._study(engine, study, hospitals, journal, seconds)
             if self.options.leave_one_centre_out:
                 with seconds.phase("leave one centre out", journal):
@@ -54,7 +57,7 @@ class Simulation:
             peak_mb = memory.stop()
         summary["seconds"] = seconds.phases | {f"server: {k}": v for k, v in summary["seconds"].items()}
         summary["peak_rss_mb"] = peak_mb
-        summary["engine"] = {"name": self.options.engine, "workers": engine.workers, "device": self.options.device}
+        summary["engine"] = self._engine(engine)
         if self.options.data is not None:
             summary["data_note"] = (
                 f"Real patients of a public data set, dealt into virtual hospitals ({self.options.partition});"
@@ -71,7 +74,7 @@ class Simulation:
         hospitals = make_hospitals(
             study,
             self.options,
-            self.folder / "hospitals",
+            self.folder / HOSPITALS,
             lambda done, total: self.display.bar("patients written", done, total),
         )
         for note in hospitals.notes:
@@ -89,7 +92,12 @@ class Simulation:
     def _study(
         self, engine: Engine, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds
     ) -> dict[str, Any]:
-        federation = VirtualFederation(engine, hospitals.folders, self.options.device)
+        summary: dict[str, Any] | None = None
+        if self.options.deploy:
+            summary, hospitals = self._deployed(study, hospitals, journal, seconds)
+            if not self.options.baselines:
+                return summary
+        federation = VirtualFederation(engine, hospitals.folders, self.options.computes_on)
         with seconds.phase("cohorts", journal):
             participants = gather(federation.exchange(), study, Journal(self.folder / "journal.jsonl"))
         runner = BaselineRunner(engine, study, self._show_baseline(study, participants))
@@ -97,14 +105,29 @@ class Simulation:
         baselines = self._baselines(study, participants, hospitals, study_file) if self.options.baselines else []
         for baseline in baselines:
             runner.start(baseline)
-        with seconds.phase("federation", journal):
-            summary = federation.run(study_file, self.folder, self.display.listen)
+        if summary is None:
+            with seconds.phase("federation", journal):
+                summary = federation.run(study_file, self.folder, self.display.listen)
         if baselines:
             with seconds.phase("baselines", journal):
                 runner.wait()
             with seconds.phase("baseline figures", journal):
                 self._judge(federation, study, participants, baselines, journal, summary)
         return summary
+
+    def _deployed(
+        self, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds
+    ) -> tuple[dict[str, Any], Hospitals]:
+        """The study over a server and daemons; baselines then go on in the hospitals' folders of that deployment."""
+        from simulation.deploy import Deployment
+
+        deployment = Deployment(self.folder / DEPLOYMENT, self.display)
+        summary = deployment.run(study, hospitals.folders, self.folder / "study", self.folder, journal, seconds)
+        return summary, replace(hospitals, folders=deployment.folders)
+
+    def _engine(self, engine: Engine) -> dict[str, Any]:
+        name = "deployment" if self.options.deploy else self.options.engine
+        return {"name": name, "workers": engine.workers, "device": self.options.computes_on}
 
     def _baselines(
         self, study: Study, participants: Participants, hospitals: Hospitals, study_file: Path
@@ -114,10 +137,10 @@ class Simulation:
         folders = {name: str(hospitals.folders[name]) for name in training}
         place = self.folder / "baselines"
         several = [
-            Baseline(POOLED, str(study_file), tuple(folders.values()), str(place / POOLED), self.options.device, 1)
+            Baseline(POOLED, str(study_file), tuple(folders.values()), str(place / POOLED), self.options.computes_on, 1)
         ]
         return several + [
-            Baseline(name, str(study_file), (folders[name],), str(place / name), self.options.device, 2)
+            Baseline(name, str(study_file), (folders[name],), str(place / name), self.options.computes_on, 2)
             for name in training
         ]
 

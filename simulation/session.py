@@ -9,9 +9,10 @@ from typing import Any
 from fl_liver.errors import IncompleteError
 from fl_liver.server.report import write_report
 from fl_liver.server.run import load_checked
+from simulation.deploy import sigterm_as_interrupt
 from simulation.display import Display, class_table, result_table
 from simulation.options import Options
-from simulation.run import Simulation
+from simulation.run import DEPLOYMENT, HOSPITALS, Simulation
 from simulation.samples import sample_images
 
 
@@ -25,14 +26,16 @@ def run_session(options: Options, folder: Path) -> int:
     display = Display()
     with display:
         try:
-            summary = Simulation(options, folder, display).begin()
+            with sigterm_as_interrupt():
+                summary = Simulation(options, folder, display).begin()
         except KeyboardInterrupt as interrupt:
             raise IncompleteError(
                 f"interrupted; whole rounds are kept, go on with: python -m simulation --resume {folder}"
             ) from interrupt
     study, _ = load_checked(folder / "study" / "study.toml")
     taking_part = [line["name"] for line in summary["sites"] if not line["out"]]
-    samples = sample_images(study, folder / "hospitals", taking_part) if options.data is None else None
+    folders = folder / (DEPLOYMENT if options.deploy else HOSPITALS)
+    samples = sample_images(study, folders, taking_part) if options.data is None else None
     report = write_report(summary, folder, samples)
     display.console.print(result_table(summary))
     if (classes := class_table(summary)) is not None:

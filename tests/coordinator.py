@@ -5,9 +5,7 @@ Everything goes through the command lines, in processes of their own, on loopbac
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import ssl
 import subprocess
 import time
@@ -18,9 +16,10 @@ from typing import Any
 import httpx
 
 from fl_liver.consortium.folder import Consortium, make_consortium
+from simulation.deployed_server import DeployedServer, free_port
 from tests.consortium.town import NOW, Town
 from tests.processes import Process
-from tests.superlink import BIN, free_port
+from tests.superlink import BIN
 
 
 def command(*arguments: str | Path, status: int = 0, timeout_s: float = 120) -> str:
@@ -45,63 +44,36 @@ def until(ready: Callable[[], Any], what: str, seconds: float, told: Callable[[]
         time.sleep(0.1)
 
 
-class Coordinator:
+class Coordinator(DeployedServer):
     """A consortium on 127.0.0.1 and its server."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "consortium")
         self.port = free_port()
-        self.folder = folder / "consortium"
-        consortium = make_consortium(self.folder, "test", f"127.0.0.1:{self.port}", (), NOW)
-        self.town = Town(folder, consortium)
-        self.process: subprocess.Popen[bytes] | None = None
-        self._before = 0
+        self.town = Town(folder, make_consortium(self.folder, "test", f"127.0.0.1:{self.port}", (), NOW))
+        self._usual = self.arguments
 
     @property
     def consortium(self) -> Consortium:
         return self.town.reopened()
 
-    def start(self, *options: str) -> float:
+    def start(self, *options: str) -> float:  # type: ignore[override]
         """Seconds until everything is up and every hospital is registered."""
         started = time.monotonic()
-        self._before = len(self.said())
-        with (self.folder / "said.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(BIN / "fl-liver"), "coordinator", "up", "-C", str(self.folder), "--host", "127.0.0.1", *options],
-                stdout=log,
-                stderr=log,
-            )
+        self.arguments = (*self._usual, *options)
+        super().start()
         wanted = len(self.consortium.node_keys())
         self.until_line(lambda line: "NOT OK" not in line and f"{wanted} registered" in line, 90)
         return time.monotonic() - started
 
-    def stop(self) -> float:
+    def stop(self, patience_s: float = 40.0) -> float:  # type: ignore[override]
         """Seconds until SIGTERM has ended all of it."""
-        if self.process is None:
-            return 0.0
         started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
         try:
-            assert self.process.wait(40) == 0
+            assert super().stop(patience_s) in (0, None)
         finally:
-            self.process.kill()
             self.process = None
         return time.monotonic() - started
-
-    def until_line(self, good: Callable[[str], bool], seconds: float) -> None:
-        """Wait for a status line."""
-        until(lambda: self.lines() and good(self.lines()[-1]), "status line", seconds, self.said)
-
-    def lines(self) -> list[str]:
-        """Status lines since the last start."""
-        return [line for line in self.said()[self._before :].splitlines() if " · " in line]
-
-    def said(self) -> str:
-        path = self.folder / "said.log"
-        return path.read_text() if path.exists() else ""
-
-    def state(self) -> dict[str, Any]:
-        body: dict[str, Any] = json.loads((self.folder / "up" / "up.json").read_text())
-        return body
 
     def child(self, name: str) -> Process:
         return Process(self.state()["processes"][name])

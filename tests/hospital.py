@@ -28,9 +28,13 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 out = Path(given["out"])
 for number, asked in enumerate(given["asked"]):
-    arrays = ArrayRecord({n: Array(a["dtype"], tuple(a["shape"]), "little-endian", base64.b64decode(a["data"]))
-                          for n, a in asked["arrays"].items()})
-    record = RecordDict({"message": ConfigRecord(asked["message"]), "arrays": arrays})
+    record = RecordDict({"message": ConfigRecord(asked["message"])})
+    if asked["bytes"] is not None:
+        data = base64.b64decode(asked["bytes"])
+        if asked["packed"]:
+            record["arrays"] = ArrayRecord({"bytes": Array("|u1", (len(data),), "little-endian", data)})
+        else:
+            record["message"]["bytes"] = data
     node, kind = given["node"], asked["kind"]
     sent = list(grid.push_messages([Message(record, node, kind, ttl=given["ttl"])]))
     until, got = time.time() + given["ttl"], []
@@ -116,20 +120,14 @@ class Hospital:
 
 def as_json(question: Incoming) -> dict[str, object]:
     record = to_record(question)
-    head, packed = record["message"], record["arrays"]
+    head, packed = record["message"], record.get("arrays")
     assert isinstance(head, ConfigRecord)
-    assert isinstance(packed, ArrayRecord)
-    arrays = {
-        name: {
-            "dtype": one.dtype,
-            "shape": list(one.shape),
-            "data": base64.b64encode(bytes(one.data)).decode(),
-        }
-        for name, one in packed.items()
-    }
+    assert isinstance(packed, ArrayRecord | None)
+    data = head.get("bytes") if packed is None else packed["bytes"].data
     return {
-        "message": dict(head),
-        "arrays": arrays,
+        "message": {key: value for key, value in head.items() if key != "bytes"},
+        "packed": packed is not None,
+        "bytes": None if data is None else base64.b64encode(bytes(data)).decode(),  # type: ignore[arg-type]
         "kind": "train" if isinstance(question, Fit) else "query",
     }
 

@@ -98,9 +98,10 @@ KINDS = (*get_args(Incoming), *get_args(Outgoing))
 def crossed(message: Incoming | Outgoing) -> Any:
     """There and back, through the bytes that Flower would send."""
     sent = to_record(message)
-    config, arrays = sent.config_records["message"], sent.array_records["arrays"]
-    came = ArrayRecord({name: received(array) for name, array in arrays.items()})
-    return from_record(RecordDict({"message": ConfigRecord(dict(config)), "arrays": came}), (type(message),))
+    came = RecordDict({"message": ConfigRecord(dict(sent.config_records["message"]))})
+    for name, arrays in sent.array_records.items():
+        came[name] = ArrayRecord({key: received(array) for key, array in arrays.items()})
+    return from_record(came, (type(message),))
 
 
 def received(array: Array) -> Array:

@@ -7,6 +7,7 @@ the first message needs it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ log = logging.getLogger("fl_liver.site")
 Mode = Literal["open", "closed", "paused"]
 """`closed`: outside the allowed hours, where only a sum that was begun is brought to its end."""
 _ENDING = (Shares, Survivors, Open, Abandon)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _QUESTIONS: tuple[type[Incoming], ...] = get_args(Incoming)
 
 
@@ -79,13 +81,20 @@ class Answering:
             return Reply(_word(content), fleet.answer(message, content))
         except AuditError as error:
             log.error("%s", error)
-            return Reply("nothing: audit log", failure=SiteFailure.AUDIT)
+            return Reply(str(error), failure=SiteFailure.AUDIT)
         except ProtocolError as error:
             log.warning("%s", error)
             return Reply("nothing: unreadable", failure=SiteFailure.UNREADABLE)
         except ConfigError as error:
             log.error("%s", error)
             return Reply("nothing: site.toml", failure=SiteFailure.CONFIG)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                log.exception("a message was not answered")
+                return Reply("nothing: a defect, see site.log", failure=SiteFailure.CRASHED)
+            why = f"{error.filename or 'a file'}: cannot be written ({error.strerror}); nothing leaves until it can"
+            log.error("%s", why)
+            return Reply(why, failure=SiteFailure.AUDIT)
         except Exception:
             log.exception("a message was not answered")
             return Reply("nothing: a defect, see site.log", failure=SiteFailure.CRASHED)

@@ -7,6 +7,7 @@ message costs that message, which is then answered with a code.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -122,6 +123,7 @@ class Daemon:
             self._fail(fleet, read_head(head), SiteFailure.LOST, "the daemon was restarted in between")
         heard, missed = time.monotonic(), False
         while not self._stopping.is_set():
+            asked = time.monotonic()
             try:
                 taken = fleet.take()
             except UnreachableError as error:
@@ -139,12 +141,17 @@ class Daemon:
                 heard = time.monotonic()
                 continue
             self._compute.rest()
-            quiet = time.monotonic() - heard
-            self._pause(next(wait for limit, wait in _POLLS if quiet < limit))
+            # The coordinator's gateway holds the question while there is nothing; another server answers at once.
+            now = time.monotonic()
+            self._pause(max(0.0, next(wait for limit, wait in _POLLS if now - heard < limit) - (now - asked)))
 
     def _handle(self, fleet: Fleet, taken: Taken) -> None:
-        self._journal.taken(taken.message_id, taken.head, taken.kind)
         self.state.last_message = time.time()
+        try:
+            self._journal.taken(taken.message_id, taken.head, taken.kind)
+        except AuditError as error:
+            self._fail(fleet, taken, SiteFailure.AUDIT, str(error))
+            return
         started = time.monotonic()
         try:
             parcel = self._patiently(taken, lambda: fleet.fetch(taken))
@@ -159,9 +166,9 @@ class Daemon:
             self._fail(fleet, taken, code, str(error))
         except RunOverError as error:
             log.warning("site %s: %s", self.site.site, error)
-            self._journal.closed(taken.message_id, "the run is over")
+            self._close(taken, "the run is over")
         else:
-            self._journal.closed(taken.message_id, "answered")
+            self._close(taken, "answered")
             self.state.answered += 1
             self.state.last_answer, self.state.last_lost = reply.word, ""
         finally:
@@ -225,7 +232,14 @@ class Daemon:
             if self._stopping.is_set():
                 return  # still open in the journal: the next daemon says it
             log.warning("site %s: nor could that be told: %s", self.site.site, error)
-        self._journal.closed(taken.message_id, code.name)
+        self._close(taken, code.name)
+
+    def _close(self, taken: Taken, how: str) -> None:
+        """On a full disk the message stays open in the journal, and is told as lost by the next daemon."""
+        try:
+            self._journal.closed(taken.message_id, how)
+        except AuditError as error:
+            log.error("site %s: %s", self.site.site, error)
 
     def _write_down(self, code: SiteFailure) -> None:
         if not self.site.audit:
@@ -261,9 +275,17 @@ class Daemon:
         tell("READY=1", f"STATUS=registered as {self.site.site}")
 
     def _not_registered(self, why: str) -> None:
+        why += self._ended()
         self.state.registered_since, self.state.trouble = None, why
         log.warning("site %s: %s", self.site.site, why)
         tell("READY=1", f"STATUS=not registered: {why}")
+
+    def _ended(self) -> str:
+        """A gateway that is shown an expired certificate hangs up without a word."""
+        with contextlib.suppress(ConfigError):
+            ended = [name for name, days in self.connection.days_left().items() if days <= 0]
+            return f"; {', '.join(ended)} has expired: ask the coordinator to renew it" if ended else ""
+        return ""
 
     def _pause(self, seconds: float) -> None:
         tell("WATCHDOG=1")

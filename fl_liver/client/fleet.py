@@ -71,7 +71,14 @@ HEARTBEAT_S = 20.0
 killed is let in again within 40 s (Flower's 30 s would make it a minute)."""
 _BEAT_EVERY_S = 7.0
 _TIMEOUT_S = 30.0
+_PART_AGAIN_S, _PART_LATEST_S = 0.1, 1.0
 _LATER = frozenset({429, 502, 503, 504})
+_PRECONDITION = 412
+_TWICE = (
+    "; the server still counts this hospital as connected (40 s after a daemon was killed; longer: a second daemon with"
+    " the same key), or does not know its node key"
+)
+_NO_PART = "0" * 64
 _OF_A_RUN = frozenset({"pull-object", "push-object", "push-messages", "confirm-message-received"})
 T = TypeVar("T")
 
@@ -195,7 +202,9 @@ class Fleet:
             return response.object_content
 
         try:
-            objects = pull_objects([part.object_id for part in iterate_object_tree(tree)], one)
+            names = [part.object_id for part in iterate_object_tree(tree)]
+            # A message is announced before its parts are there: Flower would wait for 1 s, then 2 s, …, for each.
+            objects = pull_objects(names, one, initial_backoff=_PART_AGAIN_S, backoff_cap=_PART_LATEST_S)
         except ObjectPullError as error:
             raise UnreachableError(f"message {taken.message_id[:12]}: its content did not come ({error})") from error
         self._call(
@@ -210,8 +219,8 @@ class Fleet:
         Raises:
             RunOverError: it was stopped; nobody waits for the answer. FleetError: the server could not be asked.
         """
-        about = PullObjectRequest(node=self._registered(), run_id=taken.run_id, object_id=taken.message_id)
-        self._call(self._client.PullObject, about)  # that the object is gone is no news; 403 is
+        about = PullObjectRequest(node=self._registered(), run_id=taken.run_id, object_id=_NO_PART)
+        self._call(self._client.PullObject, about)  # that there is no such part is no news; 403 is
 
     def give(self, parcel: Parcel, run_id: int, seconds: float) -> None:
         """Send an answer. The server says which of its objects it lacks."""
@@ -279,7 +288,7 @@ class Fleet:
             return RunOverError(f"{self._address}: the run has ended ({detail})")
         skew = self.clock_skew_s
         clock = f"; this clock is {skew:+.0f} s against the server's, at most 5 s ahead is let in" if skew else ""
-        hint = clock if skew is not None and abs(skew) > 3 else ""
+        hint = clock if skew is not None and abs(skew) > 3 else _TWICE if status == _PRECONDITION else ""
         return NodeRefusedError(f"{self._address}: {path} was refused with {status} ({detail}){hint}")
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fl_liver.errors import FLLiverError
+from fl_liver.errors import FLLiverError, IncompleteError
+from fl_liver.server.app_process import AppProcess
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal, Listener
+from fl_liver.server.prompt_grid import fetch_promptly
 from fl_liver.server.registrations import nodes_in
 from fl_liver.server.run import run_study
 from fl_liver.server.run_folder import RunFolder, stop_after_round
@@ -33,21 +35,34 @@ def make_app(*listeners: Listener) -> ServerApp:
         config = context.run_config
         folder = Path(str(config["folder"]))
         poll_s, patience_s = float(config.get("poll_s", 0.2)), float(config.get("patience_s", 0.0))
+        fetch_promptly()
         if file := str(config.get("nodes_file", "")):
             exchange = Exchange(grid, partial(nodes_in, Path(file)), poll_s, patience_s)
         else:
             exchange = Exchange(grid, _nodes(json.loads(str(config["nodes"]))), poll_s, patience_s)
         journal = Journal(folder / "journal.jsonl", *listeners, stop_after_round(RunFolder(folder)))
+        journal.write("started", **AppProcess.own().as_line())
         try:
             run_study(exchange, Path(str(config["study"])), folder, journal, float(config.get("wait_s", 0.0)))
         except FLLiverError as error:
-            journal.write("failed", error=f"{type(error).__name__}: {error}", exit_code=error.exit_code)
+            journal.write_last("failed", error=f"{type(error).__name__}: {error}", exit_code=error.exit_code)
+            raise
+        except OSError as error:
+            journal.write_last("failed", error=_unwritten(folder, error), exit_code=IncompleteError.exit_code)
             raise
         except Exception as error:
-            journal.write("failed", error=f"{type(error).__name__}, a defect; see the run's log", exit_code=70)
+            journal.write_last("failed", error=f"{type(error).__name__}, a defect; see the run's log", exit_code=70)
             raise
 
     return app
+
+
+def _unwritten(folder: Path, error: OSError) -> str:
+    """A full disk is no defect: what was whole before it stands."""
+    return (
+        f"{error.filename or folder}: {error.strerror or type(error).__name__}; the last whole round stands. Make room"
+        " (or mend the disk), then `fl-liver study resume` goes on"
+    )
 
 
 def _nodes(body: Mapping[str, int | str]) -> dict[str, int]:

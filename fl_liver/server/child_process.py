@@ -19,6 +19,8 @@ _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STEADY_S = 60.0
 """After so long a death is a new one, and the pause short again."""
 _HUNG_S = 30.0
+_STILL_S = 5.0
+"""A process that somebody stopped is let go on after that: a SuperExec that is killed takes the run with it."""
 _STOP_S = 10.0
 _LOG_BYTES = 32 << 20
 _SIGNAL_OF_PARENT = 1
@@ -27,7 +29,10 @@ _SIGNAL_OF_PARENT = 1
 
 @dataclass(slots=True)
 class ChildProcess:
-    """`healthy` is asked while it runs; one that is not for 30 s is killed and started again."""
+    """`healthy` is asked while it runs; one that is not for 30 s is killed and started again.
+
+    One that was stopped by a signal (SIGSTOP) gets SIGCONT after 5 s.
+    """
 
     name: str
     command: Sequence[str]
@@ -55,7 +60,7 @@ class ChildProcess:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,  # a key in the terminal is for the supervisor alone
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         self._started = self._well = time.monotonic()
         self.ok = False
@@ -69,13 +74,22 @@ class ChildProcess:
             self.ok = False
             self._again(now)
             return
-        self.ok = self.healthy()
-        if self.ok:
+        still = stopped(self._process.pid)
+        self.ok = not still and self.healthy()
+        if still:
+            self._let_go_on(now, self._process)
+        elif self.ok:
             self._well = now
         elif now - self._well > _HUNG_S:
             log.error("%s: process %d does not answer for %d s; killed", self.name, self._process.pid, _HUNG_S)
             self._process.kill()
             self._process.wait()
+
+    def _let_go_on(self, now: float, process: subprocess.Popen[bytes]) -> None:
+        if now - self._well > _STILL_S:
+            log.error("%s: process %d was stopped by a signal; it is told to go on", self.name, process.pid)
+            process.send_signal(signal.SIGCONT)
+            self._well = now
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after 10 s; returns when it is gone."""
@@ -125,5 +139,6 @@ def _how(status: int) -> str:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For `preexec_fn`: the child gets SIGTERM when the process that started it is gone."""
     _libc.prctl(_SIGNAL_OF_PARENT, signal.SIGTERM)

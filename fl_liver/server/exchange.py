@@ -28,6 +28,8 @@ Nodes = Mapping[str, int]
 _ASK_AGAIN = frozenset({3, 4, 5, int(SiteFailure.LOST)})
 """Flower's MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE and NODE_UNAVAILABLE, and a daemon that lost a message."""
 _AGAIN_S = 2.0
+_UPDATES_AT_ONCE = 3
+"""Fetched and in memory together; a Grid hands over all that are there of those it is asked for."""
 _REFUSED = frozenset({401, 403, 404})
 """It answers, and the run is over."""
 log = logging.getLogger("fl_liver.server")
@@ -126,14 +128,18 @@ class Exchange:
         answers: Answers[A] = Answers()
         deadline = time.monotonic() + timeout_s
         waiting, later = self._push(answers, records, kind, timeout_s), _Again()
+        at_once = _UPDATES_AT_ONCE if kind == "train" else max(len(records), 1)
         while (waiting or later.open(patience_s)) and time.monotonic() < deadline:
-            replies = self._patiently(partial(self._grid.pull_messages, list(waiting))) if waiting else []
-            if not replies:
+            names, heard = list(waiting), False
+            for first in range(0, len(names), at_once):
+                replies = self._patiently(partial(self._grid.pull_messages, names[first : first + at_once]))
+                heard = heard or bool(replies)
+                while replies:  # each goes when it was handed over, and not when the next ones are there
+                    lost = _sort_in(answers, waiting, replies.pop(0), expected, on_answer)
+                    if lost is not None and patience_s > 0:
+                        later.add(lost)
+            if not heard:
                 time.sleep(self._poll_s)
-            while replies:  # each goes when it was handed over, and not when the next ones are there
-                lost = _sort_in(answers, waiting, replies.pop(0), expected, on_answer)
-                if lost is not None and patience_s > 0:
-                    later.add(lost)
             if due := later.take():
                 left_s = max(deadline - time.monotonic(), 1.0)
                 waiting |= self._push(answers, {site: records[site] for site in due}, kind, left_s)

@@ -3,6 +3,7 @@
 A SuperLink lets anybody who reaches its port start runs and read logs. So nothing of it is reachable but what a
 hospital's daemon asks for, and `/health`, and only for a certificate of the consortium that is not revoked. Which node
 speaks is proved to the SuperLink itself, by the node's key; here it is decided who may knock, how much and how often.
+What the SuperLink need not be asked for is answered here (`shortcuts`).
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fl_liver.consortium.folder import Consortium, open_consortium
 from fl_liver.errors import ConfigError
+from fl_liver.server.clocks import FAR_S, HEADER, Clocks
+from fl_liver.server.clocks import FILE as CLOCKS_FILE
 from fl_liver.server.guests import Guests, Visitor
+from fl_liver.server.server_folder import ServerFolder
+from fl_liver.server.shortcuts import Answer, Mailbox, PassedOn
 
 log = logging.getLogger("fl_liver.gateway")
 BODY_BYTES = 8 << 20
@@ -51,6 +56,9 @@ _HOP_BY_HOP = frozenset(
     b" upgrade host expect content-length date server".split()
 )
 """Not forwarded, either way: they belong to one connection, or each side writes its own."""
+_NOT_BACK = _HOP_BY_HOP | {b"content-encoding"}
+"""httpx has unpacked what was packed."""
+_PROTOBUF = "application/protobuf"
 _ANSWER_S = 60.0
 _LOOK_AGAIN_S = 5.0
 
@@ -74,8 +82,11 @@ def _visitor(channel: ssl.SSLObject | None) -> Visitor | None:
 class Gateway:
     """The ASGI application: who may, how much, and on to the SuperLink."""
 
-    def __init__(self, guests: Guests, upstream: str, authority: Path) -> None:
+    def __init__(self, guests: Guests, upstream: str, authority: Path, database: Path | None = None) -> None:
+        """`database` is the SuperLink's, where that is on this machine."""
         self._guests, self._refused = guests, dict[str, float]()
+        self._mailbox, self._passed_on = Mailbox(database), PassedOn()
+        self._clocks = Clocks(None if database is None else database.with_name(CLOCKS_FILE))
         trust = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
         # No connection limit of its own: every guest is known and counted at the door.
         self._client = httpx.AsyncClient(
@@ -91,6 +102,7 @@ class Gateway:
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
             async with self._client:
                 yield
+            self._mailbox.close()
 
         routes = [
             Route("/health", self._pass, methods=["GET", "HEAD"]),
@@ -106,6 +118,9 @@ class Gateway:
         if why is not None or visitor is None:
             self._say(visitor, why or "")
             return _plain(403, f"refused: {why}")
+        ahead_s = self._clocks.note(visitor.name, request.headers.get(HEADER))
+        if ahead_s is not None and abs(ahead_s) > FAR_S:
+            self._say(visitor, f"its clock is {ahead_s:+.0f} s against this one; at most 5 s ahead is let in")
         if not self._guests.may_ask(visitor):
             self._say(visitor, "too many requests")
             return _plain(429, "too many requests", {"retry-after": "1"})
@@ -116,25 +131,32 @@ class Gateway:
         return await self._forward(request, visitor)
 
     async def _forward(self, request: Request, visitor: Visitor) -> Response:
-        headers = [(key, value) for key, value in request.headers.raw if key.lower() not in _HOP_BY_HOP]
+        what = request.url.path.removeprefix(FLEET)
         try:
             body = await _limited(request.stream())
-            sent = self._client.build_request(request.method, request.url.path, content=body, headers=headers)
-            answer = await self._client.send(sent, stream=True)
+            if what == "pull-messages" and not await self._mailbox.wait(body, request.is_disconnected):
+                return Response(b"", media_type=_PROTOBUF)
+            ask = partial(self._ask, request, body)
+            answer = await (self._passed_on.get(body, ask) if what == "pull-object" else ask())
         except _TooLargeError:
             self._say(visitor, "a request without an end")
             return _plain(413, f"at most {BODY_BYTES} bytes")
-        except ClientDisconnect:
+        except (ClientDisconnect, ConnectionError):
             return _plain(499, "gone")
         except httpx.TransportError as error:
             self._say(None, f"the SuperLink does not answer ({type(error).__name__})")
             return _plain(502, "the server behind the gateway is away")
-        back = [(key, value) for key, value in answer.headers.raw if key.lower() not in _HOP_BY_HOP]
-        response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
-        response.raw_headers = back
-        if (size := answer.headers.get("content-length")) is not None:
-            response.raw_headers.append((b"content-length", size.encode()))
+        response = Response(answer.body, answer.status)
+        response.raw_headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
         return response
+
+    async def _ask(self, request: Request, body: bytes) -> Answer:
+        """The SuperLink's answer; at most one of Flower's parts, so that it is taken whole."""
+        headers = [(key, value) for key, value in request.headers.raw if key.lower() not in _HOP_BY_HOP]
+        sent = self._client.build_request(request.method, request.url.path, content=body, headers=headers)
+        answer = await self._client.send(sent)
+        back = [(key, value) for key, value in answer.headers.raw if key.lower() not in _NOT_BACK]
+        return Answer(answer.status_code, back, answer.content)
 
     def _say(self, visitor: Visitor | None, why: str) -> None:
         """One line a minute for each visitor and reason."""
@@ -171,7 +193,7 @@ def serve(folder: Path, host: str, port: int, upstream: str, authority: Path) ->
     """
     consortium = open_consortium(folder)
     config = uvicorn.Config(
-        Gateway(Guests(folder), upstream, authority).app(),
+        Gateway(Guests(folder), upstream, authority, ServerFolder.of(folder).database).app(),
         host=host,
         port=port,
         http=CertificateProtocol,

@@ -1,6 +1,7 @@
 """What happened in a run, one JSON line an event, in `journal.jsonl`; whoever watches gets the same events live.
 
-Events: site_ready, site_out, round_started, site_answered, round_done, checkpoint, phase, warning, done.
+Events: submitted, started, site_waiting, site_ready, site_out, phase, round_started, site_answered, round_done,
+checkpoint, warning, failed, done.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_SPARE_BYTES = 16 << 10
 Listener = Callable[[str, dict[str, Any]], None]
 
 
@@ -21,6 +23,9 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._listeners = listeners
+        self._spare = path.with_suffix(".spare")
+        if not self._spare.exists():
+            self._spare.write_bytes(bytes(_SPARE_BYTES))
 
     def write(self, event: str, **details: Any) -> None:
         line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
@@ -28,3 +33,8 @@ class Journal:
             file.write(line + "\n")
         for listener in self._listeners:
             listener(event, details)
+
+    def write_last(self, event: str, **details: Any) -> None:
+        """Why a run ends, also on a disk that is full: the room for it was kept free from the start."""
+        self._spare.unlink(missing_ok=True)
+        self.write(event, **details)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fl_liver.consortium.folder import Consortium, changing
-from fl_liver.errors import ConfigError, FlowerCommandError
+from fl_liver.errors import ConfigError, FlowerCommandError, IncompleteError
 from fl_liver.identity import write_roster
 from fl_liver.server.bundle import write_bundle
 from fl_liver.server.flower_command import FlowerCommand
@@ -56,10 +56,13 @@ def resume(consortium: Path, folder: RunFolder, wait_s: float) -> None:
     """
     server = ServerFolder.of(consortium)
     server.state()
+    process = read_progress(folder).process
     if folder.summary_file.is_file():
         raise ConfigError(f"{folder.path.name}: is done; see `fl-liver study report {folder.path.name}`")
     if folder.submissions():
         _require_over(FlowerCommand(server), folder)
+    if process is not None:
+        process.end()  # one that was stopped by a signal would go on beside the new one
     folder.stop_file.unlink(missing_ok=True)
     study, _ = load_checked(folder.study_file)
     _submit(consortium, folder, study, wait_s)
@@ -83,12 +86,22 @@ def stop(consortium: Path, folder: RunFolder, *, now: bool = False) -> bool:
         folder.stop_file.touch()
         return True
     FlowerCommand(server).stop(folder.last_run)
+    # Its process is ended from outside and cannot say so itself.
+    Journal(folder.path / "journal.jsonl").write_last(
+        "failed",
+        error="stopped as asked, at once; `fl-liver study resume` goes on",
+        exit_code=IncompleteError.exit_code,
+    )
     return False
 
 
 def _require_over(flower: FlowerCommand, folder: RunFolder) -> None:
-    """A run that has just failed is a few seconds behind at Flower. Raises ConfigError where it goes on."""
-    deadline = time.monotonic() + (_LAG_S if read_progress(folder).failed else 0.0)
+    """A run that has just failed, or whose process died, is behind at Flower. Raises ConfigError where it goes on."""
+    progress = read_progress(folder)
+    died = progress.process is not None and progress.process.state == "gone"
+    if died and not progress.over and not flower.status(folder.last_run).startswith((_OVER, "unknown")):
+        flower.stop(folder.last_run)
+    deadline = time.monotonic() + (_LAG_S if died or progress.failed else 0.0)
     while not (status := flower.status(folder.last_run)).startswith((_OVER, "unknown")):
         if time.monotonic() >= deadline:
             raise ConfigError(f"{folder.path.name}: is {status}; watch it, or stop it first")

@@ -17,6 +17,7 @@ from typing import Any
 
 from fl_liver.consortium.safe_file import PUBLIC, write_whole
 from fl_liver.errors import ConfigError, IncompleteError
+from fl_liver.server.app_process import AppProcess
 from fl_liver.server.journal import Listener
 from fl_liver.study import Study
 from fl_liver.toml_file import read_toml
@@ -144,13 +145,22 @@ class Progress:
     done: bool = False
     incomplete: str | None = None
     last_time: float = 0.0
+    process: AppProcess | None = None
+    """The newest server app; None before it has started."""
+
+    @property
+    def over(self) -> bool:
+        """It said itself how it ended."""
+        return self.done or bool(self.failed)
 
     def take(self, line: dict[str, Any]) -> None:
         """One event of the journal."""
         self.last_time = float(line.get("time", 0.0))
         event, site = str(line.get("event")), self.sites.get(str(line.get("site")))
         if event == "submitted":
-            self.phase, self.failed, self.exit_code, self.done = event, "", 0, False
+            self.phase, self.failed, self.exit_code, self.done, self.process = event, "", 0, False, None
+        elif event == "started":
+            self.process = AppProcess.of(line)
         elif event == "phase":
             self.phase = str(line["name"])
         elif event in ("site_waiting", "site_out") and site is not None:

@@ -24,7 +24,7 @@ import httpx
 
 from fl_liver.consortium.folder import REGISTER, Consortium, open_consortium
 from fl_liver.errors import ConfigError, FLLiverError, FlowerCommandError
-from fl_liver.server.child_process import ChildProcess, stopped
+from fl_liver.server.child_process import ChildProcess
 from fl_liver.server.registrations import Registrar
 from fl_liver.server.server_folder import ServerFolder
 
@@ -91,14 +91,23 @@ class Server:
 
     def _make(self) -> dict[str, ChildProcess]:
         at, port = self.folder, str(self._superlink_port)
-        superlink = ["flower-superlink", "--host", "127.0.0.1", "--port", port]
+        superlink = [
+            sys.executable,
+            "-P",
+            "-m",
+            "fl_liver.server.superlink_process",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            port,
+        ]
         superlink += ["--ssl-ca-certfile", str(at.authority), "--ssl-certfile", str(at.certificate)]
         superlink += ["--ssl-keyfile", str(at.key), "--database", str(at.database), "--isolation", "process"]
         superlink += ["--superexec-auth-secret-file", str(at.secret)]
         superlink += ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
         executor = ["flower-superexec", "--runtime-api-address", f"127.0.0.1:{port}"]
         executor += ["--root-certificates", str(at.authority), "--superexec-auth-secret-file", str(at.secret)]
-        children = {SUPERLINK: (superlink, self._superlink_answers), EXECUTOR: (executor, self._executor_runs)}
+        children = {SUPERLINK: (superlink, self._superlink_answers), EXECUTOR: (executor, lambda: True)}
         if self._gateway_port is not None:
             folder = str(self._consortium.folder.resolve())
             gateway = [sys.executable, "-m", "fl_liver.server.gateway", folder, self._host, str(self._gateway_port)]
@@ -159,9 +168,6 @@ class Server:
         with contextlib.suppress(httpx.HTTPError):
             return httpx.get(url, verify=self._trust, trust_env=False, timeout=5).is_success
         return False
-
-    def _executor_runs(self) -> bool:
-        return not stopped(self._children[EXECUTOR].pid)
 
     def _gateway_answers(self) -> bool:
         """It shakes hands; what it says to somebody without a certificate is no."""

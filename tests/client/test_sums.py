@@ -177,11 +177,12 @@ def test_keys_of_a_slot_that_was_answered_are_not_made_anew(ward: Ward) -> None:
     assert ward.sums("H01").announce(pending.slot) == pending.server.announced["H01"]
 
 
-def test_of_slots_ahead_only_the_next_two_are_remembered(ward: Ward) -> None:
+def test_of_slots_that_were_not_answered_only_the_last_two_are_remembered(ward: Ward) -> None:
+    """A hospital that announced keys and was cut off for some rounds has keys for the round in which it is back."""
     for number in (1, 2, 3, 4):
         OnDisk.training(ward, number=number).announce()
     (content,) = (json.loads(text) for name, text in files(ward, "H01").items() if name.endswith(".json"))
-    assert [order for order, _ in content["slots"]] == [[1, 0, 0], [2, 0, 0]]
+    assert [order for order, _ in content["slots"]] == [[3, 0, 0], [4, 0, 0]]
 
 
 def test_secrets_are_gone_from_the_disk_when_they_were_used_sworn_off_or_overtaken(ward: Ward) -> None:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,66 +14,20 @@ from typing import Any
 import tomli_w
 from cryptography import x509
 
-from fl_liver.consortium.admitted import install, read_admission, read_news
-from fl_liver.consortium.admitting import admit, examine, invite
 from fl_liver.consortium.authority import site_of
-from fl_liver.consortium.folder import Consortium, open_consortium
+from fl_liver.consortium.folder import Consortium
 from fl_liver.consortium.hospital_folder import HospitalFolder
-from fl_liver.consortium.invitation import read_invitation
-from fl_liver.consortium.joining import join
-from fl_liver.consortium.pinned import confirm
-from fl_liver.consortium.words import fingerprint
+from simulation.town import Town as PeopleOfTheTown
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """The real clock: TLS looks at it too."""
 
 
 @dataclass
-class Town:
-    """The people of a test: they carry files and telephone. `now` is everybody's clock."""
+class Town(PeopleOfTheTown):
+    """The people of a test; the clock is that of the test's begin."""
 
-    folder: Path
-    consortium: Consortium
     now: datetime = NOW
-    hospitals: dict[str, HospitalFolder] = field(default_factory=dict)
-
-    def reopened(self) -> Consortium:
-        """What another process would read."""
-        return open_consortium(self.consortium.folder)
-
-    def invited(self, site: str) -> Path:
-        return invite(self.consortium, site, 30, self.now)[0]
-
-    def joined(self, site: str) -> Path:
-        """The hospital makes its folder; returns its reply."""
-        joined = join(read_invitation(self.invited(site), self.now), self.folder / site)
-        self.hospitals[site] = HospitalFolder(self.folder / site)
-        return joined.reply_file
-
-    def approved(self, site: str, reply: Path) -> Path:
-        return admit(self.consortium, site, examine(self.consortium, site, reply, self.now), self.now)
-
-    def let_in(self, site: str) -> HospitalFolder:
-        """From invitation to installed admission."""
-        admission = self.approved(site, self.joined(site))
-        hospital = self.hospitals[site]
-        paper, news = read_admission(hospital, admission, self.now)
-        install(hospital, news, paper.certificate)
-        return hospital
-
-    def spread_roster(self, *but: str) -> None:
-        """Everybody but those named installs the newest roster."""
-        self.consortium.roster(self.now)
-        for site, hospital in self.hospitals.items():
-            if site not in but:
-                install(hospital, read_news(hospital, self.consortium.roster_file))
-
-    def words_of(self, site: str) -> str:
-        """What a person at that hospital reads from the own screen."""
-        return fingerprint(bytes.fromhex(self.hospitals[site].own()))
-
-    def telephone(self, listener: str, speaker: str) -> None:
-        confirm(self.hospitals[listener], speaker, self.words_of(speaker), "anna", self.now)
 
 
 @dataclass(frozen=True)

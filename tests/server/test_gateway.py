@@ -18,6 +18,7 @@ from fl_liver.client.fleet import Fleet
 from fl_liver.consortium.keeping import renew, revoke
 from fl_liver.server.gateway import BODY_BYTES
 from fl_liver.server.guests import BURST, Bucket
+from fl_liver.server.shortcuts import HOLD_S
 from tests.consortium.town import NOW
 from tests.coordinator import Coordinator, until
 from tests.superlink import SuperLink
@@ -145,6 +146,51 @@ def test_a_daemons_connection_goes_through(door: Coordinator, link: SuperLink) -
         assert fleet.take() is None
         assert fleet.clock_skew_s is not None
         assert abs(fleet.clock_skew_s) < 2
+
+
+ASK = """
+import time
+from pathlib import Path
+from flwr.app import Message
+from fl_liver.messages import Prepare
+from fl_liver.wire import to_record
+time.sleep(max(0.0, given["at"] - time.time()))
+Path(given["sent"]).write_text(str(time.time()))
+sent = list(grid.push_messages([Message(to_record(Prepare("ab" * 32)), given["node"], "query", ttl=60.0)]))
+time.sleep(5)
+"""
+
+
+@pytest.fixture
+def near_door(tmp_path: Path, link: SuperLink) -> Iterator[Coordinator]:
+    """As `door`, with the SuperLink's database where the gateway looks for it."""
+    one = Coordinator(tmp_path)
+    one.town.let_in("H01")
+    (one.folder / "up").mkdir()
+    (one.folder / "up" / "state.db").symlink_to(link.folder / "state.db")
+    arguments = [str(one.folder), "127.0.0.1", str(one.port), str(link.port), str(link.folder / "ca.crt")]
+    with (one.folder / "gateway.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "fl_liver.server.gateway", *arguments], stderr=log)
+    until(lambda: _listens(one.port), "gateway", 20, (one.folder / "gateway.log").read_text)
+    yield one
+    process.terminate()
+    process.wait(10)
+
+
+def test_a_question_for_work_is_held_until_there_is_some(near_door: Coordinator, link: SuperLink) -> None:
+    """With Flower's own tables: what `shortcuts` reads of them is private to it."""
+    link._flwr("supernode", "register", str(near_door.folder / "nodes" / "H01.pub"), "--name", "H01", "test")
+    with Fleet(read_connection(near_door.town.hospitals["H01"].path)) as fleet:
+        began = time.monotonic()
+        assert fleet.take() is None
+        assert HOLD_S - 0.5 < time.monotonic() - began < HOLD_S + 3
+        sent = near_door.folder / "sent"
+        at = time.time() + 8
+        link.run(ASK, node=fleet.node_id, at=at, sent=str(sent))
+        while (taken := fleet.take()) is None:
+            assert time.time() < at + 20
+        assert time.time() - float(sent.read_text()) < 2, "asking again every two seconds, or not held, takes longer"
+        assert fleet.fetch(taken).bytes > 100
 
 
 def test_the_gateway_says_so_while_the_server_behind_it_is_away(tmp_path: Path, link: SuperLink) -> None:

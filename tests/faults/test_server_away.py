@@ -1,0 +1,117 @@
+"""A part of the server that dies or stands still while a round is open. Rounds wait long: no hospital may be lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.coordinator import until
+from tests.faults.live import LiveRun, clock
+from tests.faults.matrix import line_with
+from tests.faults.small_disk import full
+from tests.processes import Process
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(autouse=True)
+def whole(patient: LiveRun) -> Iterator[None]:
+    """All five take part when a fault begins; when it is over the model is right and no round or hospital was lost."""
+    patient.revive()
+    before = len(patient.records())
+    yield
+    patient.check()
+    assert [one["round"] for one in patient.records()[before:] if one["missing"]] == []
+
+
+@pytest.mark.parametrize("part", ["gateway", "superlink"])
+def test_a_part_of_the_server_that_is_killed_is_started_again_and_nobody_is_lost(patient: LiveRun, part: str) -> None:
+    """Once while hospitals train, once when a round has just been closed and the next is asked for."""
+    coordinator, worst = patient.stage.coordinator, 0.0
+    for moment in ("in", "between"):
+        before = coordinator.child(part).pid
+        if moment == "in":
+            with patient.held("H04") as number:
+                passed = clock()
+                coordinator.child(part).kill()
+        else:
+            number = patient.until_checkpoint() + 1
+            passed = clock()
+            coordinator.child(part).kill()
+        until(lambda: coordinator.state()["processes"][part] not in (before, None), part, 30, coordinator.said)  # noqa: B023
+        patient.until_round(number, 90)
+        worst = max(worst, passed())
+    read = line_with(f"{part}: killed by SIGKILL", coordinator.said())
+    happened = "started again by itself; the round is closed with all 5"
+    patient.note(f"{part}: SIGKILL in and between rounds", happened, worst, read, "coordinator up")
+
+
+def test_parts_of_the_server_that_stand_still_are_told_to_go_on_and_nobody_is_lost(patient: LiveRun) -> None:
+    coordinator, worst = patient.stage.coordinator, 0.0
+    with patient.held("H04") as number:
+        for part in ("gateway", "superlink", "superexec"):
+            before = coordinator.child(part).pid
+            passed = clock()
+            os.kill(before, signal.SIGSTOP)
+            until(
+                lambda: f"{part}: process {before} was stopped" in coordinator.said(),  # noqa: B023
+                "word of it",
+                20,
+                coordinator.said,
+            )
+            worst = max(worst, passed())
+            assert coordinator.child(part).pid == before
+    patient.until_round(number, 60)
+    read = line_with("was stopped by a signal", coordinator.said())
+    happened = "each is told to go on after 5 s, without a restart; the round is closed with all 5"
+    patient.note("gateway, superlink, superexec: SIGSTOP in a round", happened, worst, read, "coordinator up")
+
+
+@pytest.mark.parametrize("fault", ["server app: SIGKILL", "server app: SIGSTOP", "superexec: SIGKILL"])
+def test_a_server_app_that_dies_or_stands_still_is_told_in_seconds_and_resumed_after_its_last_whole_round(
+    patient: LiveRun, fault: str
+) -> None:
+    """SuperExec is the parent of the server app, which Flower ends with it."""
+    with patient.held("H04"):
+        before, process = len(patient.records()), patient.app
+        victim = patient.stage.coordinator.child("superexec") if "superexec" in fault else Process(process.process)
+        passed = clock()
+        os.kill(victim.pid, signal.SIGSTOP if "STOP" in fault else signal.SIGKILL)
+        until(lambda: process.state != "running", "end of the server app", 10)
+        told = patient.watched(0 if "STOP" in fault else 75)
+        seconds = passed()
+        if "STOP" in fault:
+            patient.end()
+            passed = clock()
+            until(lambda: not patient.in_hand("H04"), "end of training for a run that was stopped", 40)
+            dropped = passed()
+            read = line_with("the run was stopped", patient.stage.hospitals["H04"].log())
+            happened = "the hospital looks every 5 s, abandons its training at the next batch, or after 5 s more"
+            patient.note("`study stop --now` while a hospital trains", happened, dropped, read, "its log")
+    patient.resume()
+    patient.until_whole_round(120)
+    assert process.state == "gone"
+    assert [line["round"] for line in patient.journal() if line["event"] == "resumed"][-1] == before
+    happened = "`study resume` goes on after the last whole round"
+    patient.note(f"{fault} in a round", happened, seconds, told, "study status")
+
+
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_after_its_last_whole_round(patient: LiveRun) -> None:
+    if not patient.stage.small_disks:
+        pytest.skip("needs the right to mount a small disk")
+    number = patient.until_checkpoint()
+    with full(patient.stage.runs):
+        passed = clock()
+        until(lambda: bool(patient.progress().failed), "word of it", 60, patient.told)
+        told = patient.watched(75)
+        seconds = passed()
+        assert len(patient.records()) in (number, number + 1)
+        patient.check()
+    assert "No space left on device" in told
+    patient.resume()
+    patient.until_whole_round(120)
+    happened = "the run ends, the last whole round stands; make room, then `study resume`"
+    patient.note("disk full at the coordinator's checkpoint", happened, seconds, told, "study status")

@@ -1,0 +1,103 @@
+"""The layers that requests go round, and Flower's Grid: private to Flower, so that a new one is seen here first."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from fl_liver.server.superlink_process import pass_by
+
+LAYERS = """
+from fl_liver.server.superlink_process import open_inner_doors
+from flwr.superlink import main
+before = {middleware.cls: middleware.cls.__call__ for middleware in main._get_middleware()}
+assert open_inner_doors()
+print(*(kind.__name__ for kind, call in before.items() if kind.__call__ is not call))
+print(*(kind.__name__ for kind, call in before.items() if kind.__call__ is call))
+"""
+
+
+def in_a_process(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_nothing_goes_round_what_authenticates_reads_and_answers() -> None:
+    changed, left = in_a_process(LAYERS)
+    assert set(left.split()) == {"BaseHTTPMiddleware", "ProtobufTranslationMiddleware", "NodeAuthMiddleware"}
+    assert set(changed.split()) == {
+        "ControlSensitiveResponseMiddleware",
+        "ControlAuthenticationMiddleware",
+        "ControlLicenseMiddleware",
+        "ControlEventLogMiddleware",
+        "FleetEventLogMiddleware",
+        "RuntimeTracingMiddleware",
+    }
+
+
+def test_a_layer_that_is_gone_round_still_begins_with_asking_whether_it_is_idle() -> None:
+    """Its own words, on which `pass_by` rests; another Flower may do more in them."""
+    from flwr.supercore.routers.runtime.tracing import RuntimeTracingMiddleware
+    from flwr.superlink.routers.control import middlewares as control
+    from flwr.superlink.routers.fleet.middlewares import FleetEventLogMiddleware
+
+    beyond = "if not _is_control_path(request.url.path)"
+    assert 'path.startswith("/v1/control/")' in inspect.getsource(control._is_control_path)
+    for kind in (control.ControlEventLogMiddleware, control.ControlAuthenticationMiddleware):
+        assert beyond in inspect.getsource(kind.dispatch)
+    assert "not _is_control_path(request.url.path):" in inspect.getsource(control.ControlLicenseMiddleware.dispatch)
+    sensitive = inspect.getsource(control.ControlSensitiveResponseMiddleware.dispatch)
+    assert sensitive.count("response") == 5, "it changes headers of sensitive control routes only"
+    assert "if plugin is None or" in inspect.getsource(FleetEventLogMiddleware.dispatch)
+    assert 'os.getenv("FLWR_TRACING_ENABLED") != "1"' in inspect.getsource(RuntimeTracingMiddleware.dispatch)
+
+
+@pytest.mark.parametrize(("path", "through"), [("/v1/fleet/push-object", False), ("/v1/control/start-run", True)])
+def test_a_request_goes_round_a_layer_exactly_where_it_is_idle(path: str, through: bool) -> None:
+    class Layer:
+        async def app(self, *_: Any) -> None:
+            seen.append("behind")
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            seen.append("layer")
+            await self.app(scope, receive, send)
+
+    seen: list[str] = []
+    pass_by(Layer, lambda scope: not scope["path"].startswith("/v1/control"))
+    asyncio.run(Layer()({"type": "http", "path": path}, None, None))
+    assert seen == (["layer", "behind"] if through else ["behind"])
+    seen.clear()
+    asyncio.run(Layer()({"type": "lifespan"}, None, None))
+    assert seen == ["layer", "behind"], "the layer sees the server begin and end"
+
+
+def test_flowers_grid_fetches_with_our_pauses() -> None:
+    code = """
+from fl_liver.server.prompt_grid import fetch_promptly
+fetch_promptly(); fetch_promptly()
+from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
+from flwr.superlink.grid import http_grid
+import inspect
+from functools import partial
+quick = http_grid.pull_objects
+assert isinstance(quick, partial) and not isinstance(quick.func, partial)
+calls = []
+def one(name):
+    calls.append(name)
+    if len(calls) < 4:
+        raise ObjectUnavailableError(name)
+    return b"part"
+import time
+began = time.monotonic()
+assert quick(object_ids=["a"], pull_object_fn=one) == {"a": b"part"}
+print(time.monotonic() - began)
+assert "pull_objects(" in inspect.getsource(http_grid.HttpGrid.pull_messages)
+"""
+    (seconds,) = in_a_process(code)
+    assert float(seconds) < 1.0, "Flower's own pauses make 7 s"
