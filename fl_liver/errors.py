@@ -20,9 +20,8 @@ FLLiverError              70   something went wrong that no leaf below names
 │   └── RunOverError      69   the run of a message has ended; nobody waits for the answer
 ├── AuditError            74   the log of what left cannot be written, or was changed
 ├── ComputeLostError      71   the process that worked on a message is gone: out of memory, a crash, or stopped
+├── UnsaidError           70   also FalseTotals-, OutOfRange- and NotFiniteError: a reason that stays in the hospital
 └── FlowerCommandError    69   Flower's command line said no: the server is not up, or does not know what was asked for
-
-FalseTotalsError, OutOfRangeError and NotFiniteError are also an `UnsaidError`: reasons that stay in the hospital.
 
 0 is done; 1 is done with exclusions (`fl-liver site check`). Numbers from 64 on follow sysexits.h, so that a service
 manager can tell "do not restart" (77, 78) from "try again" (75).

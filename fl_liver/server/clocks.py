@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fl_liver.consortium.safe_file import PUBLIC, write_whole
+from fl_liver.errors import ConfigError
 
 FILE = "clocks.json"
 HEADER = "flwr-timestamp"
@@ -39,7 +40,7 @@ class Clocks:
         now = time.monotonic()
         if self._path is not None and now - self._written > _WRITE_EVERY_S:
             self._written = now
-            with contextlib.suppress(OSError):  # for the eye only; a full disk must not close the door
+            with contextlib.suppress(OSError, ConfigError):  # for the eye only; a full disk must not close the door
                 write_whole(self._path, json.dumps(self._ahead_s) + "\n", PUBLIC)
         return ahead_s
 

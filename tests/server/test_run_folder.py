@@ -65,7 +65,7 @@ def test_the_screen_shows_hospitals_the_round_and_bytes(run: RunFolder, tmp_path
     console.print(view.screen(view.refresh()))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
-    assert re.search(r"H01 +train +\? +ready +40 +1 +0\.1\.0", shown)
+    assert re.search(r"H01 +train +\? +ready +40 +1 +\? +0\.1\.0", shown)
     assert re.search(r"H02 +train +\? +waiting: refused, NOT_APPROVED", shown)
     assert re.search(r"H05 +external +\? +not asked yet", shown)
     assert "round 1 of 2" in shown
