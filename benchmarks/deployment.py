@@ -25,10 +25,11 @@ if sys.path and sys.path[0] == str(Path(__file__).resolve().parent):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import itertools
+from statistics import median
 
 from benchmarks import deployed_stock
 from benchmarks.deployed_rounds import PARTS as ROUND_PARTS
-from benchmarks.deployed_rounds import growth, median, medians, take_apart
+from benchmarks.deployed_rounds import growth, medians, take_apart
 from benchmarks.deployed_town import DeployedTown, RunSeen, TimedHospital
 from benchmarks.process import cpu_s, rss_mb
 from benchmarks.table import Row, Table, parser

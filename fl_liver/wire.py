@@ -220,6 +220,7 @@ def _taken_apart(record: RecordDict) -> tuple[ConfigRecord, Any]:
     head, packed = record["message"], record.get("arrays")
     if not isinstance(head, ConfigRecord) or not isinstance(packed, ArrayRecord | None):
         raise TypeError(type(packed))
+    data: Any
     if packed is None:
         names, data = {"message"}, head.get("bytes")
     else:

@@ -7,6 +7,7 @@ end is a message that was lost, and is answered with that.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import time
@@ -89,7 +90,8 @@ class AnswersJournal:
                 line = line[os.write(file, line) :]
             os.fdatasync(file)
         except OSError:
-            os.ftruncate(file, size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, size)
             raise
 
     def _shorten(self) -> None:

@@ -92,7 +92,8 @@ class Answering:
             if error.errno not in _NO_ROOM:
                 log.exception("a message was not answered")
                 return Reply("nothing: a defect, see site.log", failure=SiteFailure.CRASHED)
-            why = f"{error.filename or 'a file'}: cannot be written ({error.strerror}); nothing leaves until it can"
+            where = error.filename or self._site_file.parent
+            why = f"{where}: cannot be written ({error.strerror}); nothing leaves until it can"
             log.error("%s", why)
             return Reply(why, failure=SiteFailure.AUDIT)
         except Exception:

@@ -24,6 +24,7 @@ from fl_liver.server.prompt_grid import fetch_promptly
 from fl_liver.server.registrations import nodes_in
 from fl_liver.server.run import run_study
 from fl_liver.server.run_folder import RunFolder, stop_after_round
+from fl_liver.server.server_folder import ServerFolder
 
 
 def make_app(*listeners: Listener) -> ServerApp:
@@ -35,8 +36,8 @@ def make_app(*listeners: Listener) -> ServerApp:
         config = context.run_config
         folder = Path(str(config["folder"]))
         poll_s, patience_s = float(config.get("poll_s", 0.2)), float(config.get("patience_s", 0.0))
-        fetch_promptly()
         if file := str(config.get("nodes_file", "")):
+            fetch_promptly(context.run_id, ServerFolder(Path(file).parent).database)
             exchange = Exchange(grid, partial(nodes_in, Path(file)), poll_s, patience_s)
         else:
             exchange = Exchange(grid, _nodes(json.loads(str(config["nodes"]))), poll_s, patience_s)

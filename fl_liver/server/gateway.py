@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from fl_liver.server.clocks import FAR_S, HEADER, Clocks
 from fl_liver.server.clocks import FILE as CLOCKS_FILE
 from fl_liver.server.guests import Guests, Visitor
 from fl_liver.server.server_folder import ServerFolder
-from fl_liver.server.shortcuts import Answer, Mailbox, PassedOn
+from fl_liver.server.shortcuts import Shortcuts
 
 log = logging.getLogger("fl_liver.gateway")
 BODY_BYTES = 8 << 20
@@ -85,7 +84,7 @@ class Gateway:
     def __init__(self, guests: Guests, upstream: str, authority: Path, database: Path | None = None) -> None:
         """`database` is the SuperLink's, where that is on this machine."""
         self._guests, self._refused = guests, dict[str, float]()
-        self._mailbox, self._passed_on = Mailbox(database), PassedOn()
+        self._shortcuts = Shortcuts(database)
         self._clocks = Clocks(None if database is None else database.with_name(CLOCKS_FILE))
         trust = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
         # No connection limit of its own: every guest is known and counted at the door.
@@ -102,7 +101,6 @@ class Gateway:
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
             async with self._client:
                 yield
-            self._mailbox.close()
 
         routes = [
             Route("/health", self._pass, methods=["GET", "HEAD"]),
@@ -134,10 +132,11 @@ class Gateway:
         what = request.url.path.removeprefix(FLEET)
         try:
             body = await _limited(request.stream())
-            if what == "pull-messages" and not await self._mailbox.wait(body, request.is_disconnected):
+            if what == "pull-messages" and await self._shortcuts.nothing_to_do(body, request.is_disconnected):
                 return Response(b"", media_type=_PROTOBUF)
-            ask = partial(self._ask, request, body)
-            answer = await (self._passed_on.get(body, ask) if what == "pull-object" else ask())
+            if what == "pull-object" and (part := self._shortcuts.part(body)) is not None:
+                return Response(part, media_type=_PROTOBUF)
+            return await self._ask(request, body)
         except _TooLargeError:
             self._say(visitor, "a request without an end")
             return _plain(413, f"at most {BODY_BYTES} bytes")
@@ -146,17 +145,16 @@ class Gateway:
         except httpx.TransportError as error:
             self._say(None, f"the SuperLink does not answer ({type(error).__name__})")
             return _plain(502, "the server behind the gateway is away")
-        response = Response(answer.body, answer.status)
-        response.raw_headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
-        return response
 
-    async def _ask(self, request: Request, body: bytes) -> Answer:
+    async def _ask(self, request: Request, body: bytes) -> Response:
         """The SuperLink's answer; at most one of Flower's parts, so that it is taken whole."""
         headers = [(key, value) for key, value in request.headers.raw if key.lower() not in _HOP_BY_HOP]
         sent = self._client.build_request(request.method, request.url.path, content=body, headers=headers)
         answer = await self._client.send(sent)
         back = [(key, value) for key, value in answer.headers.raw if key.lower() not in _NOT_BACK]
-        return Answer(answer.status_code, back, answer.content)
+        response = Response(answer.content, answer.status_code)
+        response.raw_headers = [*back, (b"content-length", str(len(answer.content)).encode())]
+        return response
 
     def _say(self, visitor: Visitor | None, why: str) -> None:
         """One line a minute for each visitor and reason."""

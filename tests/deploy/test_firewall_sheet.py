@@ -41,8 +41,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Coord
 def sockets(process: Process) -> list[tuple[str, str, str, int]]:
     """Of one process: (tcp, tcp6, udp or udp6; state; own address; own port)."""
     links = [path.readlink() for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.is_symlink()]
-    mine = {found[1] for link in links if (found := re.fullmatch(r"socket:\[(\d+)\]", str(link)))}
-    found = []
+    mine = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", str(link)))}
+    found: list[tuple[str, str, str, int]] = []
     for kind in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{process.pid}/net/{kind}").read_text().splitlines()[1:]:
             fields = line.split()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+_FOLDER = re.compile(r"/\S*?/consortium/")
+_PORT = re.compile(r"127\.0\.0\.1:\d+")
 _TIME = re.compile(r"^(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d(,\d{3})? (\w+: |INFO |WARNING |ERROR )?")
 
 
@@ -26,6 +28,9 @@ class Row:
 
 
 def note(row: Row, folder: Path) -> None:
+    """Keep a row, without what is of this run alone: folders and ports."""
+    read = _FOLDER.sub("liver/", _PORT.sub("HOST:PORT", row.read))
+    row = replace(row, read=read.replace("`", "'").replace("|", "/"))
     path = Path(os.environ.get("FL_LIVER_FAULT_MATRIX", folder / "fault-matrix.json"))
     rows = {one["fault"]: one for one in json.loads(path.read_text())} if path.exists() else {}
     rows[row.fault] = asdict(row)

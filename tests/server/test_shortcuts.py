@@ -15,7 +15,8 @@ from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
 from flwr.proto.node_pb2 import Node
 
 from fl_liver.server import shortcuts
-from fl_liver.server.shortcuts import Answer, Mailbox, PassedOn
+from fl_liver.server.shortcuts import Shortcuts
+from fl_liver.server.state_database import StateDatabase
 
 NODE = (1 << 63) + 5
 """Flower keeps it as a negative number."""
@@ -29,11 +30,6 @@ def part(name: str = "aa", run: int = 7) -> bytes:
     return bytes(PullObjectRequest(node=Node(node_id=NODE), run_id=run, object_id=name).SerializeToString())
 
 
-def given(content: bytes, *, available: bool = True) -> Answer:
-    body = PullObjectResponse(object_found=True, object_available=available, object_content=content)
-    return Answer(200, [], bytes(body.SerializeToString()))
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     """The columns of Flower's tables that are read; `tests/server/test_gateway.py` has Flower's own."""
@@ -41,7 +37,8 @@ def database(tmp_path: Path) -> Path:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE message_ins (message_id, dst_node_id, created_at, ttl, delivered_at)")
-        connection.execute("CREATE TABLE objects (object_id, is_available)")
+        connection.execute("CREATE TABLE objects (object_id, is_available, content)")
+        connection.execute("CREATE TABLE run_objects (run_id, object_id)")
     return path
 
 
@@ -49,17 +46,17 @@ def put(database: Path, *, available: int = 1, delivered: str = "", node: int = 
     with sqlite3.connect(database) as connection:
         row = ("m", node - (1 << 64) if node >= 1 << 63 else node, time.time(), ttl, delivered)
         connection.execute("INSERT INTO message_ins VALUES (?, ?, ?, ?, ?)", row)
-        connection.execute("INSERT INTO objects VALUES ('m', ?)", (available,))
+        connection.execute("INSERT INTO objects VALUES ('m', ?, 'x')", (available,))
 
 
 async def _there() -> bool:
     return False
 
 
-def waited(mailbox: Mailbox, body: bytes = b"", gone: Callable[[], Awaitable[bool]] = _there) -> tuple[bool, float]:
-    """What it says, and after how many seconds."""
+def waited(database: Path | None, gone: Callable[[], Awaitable[bool]] = _there) -> tuple[bool, float]:
+    """Whether the SuperLink is to be asked, and after how many seconds."""
     began = time.monotonic()
-    return asyncio.run(mailbox.wait(body or asks(), gone)), time.monotonic() - began
+    return not asyncio.run(Shortcuts(database).nothing_to_do(asks(), gone)), time.monotonic() - began
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +65,7 @@ def short_hold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_question_is_held_while_there_is_nothing_and_then_answered_with_nothing(database: Path) -> None:
-    asked, seconds = waited(Mailbox(database))
+    asked, seconds = waited(database)
     assert not asked
     assert 0.4 <= seconds < 1.5
     assert PullMessagesResponse.FromString(b"").messages_list == [], "an empty body is that answer"
@@ -76,7 +73,7 @@ def test_a_question_is_held_while_there_is_nothing_and_then_answered_with_nothin
 
 def test_a_message_that_comes_is_passed_on_at_once(database: Path) -> None:
     threading.Timer(0.15, put, [database]).start()
-    asked, seconds = waited(Mailbox(database))
+    asked, seconds = waited(database)
     assert asked
     assert seconds < 0.39
 
@@ -87,13 +84,13 @@ def test_a_message_that_comes_is_passed_on_at_once(database: Path) -> None:
 def test_a_message_that_cannot_be_taken_now_is_none(database: Path, not_for_it: dict[str, object]) -> None:
     """Its parts are on their way, it was taken, it is another's, or nobody waits any more."""
     put(database, **not_for_it)  # type: ignore[arg-type]
-    assert not waited(Mailbox(database))[0]
+    assert not waited(database)[0]
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xff", asks(0)], ids=["empty", "nonsense", "nobody"])
 def test_a_question_that_is_not_understood_is_the_superlinks_to_answer(database: Path, body: bytes) -> None:
     async def ask() -> bool:
-        return await Mailbox(database).wait(body, _there)
+        return not await Shortcuts(database).nothing_to_do(body, _there)
 
     assert asyncio.run(ask())
 
@@ -104,7 +101,7 @@ def test_without_a_database_as_expected_everything_is_passed_on(tmp_path: Path) 
         connection.execute("CREATE TABLE messages (id)")
     (tmp_path / "text").write_text("no database at all, but long enough to be one " * 40)
     for database in (None, tmp_path / "absent", other, tmp_path / "text"):
-        asked, seconds = waited(Mailbox(database))
+        asked, seconds = waited(database)
         assert (asked, seconds < 0.3) == (True, True), database
 
 
@@ -116,75 +113,60 @@ def test_a_client_that_went_gets_no_message(database: Path) -> None:
 
     put(database)
     with pytest.raises(ConnectionError):
-        waited(Mailbox(database), gone=went)
+        waited(database, gone=went)
 
 
-class SuperLinkSide:
-    """Counts what reaches it."""
-
-    def __init__(self, *answers: Answer | Exception) -> None:
-        self.answers, self.asked = list(answers), 0
-
-    async def __call__(self) -> Answer:
-        self.asked += 1
-        await asyncio.sleep(0.02)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+def kept(database: Path, name: str, *, content: bytes = b"part", available: int = 1, run: int = 7) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute("INSERT INTO objects VALUES (?, ?, ?)", (name, available, content))
+        connection.execute("INSERT INTO run_objects VALUES (?, ?)", (run - (1 << 64) if run >= 1 << 63 else run, name))
 
 
-def test_hospitals_that_fetch_a_part_together_cost_the_superlink_one_request() -> None:
-    side, passed_on = SuperLinkSide(given(b"x" * 100_000)), PassedOn()
-
-    async def all_of_them() -> list[Answer]:
-        return await asyncio.gather(*(passed_on.get(part(), side) for _ in range(11)))
-
-    answers = asyncio.run(all_of_them())
-    assert side.asked == 1
-    assert {answer.body for answer in answers} == {given(b"x" * 100_000).body}
-
-
-def test_word_that_a_part_is_still_to_come_or_an_error_is_not_kept() -> None:
-    wrong = Answer(403, [], b"x" * 100_000)
-    side = SuperLinkSide(given(b"", available=False), wrong, OSError("cut"), given(b"part"))
-    passed_on = PassedOn()
-
-    async def four_times() -> list[object]:
-        found: list[object] = []
-        for _ in range(5):
-            try:
-                found.append(await passed_on.get(part(), side))
-            except OSError as error:
-                found.append(str(error))
-        return found
-
-    assert asyncio.run(four_times()) == [given(b"", available=False), wrong, "cut", given(b"part"), given(b"part")]
-    assert side.asked == 4
+def told(database: Path | None, body: bytes) -> tuple[bool, bytes] | None:
+    """(available, content) of the gateway's answer; None where it leaves it to the SuperLink."""
+    answer = Shortcuts(database).part(body)
+    if answer is None:
+        return None
+    found = PullObjectResponse.FromString(answer)
+    assert found.object_found
+    return found.object_available, found.object_content
 
 
-def test_the_same_name_in_another_run_is_another_part() -> None:
-    side, passed_on = SuperLinkSide(given(b"part")), PassedOn()
-
-    async def both() -> None:
-        await passed_on.get(part(run=7), side)
-        await passed_on.get(part(run=8), side)
-        await passed_on.get(b"\xff", side)
-
-    asyncio.run(both())
-    assert side.asked == 3
+RUN = (1 << 63) + 9
 
 
-def test_what_is_kept_stays_below_its_bound_and_goes_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortcuts, "_KEPT_BYTES", 1000)
-    side, passed_on = SuperLinkSide(given(b"x" * 300)), PassedOn()
+def test_a_part_is_read_as_the_superlink_would_give_it(database: Path) -> None:
+    kept(database, "aa", content=bytes(range(256)) * 20_000)
+    kept(database, "bb", run=RUN)
+    kept(database, "cc", available=0, content=b"")
+    assert told(database, part("aa")) == (True, bytes(range(256)) * 20_000)
+    assert told(database, part("bb", RUN)) == (True, b"part")
+    assert told(database, part("cc")) == (False, b""), "it is on its way"
 
-    async def many() -> None:
-        for number in range(20):
-            await passed_on.get(part(str(number)), side)
-            assert passed_on._bytes <= 1000 + 2 * 310
-        monkeypatch.setattr(shortcuts, "_KEPT_S", 0.0)
-        await passed_on.get(part("last"), side)
-        assert len(passed_on._kept) == 1
 
-    asyncio.run(many())
+@pytest.mark.parametrize("body", [part("zz"), part("aa", 8), part(""), b"", b"\xff\xff"], ids=str)
+def test_a_part_that_is_not_of_that_run_is_the_superlinks_to_refuse(database: Path, body: bytes) -> None:
+    kept(database, "aa")
+    assert told(database, body) is None
+
+
+def test_a_part_is_read_while_the_superlink_writes(database: Path) -> None:
+    """A reader that waited for a lock would hold up every hospital."""
+    kept(database, "aa")
+    with sqlite3.connect(database, isolation_level=None) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM objects")
+        began = time.monotonic()
+        assert told(database, part("aa")) == (True, b"part")
+        assert time.monotonic() - began < 0.5
+        writer.execute("COMMIT")
+    assert told(database, part("aa")) is None
+
+
+def test_the_database_cannot_be_changed_through_it(database: Path) -> None:
+    state = StateDatabase(database)
+    assert state._rows("DELETE FROM objects") is None
+    assert state.waiting(time.time()) == frozenset()
+    kept(database, "aa")
+    assert state._rows("DELETE FROM objects") is None
+    assert state.part(7, "aa") == b"part"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
+import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +25,10 @@ print(*(kind.__name__ for kind, call in before.items() if kind.__call__ is call)
 """
 
 
-def in_a_process(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+def in_a_process(code: str, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -77,27 +82,38 @@ def test_a_request_goes_round_a_layer_exactly_where_it_is_idle(path: str, throug
     assert seen == ["layer", "behind"], "the layer sees the server begin and end"
 
 
-def test_flowers_grid_fetches_with_our_pauses() -> None:
-    code = """
+GRID = """
+import sys, time, inspect
+from pathlib import Path
 from fl_liver.server.prompt_grid import fetch_promptly
-fetch_promptly(); fetch_promptly()
 from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
 from flwr.superlink.grid import http_grid
-import inspect
-from functools import partial
-quick = http_grid.pull_objects
-assert isinstance(quick, partial) and not isinstance(quick.func, partial)
+fetch_promptly(7, Path(sys.argv[1]))
 calls = []
 def one(name):
     calls.append(name)
     if len(calls) < 4:
         raise ObjectUnavailableError(name)
-    return b"part"
-import time
+    return b"from the SuperLink"
 began = time.monotonic()
-assert quick(object_ids=["a"], pull_object_fn=one) == {"a": b"part"}
+found = http_grid.pull_objects(object_ids=["aa", "zz"], pull_object_fn=one)
 print(time.monotonic() - began)
-assert "pull_objects(" in inspect.getsource(http_grid.HttpGrid.pull_messages)
+print(found)
+print(calls)
+source = inspect.getsource(http_grid.HttpGrid.pull_messages)
+assert source.count("pull_objects(") == 1 and "object_ids=" in source and "pull_object_fn=" in source
 """
-    (seconds,) = in_a_process(code)
-    assert float(seconds) < 1.0, "Flower's own pauses make 7 s"
+
+
+def test_flowers_grid_reads_parts_in_the_database_and_fetches_the_others_with_our_pauses(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE objects (object_id, is_available, content)")
+        connection.execute("CREATE TABLE run_objects (run_id, object_id)")
+        connection.execute("INSERT INTO objects VALUES ('aa', 1, x'01')")
+        connection.execute("INSERT INTO run_objects VALUES (7, 'aa')")
+    seconds, found, calls = in_a_process(GRID, str(path))
+    assert float(seconds) < 1.5, "Flower's own pauses make 7 s"
+    assert ast.literal_eval(found) == {"aa": b"\x01", "zz": b"from the SuperLink"}
+    assert ast.literal_eval(calls) == ["zz"] * 4
