@@ -43,7 +43,8 @@ for number, asked in enumerate(given["asked"]):
         time.sleep(0.05)
     seen = "none"
     if got:
-        seen = f"error {got[0].error.code}" if got[0].has_error() else dict(got[0].content["message"])
+        word = {} if got[0].has_error() else got[0].content["message"]
+        seen = f"error {got[0].error.code}" if got[0].has_error() else {name: word[name] for name in ("kind", "json")}
     part = out.with_suffix(".part")
     part.write_text(json.dumps(seen)); part.rename(out.with_name(f"{out.name}-{number}"))
 """

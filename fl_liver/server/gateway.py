@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fl_liver.consortium.folder import Consortium, open_consortium
 from fl_liver.errors import ConfigError
@@ -62,7 +62,7 @@ _ANSWER_S = 60.0
 _LOOK_AGAIN_S = 5.0
 
 
-class CertificateProtocol(H11Protocol):
+class CertificateProtocol(HttpToolsProtocol):
     """Puts the visitor into the state of every request of a connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -171,12 +171,13 @@ class _TooLargeError(Exception):
 
 async def _limited(parts: AsyncIterator[bytes]) -> bytes:
     """The whole body, at most 8 MiB: the length that a client names may be a lie."""
-    body = bytearray()
+    whole, size = list[bytes](), 0
     async for part in parts:
-        body += part
-        if len(body) > BODY_BYTES:
+        whole.append(part)
+        size += len(part)
+        if size > BODY_BYTES:
             raise _TooLargeError
-    return bytes(body)
+    return b"".join(whole)
 
 
 def _plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

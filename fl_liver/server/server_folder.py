@@ -30,8 +30,6 @@ CONNECTION = "consortium"
 """The SuperLink's name in Flower's configuration."""
 _RENEW_DAYS = 180
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-_SMALL = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-"""Parts of 5 MiB in forty threads: what is freed goes back to the machine, and is not kept by each thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class ServerFolder:
     def environment(self) -> dict[str, str]:
         """Of every process of Flower: nothing calls home, its folder is here, our programs are found by name."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {**os.environ, **QUIET, **_SMALL, "PATH": path, "FLWR_HOME": str(self.home)}
+        return {**os.environ, **QUIET, "PATH": path, "FLWR_HOME": str(self.home)}
 
     def prepare(self) -> None:
         """Raises ConfigError where the folder cannot be written."""
