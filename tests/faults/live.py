@@ -189,6 +189,10 @@ class LiveRun:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGCONT)
 
+    def at(self, moment: str) -> contextlib.AbstractContextManager[int]:
+        """Inside: "in" a round that is held open (`held`), or "between" two, one just closed; the number of the next."""
+        return self.held("H04") if moment == "in" else contextlib.nullcontext(self.until_checkpoint() + 1)
+
     def _stop_in_training(self, site: str, child: Process) -> None:
         """Keys and signatures go on; what is stopped is stopped with a message to train in hand."""
 
