@@ -190,7 +190,7 @@ class LiveRun:
                 os.kill(child.pid, signal.SIGCONT)
 
     def at(self, moment: str) -> contextlib.AbstractContextManager[int]:
-        """Inside: "in" a round that is held open (`held`), or "between" two, one just closed; the number of the next."""
+        """Inside: "in" a round that is held open (`held`), or "between" two; the number of the open, or next, round."""
         return self.held("H04") if moment == "in" else contextlib.nullcontext(self.until_checkpoint() + 1)
 
     def _stop_in_training(self, site: str, child: Process) -> None:
