@@ -1,9 +1,10 @@
-"""`python -m fl_liver.server.superlink_process …`: flower-superlink, whose inner doors that are not needed stand open.
+"""`python -m fl_liver.server.superlink_process …`: flower-superlink, with less to do for each request.
 
 Every request goes through nine layers of middleware, and a body of 5 MiB through each of them in pieces. Six have
 nothing to do with what hospitals and runs ask: they are for the Control API, for event logs that need a plugin, and for
 tracing that is off. `pass_by` lets requests go round a layer exactly where that layer itself would do nothing; those
-that authenticate a node, read a message and turn errors into answers are left alone. That takes a third off a round.
+that authenticate a node, read a message and turn errors into answers are left alone. And connections to its database
+are kept (`keep_connections`).
 
 Private to Flower (tested with 1.41 and 1.42); where it is not as expected, the SuperLink runs as it is.
 """
@@ -81,11 +82,11 @@ def keep_connections() -> bool:
     try:
         from flwr.supercore import sql_mixin
 
-        made, settings = sql_mixin.create_engine, dict(sql_mixin.SQLITE_PRAGMAS)
+        changed: Any = sql_mixin
+        made, settings = changed.create_engine, dict(changed.SQLITE_PRAGMAS)
     except (ImportError, AttributeError, ValueError) as error:
         log.warning("the SuperLink's database is not as expected (%s): it runs as it is, and slower", error)
         return False
-    changed: Any = sql_mixin
     changed.create_engine = partial(made, pool_size=THREADS, max_overflow=THREADS)
     changed.SQLITE_PRAGMAS = tuple((settings | {"cache_size": str(-CACHE_KB)}).items())
     return True

@@ -117,3 +117,21 @@ def test_flowers_grid_reads_parts_in_the_database_and_fetches_the_others_with_ou
     assert float(seconds) < 1.5, "Flower's own pauses make 7 s"
     assert ast.literal_eval(found) == {"aa": b"\x01", "zz": b"from the SuperLink"}
     assert ast.literal_eval(calls) == ["zz"] * 4
+
+
+CONNECTIONS = """
+import os, sys
+from fl_liver.server.superlink_process import CACHE_KB, THREADS, keep_connections
+assert keep_connections()
+from flwr.supercore import sql_mixin
+engine = sql_mixin.create_engine("sqlite:///" + sys.argv[1])
+sql_mixin.event.listen(engine, "connect", sql_mixin._set_sqlite_pragmas)
+with engine.connect() as connection:
+    say = lambda pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+    print(say("cache_size") == -CACHE_KB, say("journal_mode"), say("foreign_keys"), engine.pool.size() == THREADS)
+"""
+
+
+def test_flowers_database_keeps_a_connection_for_each_thread_and_all_its_other_settings(tmp_path: Path) -> None:
+    (said,) = in_a_process(CONNECTIONS, str(tmp_path / "state.db"))
+    assert said == "True wal 1 True"
