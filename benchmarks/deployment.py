@@ -260,7 +260,14 @@ def measure(names: tuple[str, ...], sizes: Sizes) -> Table:
     with tempfile.TemporaryDirectory(prefix="deployment-") as place, ExitStack() as undo:
         bench = Bench(sizes, Path(place), undo)
         for name in names:
-            table.rows += MEASURES[name](bench)
+            try:
+                rows = MEASURES[name](bench)
+            except FLLiverError as error:
+                bench.notes.append(f"{name}: failed: {str(error)[-300:]}")
+                rows = [Row(name=name, measured=None, unit="", target=0.0)]
+            table.rows += rows
+            # It takes half an hour: what was measured is not lost with what comes after it.
+            print(*(f"{row.name} {row.measured} {row.unit} {row.verdict}" for row in rows), sep="\n", file=sys.stderr)
         table.notes += bench.notes
     return table
 

@@ -1,5 +1,6 @@
 import csv
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
