@@ -3,7 +3,7 @@
 It fetches an answer the moment it is announced, when its parts are still on their way, and then sleeps 1 s, 2 s, 4 s, …
 for each that is not there: a second for every exchange, and there are hundreds. And it fetches each part through the
 SuperLink, 8 s for eleven updates of 45 MB. `fetch_promptly` makes the pauses 50 ms to half a second and reads parts in
-the SuperLink's database. Private to Flower (tested with 1.41 and 1.42); where it is not as expected, answers come as
+the SuperLink's database. Private to Flower (tested with 1.41); where it is not as expected, answers come as
 slowly as with Flower alone.
 """
 

@@ -1,7 +1,7 @@
 """Reading in the SuperLink's database, beside it and on the same machine: who has a message waiting, and its parts.
 
 The SuperLink answers one request after the other, 10 ms each and 60 ms for a part of 5 MiB; its database is an SQLite
-file that others may read meanwhile. Its tables are private to Flower (tested with 1.41 and 1.42): whatever is not as
+file that others may read meanwhile. Its tables are private to Flower (tested with 1.41): whatever is not as
 expected is None here, and is then asked of the SuperLink.
 """
 

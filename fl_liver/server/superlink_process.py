@@ -6,7 +6,7 @@ tracing that is off. `pass_by` lets requests go round a layer exactly where that
 that authenticate a node, read a message and turn errors into answers are left alone. And connections to its database
 are kept (`keep_connections`).
 
-Private to Flower (tested with 1.41 and 1.42); where it is not as expected, the SuperLink runs as it is.
+Private to Flower (tested with 1.41); where it is not as expected, the SuperLink runs as it is.
 """
 
 from __future__ import annotations
