@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.deployed_site import STEPS
-from benchmarks.process import Sampler, cpu_s, own_mb
+from benchmarks.process import Sampler, cpu_s, own_mb, together
 from fl_liver.client.approval import write_approval
 from fl_liver.client.site import load_site
 from fl_liver.consortium.folder import make_consortium
@@ -159,7 +159,7 @@ class DeployedTown:
         for name in study.every_site:
             write_approval(load_site(self.hospitals[name].folder / "site.toml"), study, who="benchmark")
         pids = {name: self.pid(name) for name in ("superlink", "gateway")}
-        before = {name: cpu_s(pid) for name, pid in pids.items()}
+        before = {name: together(cpu_s, pid) for name, pid in pids.items()}
         with Sampler(lambda: self._look(pids)) as sampler:
             run = launch(self.server.folder, checked, 60.0)
             deadline = time.monotonic() + timeout_s
@@ -171,14 +171,14 @@ class DeployedTown:
                 time.sleep(0.5)
         if events[-1]["event"] == "failed" and "stopped as asked" not in events[-1]["error"]:
             raise FLLiverError(f"{run.path}: {events[-1]['error']}")
-        used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+        used = {name: together(cpu_s, pid) - before[name] for name, pid in pids.items()}
         return RunSeen(events, sampler, used, (run.summary() or {}).get("seconds", {}))
 
     def _look(self, pids: dict[str, int]) -> dict[str, float]:
         database = self.flower().database
         files = (database, *(database.with_name(database.name + end) for end in ("-wal", "-shm")))
         size = sum(path.stat().st_size for path in files if path.exists())
-        return {name: own_mb(pid) for name, pid in pids.items()} | {"database": size / 1e6}
+        return {name: together(own_mb, pid) for name, pid in pids.items()} | {"database": size / 1e6}
 
 
 def _events(run: RunFolder) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from benchmarks import deployed_stock
 from benchmarks.deployed_rounds import PARTS as ROUND_PARTS
 from benchmarks.deployed_rounds import growth, medians, take_apart
 from benchmarks.deployed_town import DeployedTown, RunSeen, TimedHospital
-from benchmarks.process import cpu_s, rss_mb
+from benchmarks.process import cpu_s, own_mb, rss_mb, together
 from benchmarks.table import Row, Table, parser
 from fl_liver.errors import FLLiverError
 from fl_liver.parameters import load_vector
@@ -231,10 +231,10 @@ def many(bench: Bench) -> list[Row]:
     with DeployedTown(bench.place / "many", names, timed=False) as town:
         town.start_daemons()
         pids = {name: town.pid(name) for name in ("superlink", "gateway")}
-        before, began = {name: cpu_s(pid) for name, pid in pids.items()}, time.monotonic()
+        before, began = {name: together(cpu_s, pid) for name, pid in pids.items()}, time.monotonic()
         said = {name: len(one.said()) for name, one in town.hospitals.items()}
         time.sleep(bench.sizes.many_s)
-        core = {name: (cpu_s(pid) - before[name]) / (time.monotonic() - began) for name, pid in pids.items()}
+        core = {name: (together(cpu_s, pid) - before[name]) / (time.monotonic() - began) for name, pid in pids.items()}
         later = [line for name, one in town.hospitals.items() for line in one.said()[said[name] :].splitlines()]
         errors = sum(" INFO " not in line for line in later)
         online = sum(one.process is not None and one.process.poll() is None for one in town.hospitals.values())
@@ -242,7 +242,9 @@ def many(bench: Bench) -> list[Row]:
                     unit="", target=0.0)]  # fmt: skip
         rows.append(Row(name="  daemons that run", measured=float(online), unit="", target=len(names), at_least=True))
         rows += [Row(name=f"  {name}, of one core", measured=core[name], unit="") for name in pids]
-        return rows + [Row(name=f"  {name}, memory", measured=rss_mb(pid), unit="MB") for name, pid in pids.items()]
+        return rows + [
+            Row(name=f"  {name}, own memory", measured=together(own_mb, pid), unit="MB") for name, pid in pids.items()
+        ]
 
 
 MEASURES: dict[str, Callable[[Bench], list[Row]]] = {

@@ -35,6 +35,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
 
 
+def together(measure: Callable[[int], float], pid: int) -> float:
+    """A measure of a process and of its children, added."""
+    return measure(pid) + sum(measure(child) for child in children(pid))
+
+
 class Sampler:
     """Calls `look` every `period_s` while it is open; `seen` has (seconds since 1970, what it returned)."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from fl_liver.errors import FLLiverError, PrivacyError
 from fl_liver.messages import Score, Vector
 from fl_liver.server.enrolment import Participants
-from fl_liver.server.evaluation import Evaluation, figures
+from fl_liver.server.evaluation import Evaluation
+from fl_liver.server.figures import figures
 from fl_liver.server.sums import Sums
 from fl_liver.stats.compare import compare
 from fl_liver.stats.compose import Withheld, or_withheld

@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 from fl_liver.errors import DataError, FLLiverError, IncompleteError, PrivacyError
 from fl_liver.messages import Combine
 from fl_liver.server.enrolment import Participants
-from fl_liver.server.evaluation import Evaluation, fitting_rows, out_of_training
+from fl_liver.server.evaluation import Evaluation
+from fl_liver.server.figures import fitting_rows, out_of_training
 from fl_liver.server.sums import Sums
 from fl_liver.stats.compose import Withheld, or_withheld
-from fl_liver.stats.conversation import Conversation
-from fl_liver.stats.logistic import LogisticResult, logistic, univariate
+from fl_liver.stats.conversation import Conversation, over
+from fl_liver.stats.logistic import LogisticResult, fittable, logistic, univariate
 
 R = TypeVar("R")
 FUSION = "fusion"
@@ -41,10 +42,9 @@ def fuse(sums: Sums, participants: Participants, evaluation: Evaluation, base: s
     try:
         alone = _whole(evaluation, "training", univariate("label", study.analysis.fusion, min_cell=floor))
         chosen = [name for name, found in alone.items() if _p(found, name) < limit]
-        together = _whole(evaluation, "training", finite(chosen, floor)) if chosen else None
+        together, forbidden = _together(evaluation, chosen, rows, floor)
         kept = [name for name in chosen if _p(together, name) < limit]
-        allowed = _whole(evaluation, rows, univariate("label", kept, min_cell=floor, firth=True))
-        left_out = {name: found.reason for name, found in allowed.items() if isinstance(found, Withheld)}
+        left_out = {name: found.reason for name in kept if (found := forbidden[name]) is not None}
         used = [name for name in kept if name not in left_out]
         fused = _whole(evaluation, rows, finite([score, *used], floor))
     except (PrivacyError, DataError, IncompleteError) as error:
@@ -66,9 +66,27 @@ def fuse(sums: Sums, participants: Participants, evaluation: Evaluation, base: s
     }
 
 
+def _together(
+    evaluation: Evaluation, chosen: Sequence[str], rows: str, floor: int
+) -> tuple[LogisticResult | None, dict[str, Withheld | None]]:
+    """The significant factors in one model of the training part, and which of them a model of `rows` may not hold.
+
+    The same hospitals are asked both, so that both go in the same exchanges.
+    """
+    if not chosen:
+        return None, {}
+    wide, narrow = finite(chosen, floor), fittable("label", chosen, min_cell=floor)
+    found = evaluation.ask_all("training", {"together": over("training", wide), "forbidden": over(rows, narrow)})
+    return _require_whole(found["together"]), _require_whole(found["forbidden"])
+
+
 def _whole(evaluation: Evaluation, rows: str, talk: Conversation[R]) -> R:
-    """One result, whole: the next step of a fusion follows from it."""
     result: R | Withheld = evaluation.ask(rows, {"fusion": talk})["fusion"]
+    return _require_whole(result)
+
+
+def _require_whole(result: R | Withheld) -> R:
+    """One result, whole: the next step of a fusion follows from it."""
     if isinstance(result, Withheld):
         raise IncompleteError(result.reason)
     return result

@@ -55,9 +55,7 @@ def noised_model(found: PrivateRoc | Withheld, per_site: Mapping[str, str]) -> d
 
 
 def once(path: Path, study: Study, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The models' figures; noised ones are written to `path` and read from there when a run is resumed."""
-    if study.histogram_noise is None:
-        return ask()
+    """The models' figures, written to `path`, and read from there when a run is resumed."""
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if kept["study_sha256"] == study.sha256:

@@ -17,12 +17,13 @@ from fl_liver.messages import Score, Vector
 from fl_liver.parameters import Layout, load_vector, save_vector, vector_sha256
 from fl_liver.server.checkpoint import Checkpoints
 from fl_liver.server.enrolment import Participants, gather
-from fl_liver.server.evaluation import Evaluation, out_of_training
+from fl_liver.server.evaluation import Evaluation
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.federation import Federation
+from fl_liver.server.figures import out_of_training
 from fl_liver.server.fusion import FUSION, fuse
 from fl_liver.server.journal import Journal
-from fl_liver.server.noised import once, without_exact
+from fl_liver.server.noised import without_exact
 from fl_liver.server.software import versions
 from fl_liver.server.sums import Sums
 from fl_liver.stats.coarse import coarse_auc
@@ -76,9 +77,8 @@ def run_study(
         if "not_released" not in fusion:
             scores[FUSION] = FUSION
     with seconds.phase("evaluate", journal):
-        models = once(folder / "noised.json", study, lambda: evaluation.of_models(scores))
-        comparisons = evaluation.compare([(FUSION, FEDERATED)]) if FUSION in scores else []
-        analysis = evaluation.between_centres(scores)
+        pairs = [(FUSION, FEDERATED)] if FUSION in scores else []
+        figured = evaluation.whole(scores, pairs, between_centres=True, kept=folder / "noised.json")
     summary = {
         "study": study.name,
         "title": study.title,
@@ -92,10 +92,10 @@ def run_study(
         "incomplete": participants.incomplete(study) or _missed(training.missing) or evaluation.incomplete(),
         "sites": _sites(study, participants),
         "rounds": rounds,
-        "models": models,
+        "models": figured.models,
         "fusion": fusion,
-        "comparisons": comparisons,
-        "analysis": analysis,
+        "comparisons": figured.comparisons,
+        "analysis": figured.between_centres,
         "batches": evaluation.batches(),
         "seconds": seconds.phases,
     }

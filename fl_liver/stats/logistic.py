@@ -1,7 +1,8 @@
 """Logistic regression over all hospitals, equal to the fit of the pooled table.
 
 Cross-tables of outcome and attributes come first (floor), then means and standard deviations (so that every column is
-about 1), then Newton steps on summed gradients and Hessians (`newton`). Rows with a missing value are left out.
+about 1; where all columns are 0/1 attributes they stand in the cross-tables), then Newton steps on summed gradients and
+Hessians (`newton`). Rows with a missing value are left out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from fl_liver.stats.result import json_value
 from fl_liver.stats.rows import binary, cell_counts, numbers, rows_for
 
 EVENTS_PER_COEFFICIENT = 10
+Placed = tuple[float, float]
+"""Mean and standard deviation (divisor n − 1) of a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,22 @@ def logistic(
     named = factors or {}
     columns = design_terms(terms, named)
     complete = list(dict.fromkeys([*complete, *terms]))
-    counts = yield from _attribute_counts(outcome, terms, named, complete, min_cell)
-    return (yield from fit_terms(outcome, columns, named, counts, firth=firth, complete=complete))
+    counts, known = yield from _attribute_counts(outcome, terms, named, complete, min_cell)
+    return (yield from fit_terms(outcome, columns, named, counts, firth=firth, complete=complete, known=known))
+
+
+def fittable(outcome: str, terms: Sequence[str], *, min_cell: int = 5) -> Conversation[dict[str, Withheld | None]]:
+    """Which terms have the patients for a model of their own: what forbids one (a cell below the floor, a constant
+    column), and None where nothing does. Nothing is fitted.
+    """
+
+    def placed(term: str) -> Conversation[None]:
+        counts, known = yield from _attribute_counts(outcome, [term], {}, [term], min_cell)
+        _require_both(outcome, counts)
+        yield from _centres_and_scales(outcome, design_terms([term], {}), [term], known)
+
+    found = yield from together([or_withheld(placed(term)) for term in terms])
+    return dict(zip(terms, found, strict=True))
 
 
 def univariate(
@@ -130,11 +147,14 @@ def fit_terms(
     firth: bool = False,
     complete: Sequence[str] = (),
     offset: Term | None = None,
+    known: Mapping[str, Placed] | None = None,
 ) -> Conversation[LogisticResult]:
-    """Fit columns that are already built (for other statistics); `counts` are the rows with outcome 0 and 1."""
-    if 0 in counts:
-        raise DataError(f"'{outcome}': all complete rows have the same outcome; there is nothing to fit")
-    placed = yield from _centres_and_scales(outcome, columns, complete)
+    """Fit columns that are already built (for other statistics); `counts` are the rows with outcome 0 and 1.
+
+    known: (mean, sd) of columns of numbers over the complete rows, where they were counted before.
+    """
+    _require_both(outcome, counts)
+    placed = yield from _centres_and_scales(outcome, columns, complete, known or {})
     problem = Problem(
         outcome=outcome,
         columns=tuple({**t.to_json(), "centre": c, "scale": s} for t, (c, s) in zip(columns, placed, strict=True)),
@@ -147,24 +167,30 @@ def fit_terms(
     return _finish(columns, placed, fit, counts, firth=firth, with_offset=offset is not None)
 
 
+def _require_both(outcome: str, counts: tuple[int, int]) -> None:
+    if 0 in counts:
+        raise DataError(f"'{outcome}': all complete rows have the same outcome; there is nothing to fit")
+
+
 def _centres_and_scales(
-    outcome: str, columns: Sequence[Term], complete: Sequence[str]
-) -> Conversation[list[tuple[float, float]]]:
+    outcome: str, columns: Sequence[Term], complete: Sequence[str], known: Mapping[str, Placed]
+) -> Conversation[list[Placed]]:
     """(mean, sd) over all hospitals of each column of numbers; (0, 1) for a dummy."""
     numeric = [term for term in columns if term.level is None]
-    shift: dict[Term, tuple[float, float]] = {}
-    if numeric:
+    if all(term.column in known and not term.logit for term in numeric):
+        shift = {term: known[term.column] for term in numeric}
+    else:  # of all together, as a hospital's permit has it: which columns are attributes is not known beforehand
         found = yield from moments(numeric, complete=[*complete, outcome])
         shift = dict(zip(numeric, zip(found.mean, found.sd, strict=True), strict=True))
-        flat = [term.name for term, (mean, sd) in shift.items() if not sd > 1e-12 * abs(mean)]
-        if flat:
-            raise DataError(
-                f"logistic regression of '{outcome}': {', '.join(flat)} is constant over all sites; leave it out"
-            )
+    flat = [term.name for term in numeric if not shift[term][1] > 1e-12 * abs(shift[term][0])]
+    if flat:
+        raise DataError(
+            f"logistic regression of '{outcome}': {', '.join(flat)} is constant over all sites; leave it out"
+        )
     return [shift.get(term, (0.0, 1.0)) for term in columns]
 
 
-def _original_scale(fit: Fit, placed: Sequence[tuple[float, float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _original_scale(fit: Fit, placed: Sequence[Placed]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coefficients of the columns themselves and their covariance, from those of the standardised columns."""
     back = np.eye(len(placed) + 1)
     for place, (centre, scale) in enumerate(placed, start=1):
@@ -175,7 +201,7 @@ def _original_scale(fit: Fit, placed: Sequence[tuple[float, float]]) -> tuple[ND
 
 def _finish(
     columns: Sequence[Term],
-    placed: Sequence[tuple[float, float]],
+    placed: Sequence[Placed],
     fit: Fit,
     counts: tuple[int, int],
     *,
@@ -221,8 +247,11 @@ def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:
 
 def _attribute_counts(
     outcome: str, terms: Sequence[str], factors: Mapping[str, Factor], complete: Sequence[str], min_cell: int
-) -> Conversation[tuple[int, int]]:
-    """Rows with outcome 0 and 1; refuses cells of outcome by level, and of outcome by 0/1 column, below the floor."""
+) -> Conversation[tuple[tuple[int, int], dict[str, Placed]]]:
+    """Rows with outcome 0 and 1, and mean and sd of the 0/1 columns.
+
+    Refuses cells of outcome by level, and of outcome by 0/1 column, below the floor.
+    """
     numeric = [term for term in terms if term not in factors]
     tables = [
         cell_counts([(name, factors[name].levels), (outcome, ("0", "1"))], complete=complete)
@@ -237,11 +266,23 @@ def _attribute_counts(
         for level, row in zip(factors[name].levels, table, strict=True):
             _whole_level(name, level, row)
             found |= {f"'{name}' {level} with '{outcome}' {value}": int(count) for value, count in enumerate(row)}
+    known: dict[str, Placed] = {}
     for name, row in zip(numeric, cells, strict=True):
         if row[0] == 0:  # no value beside 0 and 1 anywhere: an attribute, not a measurement
             found |= {f"'{name}' with '{outcome}', cell {place}": int(v) for place, v in enumerate(row[1:])}
+            known[name] = _binary_moments(int(row[1] + row[2]), int(row[3] + row[4]))
     require_floor(found, min_cell)
-    return int(outcomes[0]), int(outcomes[1])
+    return (int(outcomes[0]), int(outcomes[1])), known
+
+
+def _binary_moments(zeros: int, ones: int) -> Placed:
+    """Mean and sd of so many zeros and ones, as `moments` would find them; nothing counted is (0, 0).
+
+    >>> _binary_moments(2, 2)
+    (0.5, 0.5773502691896257)
+    """
+    n = zeros + ones
+    return ones / max(n, 1), math.sqrt(zeros * ones / (n * (n - 1))) if n > 1 else 0.0
 
 
 def _whole_level(name: str, level: str, row: IntVector) -> None:

@@ -21,8 +21,9 @@ from fl_liver.errors import PrivacyError
 from fl_liver.messages import Named, Refusal, Score
 from fl_liver.models.registry import initial_vector
 from fl_liver.server.enrolment import Participants, gather
-from fl_liver.server.evaluation import Evaluation, fitting_rows, out_of_training
+from fl_liver.server.evaluation import Evaluation
 from fl_liver.server.exchange import Exchange
+from fl_liver.server.figures import fitting_rows, out_of_training
 from fl_liver.server.fusion import fuse
 from fl_liver.server.journal import Journal
 from fl_liver.server.sums import Sums

@@ -113,6 +113,7 @@ def test_nothing_is_left_when_the_server_ends_however_it_ends(tmp_path: Path, ho
     one.town.let_in("H01")
     one.start()
     children = [one.child(name) for name in ("superlink", "superexec", "gateway")]
+    children += [grandchild for child in list(children) for grandchild in child.children]
     assert one.process is not None
     one.process.send_signal(how)
     one.process.wait(30)

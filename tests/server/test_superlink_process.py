@@ -135,3 +135,59 @@ with engine.connect() as connection:
 def test_flowers_database_keeps_a_connection_for_each_thread_and_all_its_other_settings(tmp_path: Path) -> None:
     (said,) = in_a_process(CONNECTIONS, str(tmp_path / "state.db"))
     assert said == "True wal 1 True"
+
+
+WRITES = """
+import inspect, time
+from fl_liver.server import superlink_process
+from flwr.supercore.corestate.sql_corestate import SqlCoreState
+from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
+from flwr.superlink.servicer.fleet import fleet_handlers
+calls = []
+SqlCoreState._cleanup_expired_task_tokens = lambda state: calls.append(time.monotonic())
+superlink_process.CLEAN_EVERY_S = 0.3
+assert superlink_process.write_less()
+state = object.__new__(SqlLinkState)
+began = time.monotonic()
+while time.monotonic() < began + 1.0:
+    state._cleanup_expired_task_tokens()
+print(len(calls))
+print(state.store_traffic(1, bytes_sent=1, bytes_recv=1))
+print(inspect.getsource(fleet_handlers).count("state.store_traffic("))
+"""
+
+
+def test_flower_looks_for_dead_tasks_once_in_a_while_and_counts_no_bytes() -> None:
+    looks, counted, uses = in_a_process(WRITES)
+    assert int(looks) == 4, "at once, and every 0.3 s of one second"
+    assert counted == "None", "as the handlers use it: for its effect"
+    assert int(uses) > 0
+
+
+SEVERAL = """
+import sys
+from fl_liver.server import superlink_process
+cli_name = "flwr.superlink.cli.flower_superlink"
+from flwr.superlink.cli import flower_superlink
+import inspect
+asked = []
+sys.modules[cli_name].uvicorn.run = lambda **keys: asked.append(keys)
+assert superlink_process.serve_from_several(3)
+source = inspect.getsource(sys.modules[cli_name]._run_superlink_http_api)
+assert source.count("uvicorn.run(") == 1 and "app=" in source
+sys.modules[cli_name].uvicorn.run(app=object(), host="127.0.0.1", port=1, workers=1)
+print(asked)
+"""
+
+
+def test_several_processes_serve_one_superlink_with_its_own_settings() -> None:
+    (asked,) = in_a_process(SEVERAL)
+    assert ast.literal_eval(asked) == [
+        {
+            "app": "fl_liver.server.superlink_process:worker_app",
+            "factory": True,
+            "host": "127.0.0.1",
+            "port": 1,
+            "workers": 3,
+        }
+    ]
