@@ -20,6 +20,10 @@ class Process:
         return [Process(int(pid)) for pids in found for pid in pids]
 
     @property
+    def command(self) -> str:
+        return Path(f"/proc/{self.pid}/cmdline").read_text().replace("\0", " ").strip()
+
+    @property
     def cpu_s(self) -> float:
         fields = self._stat()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

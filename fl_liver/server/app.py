@@ -20,7 +20,7 @@ from fl_liver.errors import FLLiverError, IncompleteError
 from fl_liver.server.app_process import AppProcess
 from fl_liver.server.exchange import Exchange
 from fl_liver.server.journal import Journal, Listener
-from fl_liver.server.prompt_grid import fetch_promptly
+from fl_liver.server.prompt_grid import POLL_S, fetch_promptly
 from fl_liver.server.registrations import nodes_in
 from fl_liver.server.run import run_study
 from fl_liver.server.run_folder import RunFolder, stop_after_round
@@ -37,7 +37,8 @@ def make_app(*listeners: Listener) -> ServerApp:
         folder = Path(str(config["folder"]))
         poll_s, patience_s = float(config.get("poll_s", 0.2)), float(config.get("patience_s", 0.0))
         if file := str(config.get("nodes_file", "")):
-            fetch_promptly(context.run_id, ServerFolder(Path(file).parent).database)
+            if fetch_promptly(context.run_id, ServerFolder(Path(file).parent).database):
+                poll_s = min(poll_s, POLL_S)
             exchange = Exchange(grid, partial(nodes_in, Path(file)), poll_s, patience_s)
         else:
             exchange = Exchange(grid, _nodes(json.loads(str(config["nodes"]))), poll_s, patience_s)

@@ -60,7 +60,7 @@ class ChildProcess:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,  # a key in the terminal is for the supervisor alone
-                preexec_fn=die_with_parent,
+                preexec_fn=_begin,
             )
         self._started = self._well = time.monotonic()
         self.ok = False
@@ -137,6 +137,14 @@ def _how(status: int) -> str:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _begin() -> None:
+    """For `preexec_fn`. A script that starts a server in the background has it ignore SIGINT, and so would the run, which
+    Flower ends by SIGINT when its executor is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent()
 
 
 def die_with_parent() -> None:

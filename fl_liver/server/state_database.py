@@ -1,4 +1,4 @@
-"""Reading in the SuperLink's database, beside it and on the same machine: who has a message waiting, and its parts.
+"""Reading in the SuperLink's database, beside it and on the same machine: who has a message waiting, answers, parts.
 
 The SuperLink answers one request after the other, 10 ms each and 60 ms for a part of 5 MiB; its database is an SQLite
 file that others may read meanwhile. Its tables are private to Flower (tested with 1.41): whatever is not as
@@ -8,8 +8,10 @@ expected is None here, and is then asked of the SuperLink.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ WHERE message_ins.delivered_at = '' AND message_ins.created_at + message_ins.ttl
 _PART = """
 SELECT objects.is_available, objects.content FROM objects JOIN run_objects ON run_objects.object_id = objects.object_id
 WHERE run_objects.run_id = ? AND objects.object_id = ?
+"""
+_REPLIED = """
+SELECT EXISTS (SELECT 1 FROM message_res WHERE delivered_at = '' AND
+               reply_to_message_id IN (SELECT value FROM json_each(?)))
 """
 _SIGNED, _UNSIGNED = 1 << 63, 1 << 64
 """Flower keeps unsigned numbers as signed ones."""
@@ -36,6 +42,11 @@ class StateDatabase:
         """The nodes that have a message which can be fetched and is still wanted. `now` in s since 1970."""
         rows = self._rows(_WAITING, now)
         return None if rows is None else frozenset(int(node) % _UNSIGNED for (node,) in rows)
+
+    def replied(self, message_ids: Sequence[str]) -> bool | None:
+        """Whether one of these messages has an answer that was not fetched; it may still be on its way."""
+        rows = self._rows(_REPLIED, json.dumps(list(message_ids)))
+        return None if rows is None else bool(rows[0][0])
 
     def part(self, run_id: int, object_id: str) -> bytes | None:
         """A part of a message of that run; b"" where it was announced and is still on its way."""

@@ -25,10 +25,13 @@ from typing import Any
 from fl_liver.server.child_process import die_with_parent
 
 log = logging.getLogger("fl_liver.superlink")
-THREADS, CACHE_KB = 40, 8000
-"""As many as the web server has; of each connection's cache."""
-PROCESSES = max(1, min(3, (os.cpu_count() or 1) - 1))
+THREADS, CACHE_KB, PAGE_BYTES = 40, 8000, 32 << 10
+"""As many as the web server has; of a connection's cache; of a page of a new database. Parts of 5 MiB are written and
+deleted page by page, while nobody else may write: at SQLite's 4 KiB four times as long."""
+PROCESSES = 3 if (os.cpu_count() or 1) >= 4 else 2
 """The gateway and the run need a core too; more than three wait for each other at the database."""
+HUNG_S = 15
+"""One of them that does not answer the first for so long is replaced (uvicorn's 5 s are short for a busy machine)."""
 CLEAN_EVERY_S = 1.0
 _CLI = "flwr.superlink.cli.flower_superlink"
 _CONTROL = "/v1/control"
@@ -87,7 +90,8 @@ def keep_connections() -> bool:
     """False where Flower is not as expected; nothing is changed then.
 
     Flower keeps five connections to its database and makes any further one anew for each request, with seven settings
-    and an empty cache of up to 64 MB. A thread each, with a cache that forty of them can have, costs a fraction.
+    and an empty cache of up to 64 MB. A thread each, with a cache that forty of them can have, costs a fraction. A new
+    database gets large pages.
     """
     try:
         from flwr.supercore import sql_mixin
@@ -98,7 +102,8 @@ def keep_connections() -> bool:
         log.warning("the SuperLink's database is not as expected (%s): it runs as it is, and slower", error)
         return False
     changed.create_engine = partial(made, pool_size=THREADS, max_overflow=THREADS)
-    changed.SQLITE_PRAGMAS = tuple((settings | {"cache_size": str(-CACHE_KB)}).items())
+    # The size of a page counts only before all else, in a database that is new.
+    changed.SQLITE_PRAGMAS = tuple(({"page_size": str(PAGE_BYTES)} | settings | {"cache_size": str(-CACHE_KB)}).items())
     return True
 
 
@@ -149,8 +154,10 @@ def serve_from_several(processes: int) -> bool:
         log.warning("the SuperLink's start is not as expected (%s): it runs in one process", error)
         return False
 
+    own = {"app": "fl_liver.server.superlink_process:worker_app", "factory": True, "workers": processes}
+
     def run_several(**keys: Any) -> None:
-        run(**{**keys, "app": "fl_liver.server.superlink_process:worker_app", "factory": True, "workers": processes})
+        run(**{**keys, **own, "timeout_worker_healthcheck": HUNG_S})
 
     cli.uvicorn.run = run_several
     return True
@@ -177,8 +184,7 @@ def do_less() -> None:
 def main() -> None:
     """With the command line of flower-superlink."""
     do_less()
-    if PROCESSES > 1:
-        serve_from_several(PROCESSES)
+    serve_from_several(PROCESSES)
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
     sys.argv[0] = "flower-superlink"

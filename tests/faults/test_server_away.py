@@ -47,6 +47,27 @@ def test_a_part_of_the_server_that_is_killed_is_started_again_and_nobody_is_lost
     patient.note(f"{part}: SIGKILL in and between rounds", happened, worst, read, "coordinator up")
 
 
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_one_of_the_superlinks_processes_that_dies_or_stands_still_is_replaced_and_nobody_is_lost(
+    patient: LiveRun, how: str
+) -> None:
+    """The others answer meanwhile; uvicorn, in the first one, kills what stands still for 15 s."""
+    coordinator = patient.stage.coordinator
+    first, beside = coordinator.child("superlink"), set(coordinator.child("superlink").children)
+    victim = next(one for one in sorted(beside, key=lambda one: one.pid) if "spawn_main" in one.command)
+    with patient.at("in") as number:
+        passed = clock()
+        os.kill(victim.pid, signal.Signals[how])
+    until(lambda: not victim.alive and len(first.children) == len(beside), "another", 40, coordinator.said)
+    patient.until_round(number, 90)
+    seconds = passed()
+    assert coordinator.child("superlink").pid == first.pid
+    log = (coordinator.folder / "up" / "superlink.log").read_text(errors="replace")
+    happened = "another takes its place; the round is closed with all 5"
+    read = line_with(f"Child process [{victim.pid}] died", log)
+    patient.note(f"one of superlink's processes: {how} in a round", happened, seconds, read, "superlink.log")
+
+
 @pytest.mark.parametrize("moment", ["in", "between"])
 def test_parts_of_the_server_that_stand_still_are_told_to_go_on_and_nobody_is_lost(
     patient: LiveRun, moment: str

@@ -73,3 +73,15 @@ def test_a_process_that_does_not_answer_is_killed_and_started_again(
     answers[0] = True
     until_looked(one, lambda: one.ok)
     assert "does not answer" in caplog.text
+
+
+def test_a_server_that_a_script_started_in_the_background_leaves_its_parts_their_sigint(make: Make) -> None:
+    """Such a shell has it ignored; Flower ends a run by it, whose executor is gone."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        one = make()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    status = Path(f"/proc/{one.pid}/status").read_text()
+    (ignored,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:")]
+    assert not ignored >> (signal.SIGINT - 1) & 1

@@ -88,7 +88,8 @@ from pathlib import Path
 from fl_liver.server.prompt_grid import fetch_promptly
 from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
 from flwr.superlink.grid import http_grid
-fetch_promptly(7, Path(sys.argv[1]))
+source = inspect.getsource(http_grid.HttpGrid.pull_messages)
+assert fetch_promptly(7, Path(sys.argv[1]))
 calls = []
 def one(name):
     calls.append(name)
@@ -100,7 +101,6 @@ found = http_grid.pull_objects(object_ids=["aa", "zz"], pull_object_fn=one)
 print(time.monotonic() - began)
 print(found)
 print(calls)
-source = inspect.getsource(http_grid.HttpGrid.pull_messages)
 assert source.count("pull_objects(") == 1 and "object_ids=" in source and "pull_object_fn=" in source
 """
 
@@ -119,9 +119,39 @@ def test_flowers_grid_reads_parts_in_the_database_and_fetches_the_others_with_ou
     assert ast.literal_eval(calls) == ["zz"] * 4
 
 
+ANSWERS = """
+import sys, time
+from pathlib import Path
+from flwr.superlink.grid import http_grid
+from fl_liver.server import prompt_grid
+asked = []
+http_grid.HttpGrid.pull_messages = lambda self, message_ids: asked.append(message_ids) or ["an answer"]
+prompt_grid.ASK_S = 0.5
+assert prompt_grid.fetch_promptly(7, Path(sys.argv[1]))
+grid = object.__new__(http_grid.HttpGrid)
+pull = lambda *names: print(list(grid.pull_messages(iter(names))), len(asked))
+pull("silent")   # the first question is always the SuperLink's
+pull("silent")
+pull("silent", "answered")
+pull("fetched")
+time.sleep(0.6)
+pull("silent")   # it may have gone offline
+"""
+
+
+def test_the_superlink_is_asked_for_answers_where_there_are_some_and_once_in_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE message_res (reply_to_message_id, delivered_at)")
+        connection.execute("INSERT INTO message_res VALUES ('answered', ''), ('fetched', 'yesterday')")
+    said = in_a_process(ANSWERS, str(path))
+    assert said == ["['an answer'] 1", "[] 1", "['an answer'] 2", "[] 2", "['an answer'] 3"]
+    assert in_a_process(ANSWERS, str(tmp_path / "none.db"))[-1] == "['an answer'] 5", "without it, each time"
+
+
 CONNECTIONS = """
 import os, sys
-from fl_liver.server.superlink_process import CACHE_KB, THREADS, keep_connections
+from fl_liver.server.superlink_process import CACHE_KB, PAGE_BYTES, THREADS, keep_connections
 assert keep_connections()
 from flwr.supercore import sql_mixin
 engine = sql_mixin.create_engine("sqlite:///" + sys.argv[1])
@@ -129,12 +159,13 @@ sql_mixin.event.listen(engine, "connect", sql_mixin._set_sqlite_pragmas)
 with engine.connect() as connection:
     say = lambda pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
     print(say("cache_size") == -CACHE_KB, say("journal_mode"), say("foreign_keys"), engine.pool.size() == THREADS)
+    connection.exec_driver_sql("CREATE TABLE one (of_them)")
+    print(say("page_size") == PAGE_BYTES)
 """
 
 
 def test_flowers_database_keeps_a_connection_for_each_thread_and_all_its_other_settings(tmp_path: Path) -> None:
-    (said,) = in_a_process(CONNECTIONS, str(tmp_path / "state.db"))
-    assert said == "True wal 1 True"
+    assert in_a_process(CONNECTIONS, str(tmp_path / "state.db")) == ["True wal 1 True", "True"]
 
 
 WRITES = """
@@ -189,5 +220,6 @@ def test_several_processes_serve_one_superlink_with_its_own_settings() -> None:
             "host": "127.0.0.1",
             "port": 1,
             "workers": 3,
+            "timeout_worker_healthcheck": 15,
         }
     ]
