@@ -140,8 +140,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _begin() -> None:
-    """For `preexec_fn`. A script that starts a server in the background has it ignore SIGINT, and so would the run, which
-    Flower ends by SIGINT when its executor is gone.
+    """For `preexec_fn`: where a script starts a server in the background, SIGINT is ignored, by which Flower ends a run
+    whose executor is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent()

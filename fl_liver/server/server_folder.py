@@ -76,7 +76,8 @@ class ServerFolder:
     def environment(self) -> dict[str, str]:
         """Of every process of Flower: nothing calls home, its folder is here, our programs are found by name."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {**os.environ, **QUIET, "PATH": path, "FLWR_HOME": str(self.home)}
+        # Forty threads that each keep a heap of their own would hold gigabytes of updates that have gone.
+        return {**os.environ, **QUIET, "PATH": path, "FLWR_HOME": str(self.home), "MALLOC_ARENA_MAX": "2"}
 
     def prepare(self) -> None:
         """Raises ConfigError where the folder cannot be written."""

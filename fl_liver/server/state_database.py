@@ -24,9 +24,15 @@ _PART = """
 SELECT objects.is_available, objects.content FROM objects JOIN run_objects ON run_objects.object_id = objects.object_id
 WHERE run_objects.run_id = ? AND objects.object_id = ?
 """
-_REPLIED = """
-SELECT EXISTS (SELECT 1 FROM message_res WHERE delivered_at = '' AND
-               reply_to_message_id IN (SELECT value FROM json_each(?)))
+_ANSWERS = """
+WITH RECURSIVE parts(answered, object_id) AS (
+    SELECT reply_to_message_id, message_id FROM message_res
+    WHERE delivered_at = '' AND reply_to_message_id IN (SELECT value FROM json_each(?))
+    UNION
+    SELECT parts.answered, object_children.child_id FROM object_children
+    JOIN parts ON object_children.parent_id = parts.object_id)
+SELECT parts.answered, MIN(COALESCE(objects.is_available, 0)) FROM parts
+LEFT JOIN objects ON objects.object_id = parts.object_id GROUP BY parts.answered
 """
 _SIGNED, _UNSIGNED = 1 << 63, 1 << 64
 """Flower keeps unsigned numbers as signed ones."""
@@ -43,10 +49,10 @@ class StateDatabase:
         rows = self._rows(_WAITING, now)
         return None if rows is None else frozenset(int(node) % _UNSIGNED for (node,) in rows)
 
-    def replied(self, message_ids: Sequence[str]) -> bool | None:
-        """Whether one of these messages has an answer that was not fetched; it may still be on its way."""
-        rows = self._rows(_REPLIED, json.dumps(list(message_ids)))
-        return None if rows is None else bool(rows[0][0])
+    def answers(self, message_ids: Sequence[str]) -> dict[str, bool] | None:
+        """Those of these messages that have an answer which was not fetched: whether all parts of it are there."""
+        rows = self._rows(_ANSWERS, json.dumps(list(message_ids)))
+        return None if rows is None else {str(name): bool(whole) for name, whole in rows}
 
     def part(self, run_id: int, object_id: str) -> bytes | None:
         """A part of a message of that run; b"" where it was announced and is still on its way."""

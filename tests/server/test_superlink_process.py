@@ -124,29 +124,48 @@ import sys, time
 from pathlib import Path
 from flwr.superlink.grid import http_grid
 from fl_liver.server import prompt_grid
-asked = []
+asked, deleted = [], []
 http_grid.HttpGrid.pull_messages = lambda self, message_ids: asked.append(message_ids) or ["an answer"]
+http_grid.RuntimeHttpClient.ConfirmMessageReceived = lambda self, name: time.sleep(0.2) or deleted.append(name)
 prompt_grid.ASK_S = 0.5
 assert prompt_grid.fetch_promptly(7, Path(sys.argv[1]))
 grid = object.__new__(http_grid.HttpGrid)
-pull = lambda *names: print(list(grid.pull_messages(iter(names))), len(asked))
+pull = lambda *names: print(list(grid.pull_messages(iter(names))), asked[-1])
 pull("silent")   # the first question is always the SuperLink's
-pull("silent")
-pull("silent", "answered")
+pull("silent", "other")
+pull("silent", "whole")
+pull("coming", "silent")
 pull("fetched")
 time.sleep(0.6)
-pull("silent")   # it may have gone offline
+pull("silent", "coming")   # the one may have gone offline, of the other something came
+http_grid.RuntimeHttpClient.ConfirmMessageReceived(None, "whole")
+print(deleted)
+time.sleep(0.4)
+print(deleted)
 """
 
 
-def test_the_superlink_is_asked_for_answers_where_there_are_some_and_once_in_a_while(tmp_path: Path) -> None:
+def test_the_superlink_is_asked_for_answers_that_are_whole_and_for_the_silent_once_in_a_while(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE message_res (reply_to_message_id, delivered_at)")
-        connection.execute("INSERT INTO message_res VALUES ('answered', ''), ('fetched', 'yesterday')")
+        connection.execute("CREATE TABLE message_res (message_id, reply_to_message_id, delivered_at)")
+        connection.execute("CREATE TABLE object_children (parent_id, child_id)")
+        connection.execute("CREATE TABLE objects (object_id, is_available)")
+        rows = [("w", "whole", ""), ("c", "coming", ""), ("f", "fetched", "yesterday")]
+        connection.executemany("INSERT INTO message_res VALUES (?, ?, ?)", rows)
+        connection.executemany("INSERT INTO object_children VALUES (?, ?)", [("w", "x"), ("x", "y"), ("c", "z")])
+        connection.executemany("INSERT INTO objects VALUES (?, ?)", [("w", 1), ("x", 1), ("y", 1), ("c", 1), ("z", 0)])
     said = in_a_process(ANSWERS, str(path))
-    assert said == ["['an answer'] 1", "[] 1", "['an answer'] 2", "[] 2", "['an answer'] 3"]
-    assert in_a_process(ANSWERS, str(tmp_path / "none.db"))[-1] == "['an answer'] 5", "without it, each time"
+    assert said[:-2] == [
+        "['an answer'] ['silent']",
+        "['an answer'] ['other']",
+        "['an answer'] ['whole']",
+        "[] ['whole']",
+        "['an answer'] ['fetched']",
+        "['an answer'] ['silent']",
+    ]
+    assert said[-2:] == ["[]", "['whole']"], "nobody waits for the deletion"
+    assert in_a_process(ANSWERS, str(tmp_path / "none.db"))[3] == "['an answer'] ['coming', 'silent']", "all without it"
 
 
 CONNECTIONS = """
@@ -158,14 +177,15 @@ engine = sql_mixin.create_engine("sqlite:///" + sys.argv[1])
 sql_mixin.event.listen(engine, "connect", sql_mixin._set_sqlite_pragmas)
 with engine.connect() as connection:
     say = lambda pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
-    print(say("cache_size") == -CACHE_KB, say("journal_mode"), say("foreign_keys"), engine.pool.size() == THREADS)
+    print(say("cache_size") == -CACHE_KB, engine.pool.size() == THREADS)
+    print(*map(say, ("journal_mode", "foreign_keys", "secure_delete")))
     connection.exec_driver_sql("CREATE TABLE one (of_them)")
     print(say("page_size") == PAGE_BYTES)
 """
 
 
 def test_flowers_database_keeps_a_connection_for_each_thread_and_all_its_other_settings(tmp_path: Path) -> None:
-    assert in_a_process(CONNECTIONS, str(tmp_path / "state.db")) == ["True wal 1 True", "True"]
+    assert in_a_process(CONNECTIONS, str(tmp_path / "state.db")) == ["True True", "wal 1 2", "True"]
 
 
 WRITES = """
