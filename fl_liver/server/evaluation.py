@@ -59,8 +59,8 @@ class Evaluation:
     ) -> Figured:
         """Everything that a report says of these scores.
 
-        What the same hospitals are asked travels together, whatever part of their patients it is about: thirteen
-        hospitals make an exchange of two seconds.
+        What the same hospitals are asked travels together, whatever part of their patients it is about: with
+        thirteen of them an exchange takes more than a second.
 
         pairs: scores a and b, compared by DeLong's paired test, internal and external.
         between_centres: within-centre AUC and the spread between the training hospitals, which is another question than

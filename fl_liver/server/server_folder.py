@@ -30,6 +30,9 @@ CONNECTION = "consortium"
 """The SuperLink's name in Flower's configuration."""
 _RENEW_DAYS = 180
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+_MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+"""For glibc: forty threads with a heap of their own, and heaps in which updates left holes, keep gigabytes of what is
+gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,7 @@ class ServerFolder:
     def environment(self) -> dict[str, str]:
         """Of every process of Flower: nothing calls home, its folder is here, our programs are found by name."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        # Forty threads that each keep a heap of their own would hold gigabytes of updates that have gone.
-        return {**os.environ, **QUIET, "PATH": path, "FLWR_HOME": str(self.home), "MALLOC_ARENA_MAX": "2"}
+        return {**os.environ, **QUIET, **_MEMORY, "PATH": path, "FLWR_HOME": str(self.home)}
 
     def prepare(self) -> None:
         """Raises ConfigError where the folder cannot be written."""

@@ -102,8 +102,8 @@ def keep_connections() -> bool:
         log.warning("the SuperLink's database is not as expected (%s): it runs as it is, and slower", error)
         return False
     changed.create_engine = partial(made, pool_size=THREADS, max_overflow=THREADS)
-    # The size of a page counts only before all else, in a database that is new. Debian's SQLite writes zeros over what is
-    # deleted, which takes as long as it took to write it.
+    # The size of a page counts only before all else, in a database that is new. Debian's SQLite writes zeros over what
+    # is deleted, which takes as long as it took to write it.
     own = {"cache_size": str(-CACHE_KB), "secure_delete": "FAST"}
     changed.SQLITE_PRAGMAS = tuple(({"page_size": str(PAGE_BYTES)} | settings | own).items())
     return True

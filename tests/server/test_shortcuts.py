@@ -144,6 +144,19 @@ def test_a_part_is_read_as_the_superlink_would_give_it(database: Path) -> None:
     assert told(database, part("cc")) == (False, b""), "it is on its way"
 
 
+def test_a_large_part_is_read_once_for_all_hospitals_and_few_are_remembered(database: Path) -> None:
+    gateway, large = Shortcuts(database), bytes(1 << 20)
+    names = [f"{number:02}" for number in range(20)]
+    for name in names:
+        kept(database, name, content=large)
+    kept(database, "small")
+    answers = {name: gateway.part(part(name)) for name in [*names, "small"]}
+    with sqlite3.connect(database) as connection:
+        connection.execute("DELETE FROM objects")
+    remembered = [name for name, answer in answers.items() if gateway.part(part(name)) == answer]
+    assert remembered == names[-16:]
+
+
 @pytest.mark.parametrize("body", [part("zz"), part("aa", 8), part(""), b"", b"\xff\xff"], ids=str)
 def test_a_part_that_is_not_of_that_run_is_the_superlinks_to_refuse(database: Path, body: bytes) -> None:
     kept(database, "aa")
