@@ -30,9 +30,8 @@ CONNECTION = "consortium"
 """The SuperLink's name in Flower's configuration."""
 _RENEW_DAYS = 180
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-_MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
-"""For glibc: forty threads with a heap of their own, and heaps in which updates left holes, keep gigabytes of what is
-gone."""
+_MEMORY = {"MALLOC_ARENA_MAX": "2"}
+"""For glibc: forty threads that each have a heap of their own keep gigabytes of what is gone."""
 
 
 @dataclass(frozen=True, slots=True)
