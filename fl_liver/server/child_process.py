@@ -147,6 +147,6 @@ def _begin() -> None:
     die_with_parent()
 
 
-def die_with_parent() -> None:
-    """For `preexec_fn`: the child gets SIGTERM when the process that started it is gone."""
-    _libc.prctl(_SIGNAL_OF_PARENT, signal.SIGTERM)
+def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
+    """For `preexec_fn`: the child gets that signal when the process that started it is gone."""
+    _libc.prctl(_SIGNAL_OF_PARENT, how)

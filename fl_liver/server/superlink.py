@@ -158,10 +158,11 @@ class Server:
         line = f"{self._consortium.register.name} at {where}: " + " · ".join(parts)
         if line != self._line:
             self._line = line
-            self._say(line)
             processes = {name: child.pid for name, child in self._children.items()}
             ports = {"gateway": self._gateway_port, "superlink": self._superlink_port}
+            # Before the line is said: who reads it asks for the rest at once.
             self.folder.write_state({"pid": os.getpid(), "line": line, "processes": processes, "ports": ports})
+            self._say(line)
 
     def _superlink_answers(self) -> bool:
         url = f"https://127.0.0.1:{self._superlink_port}/health"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -167,7 +168,8 @@ def serve_from_several(processes: int) -> bool:
 
 def worker_app() -> Any:
     """The SuperLink's application in one of several processes; their command line is that of the first."""
-    die_with_parent()
+    # At once: one that waited for its visitors to leave would keep the port from the SuperLink that is started next.
+    die_with_parent(signal.SIGKILL)
     do_less()
     importlib.import_module(_CLI)
     cli: Any = sys.modules[_CLI]
