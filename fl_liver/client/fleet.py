@@ -250,13 +250,22 @@ class Fleet:
             raise ProtocolError("the connection was used before it was opened")
         return self._node
 
-    def _beat(self) -> None:
+    def beat(self) -> bool:
+        """Tell the server itself that this hospital is there; False: it knows nothing of it. A gateway that answers
+        `take` alone while the server is away does not answer this.
+
+        Raises:
+            FleetError: no answer.
+        """
         request = SendNodeHeartbeatRequest(node=self._registered(), heartbeat_interval=HEARTBEAT_S)
+        return bool(self._call(self._client.SendNodeHeartbeat, request).success)
+
+    def _beat(self) -> None:
         wait = self._beat_every_s
         while not self._leave.wait(wait):
             wait = self._beat_every_s
             try:
-                if not self._call(self._client.SendNodeHeartbeat, request).success:
+                if not self.beat():
                     self.lost = NodeRefusedError(f"{self._address}: the server does not know this hospital any more")
                     return
             except NodeRefusedError as error:

@@ -34,6 +34,7 @@ def whole(patient: LiveRun) -> Iterator[None]:
 def test_a_part_of_the_server_that_is_killed_is_started_again_and_nobody_is_lost(patient: LiveRun, part: str) -> None:
     """Once while hospitals train, once when a round has just been closed and the next is asked for."""
     coordinator, worst = patient.stage.coordinator, 0.0
+    logs = [(one, len(one.log())) for one in patient.stage.hospitals.values()]
     for moment in ("in", "between"):
         before = coordinator.child(part).pid
         with patient.at(moment) as number:
@@ -42,6 +43,8 @@ def test_a_part_of_the_server_that_is_killed_is_started_again_and_nobody_is_lost
         until(lambda: coordinator.state()["processes"][part] not in (before, None), part, 30, coordinator.said)  # noqa: B023
         patient.until_round(number, 90)
         worst = max(worst, passed())
+    out = [one.name for one, length in logs if "refused with 412" in one.log()[length:]]
+    assert not out, "a goodbye that nobody heard kept it out for 40 s"
     read = line_with(f"{part}: killed by SIGKILL", coordinator.said())
     happened = "started again by itself; the round is closed with all 5"
     patient.note(f"{part}: SIGKILL in and between rounds", happened, worst, read, "coordinator up")
