@@ -68,7 +68,9 @@ def fetch_promptly(run_id: int, database: Path) -> bool:
         there = state.answers(names)
         if there is not None:
             names = [name for name in names if there.get(name, now - asked.get(name, -ASK_S) >= ASK_S)]
-        asked.update(dict.fromkeys(names, now))
+            asked.update(dict.fromkeys(names, now))
+            for name in there:
+                asked.pop(name, None)  # a run asks tens of thousands
         fetched: Iterable[Any] = fetch_messages(self, names) if names else []
         return fetched
 
@@ -78,8 +80,7 @@ def fetch_promptly(run_id: int, database: Path) -> bool:
 
 
 def _later(confirm: Callable[..., Any]) -> Callable[..., None]:
-    """Confirmations, one after the other, while the next answer is read. Where one fails, a message is deleted with its
-    run only."""
+    """Confirmations, one by one, while the next answer is read; where one fails, the message goes with its run."""
     thread = ThreadPoolExecutor(1, "confirm")
 
     def said(done: Future[Any]) -> None:
