@@ -30,7 +30,7 @@ def site_check(
     """Read every series; report, send nothing. No patient tag is printed."""
     from rich.console import Console
 
-    from fl_liver.client.cohort.check import check_folder, render
+    from fl_liver.client.cohort.check.check import check_folder, render
 
     report = check_folder(folder)
     console = Console()

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fl_liver.client.cohort.clinical import TABLE_FILE
-from fl_liver.client.cohort.folder import list_files
 from fl_liver.client.cohort.load import BOX_FILE, DICOM_FOLDER
 from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
-from fl_liver.client.cohort.tables import read_table
+from fl_liver.client.cohort.read.folder import list_files
+from fl_liver.client.cohort.table.clinical import TABLE_FILE
+from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.client.frozen_verdict import FOLDER, write_verdict
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, DataError

@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fl_liver.client.cohort.cohort import Finding
-from fl_liver.client.cohort.folder import Listed
-from fl_liver.client.cohort.stills import Recipe
+from fl_liver.client.cohort.read.folder import Listed
+from fl_liver.client.cohort.ultrasound.stills import Recipe
 
 CACHE_FOLDER = "cache"
 _log = logging.getLogger(__name__)

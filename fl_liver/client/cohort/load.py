@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_liver.client.cohort.cache import ImageStack, cache_key, load_stack, store_stack
-from fl_liver.client.cohort.clinical import TABLE_FILE, ClinicalTable, read_clinical
 from fl_liver.client.cohort.codes import UnusableError, finding, in_fixed_order, unusable
 from fl_liver.client.cohort.cohort import Cohort, Finding
-from fl_liver.client.cohort.folder import Listed, list_files, meant_as_dicom
-from fl_liver.client.cohort.lesions import read_boxes
+from fl_liver.client.cohort.lesions.boxes import read_boxes
 from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
+from fl_liver.client.cohort.read.folder import Listed, list_files, meant_as_dicom
 from fl_liver.client.cohort.split import split_patients
-from fl_liver.client.cohort.stills import PatientFiles, PatientImages, Recipe, read_patient, recipe_of
+from fl_liver.client.cohort.table.clinical import TABLE_FILE, ClinicalTable, read_clinical
+from fl_liver.client.cohort.ultrasound.stills import PatientFiles, PatientImages, Recipe, read_patient, recipe_of
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study

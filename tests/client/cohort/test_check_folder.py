@@ -12,10 +12,10 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from rich.console import Console
 
-from fl_liver.client.cohort.check import CheckReport, check_folder, files_in_slice_order, render
-from fl_liver.client.cohort.dicom import read_header
-from fl_liver.client.cohort.pixels import read_frames
+from fl_liver.client.cohort.check.check import CheckReport, check_folder, files_in_slice_order, render
 from fl_liver.client.cohort.pseudonym import Pseudonyms
+from fl_liver.client.cohort.read.dicom import read_header
+from fl_liver.client.cohort.read.pixels import read_frames
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import DataError
 

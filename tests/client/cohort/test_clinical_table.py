@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fl_liver.client.cohort.clinical import ClinicalTable, factor_values, numbers, read_clinical
 from fl_liver.client.cohort.pseudonym import Pseudonyms
-from fl_liver.client.cohort.tables import read_table
+from fl_liver.client.cohort.table.clinical import ClinicalTable, factor_values, numbers, read_clinical
+from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.errors import DataError
 from fl_liver.study import Factor, Study
 

@@ -13,11 +13,11 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from fl_liver.client.cohort import dicom
 from fl_liver.client.cohort.codes import REMEDIES, UnusableError, unusable
-from fl_liver.client.cohort.dicom import examine, read_header
-from fl_liver.client.cohort.header import ALLOWED, Header
-from fl_liver.client.cohort.pixels import read_frames
+from fl_liver.client.cohort.read import dicom
+from fl_liver.client.cohort.read.dicom import examine, read_header
+from fl_liver.client.cohort.read.header import ALLOWED, Header
+from fl_liver.client.cohort.read.pixels import read_frames
 from fl_liver.errors import FLLiverError
 
 WriteStill = Callable[..., Path]

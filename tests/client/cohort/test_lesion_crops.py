@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fl_liver.client.cohort.codes import UnusableError
-from fl_liver.client.cohort.lesions import Box, crop, read_boxes, require_inside, standardise
+from fl_liver.client.cohort.lesions.boxes import Box, crop, read_boxes, require_inside, standardise
 from fl_liver.errors import DataError
 
 HEADER = "patient_id,sop_instance_uid,kind,x_min_px,y_min_px,x_max_px,y_max_px,frame\n"

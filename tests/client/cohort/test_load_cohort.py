@@ -14,7 +14,7 @@ from fl_liver.client.cohort import load as loading
 from fl_liver.client.cohort.cache import purge_cache
 from fl_liver.client.cohort.cohort import PARTS, Cohort
 from fl_liver.client.cohort.floors import require_enough_patients, require_trainable
-from fl_liver.client.cohort.lesions import Box, crop, standardise
+from fl_liver.client.cohort.lesions.boxes import Box, crop, standardise
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.cohort.pseudonym import site_pseudonyms
 from fl_liver.client.site import SiteConfig

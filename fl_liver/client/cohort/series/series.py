@@ -10,10 +10,10 @@ from pathlib import Path
 
 from fl_liver.client.cohort.codes import counted, finding
 from fl_liver.client.cohort.cohort import Finding
-from fl_liver.client.cohort.dicom import Reading
-from fl_liver.client.cohort.geometry import Fault, Geometry, volume_geometry
-from fl_liver.client.cohort.header import Header
 from fl_liver.client.cohort.pseudonym import Pseudonyms
+from fl_liver.client.cohort.read.dicom import Reading
+from fl_liver.client.cohort.read.header import Header
+from fl_liver.client.cohort.series.geometry import Fault, Geometry, volume_geometry
 
 _VOLUMES = frozenset({"CT", "MR", "PT", "NM"})
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

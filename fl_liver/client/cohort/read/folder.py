@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl_liver.client.cohort.dicom import looks_like_dicom
+from fl_liver.client.cohort.read.dicom import looks_like_dicom
 
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 

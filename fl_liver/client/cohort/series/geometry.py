@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_liver.client.cohort.codes import counted
-from fl_liver.client.cohort.header import Header
+from fl_liver.client.cohort.read.header import Header
 
 MIN_SLICES = 3
 TILT_DEG = 0.5

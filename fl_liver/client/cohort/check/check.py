@@ -18,10 +18,10 @@ from rich.table import Table
 
 from fl_liver.client.cohort.codes import finding, in_fixed_order
 from fl_liver.client.cohort.cohort import Finding
-from fl_liver.client.cohort.dicom import Reading, examine, looks_like_dicom
-from fl_liver.client.cohort.folder import Listed, list_files, meant_as_dicom, stays_inside
 from fl_liver.client.cohort.pseudonym import Pseudonyms, random_pseudonyms, site_pseudonyms
-from fl_liver.client.cohort.series import Series, Slice, describe_series, group_into_series
+from fl_liver.client.cohort.read.dicom import Reading, examine, looks_like_dicom
+from fl_liver.client.cohort.read.folder import Listed, list_files, meant_as_dicom, stays_inside
+from fl_liver.client.cohort.series.series import Series, Slice, describe_series, group_into_series
 from fl_liver.client.site import load_site
 from fl_liver.errors import DataError
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from fl_liver.client.cohort.codes import UnusableError, counted, finding, unusable
 from fl_liver.client.cohort.cohort import Finding
-from fl_liver.client.cohort.dicom import read_header
-from fl_liver.client.cohort.folder import Listed, stays_inside
-from fl_liver.client.cohort.header import Header
-from fl_liver.client.cohort.lesions import Box, crop, require_inside, standardise
-from fl_liver.client.cohort.pixels import read_frames
+from fl_liver.client.cohort.lesions.boxes import Box, crop, require_inside, standardise
+from fl_liver.client.cohort.read.dicom import read_header
+from fl_liver.client.cohort.read.folder import Listed, stays_inside
+from fl_liver.client.cohort.read.header import Header
+from fl_liver.client.cohort.read.pixels import read_frames
 from fl_liver.study import Study
 
 

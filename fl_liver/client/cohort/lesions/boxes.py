@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fl_liver.client.cohort.codes import unusable
-from fl_liver.client.cohort.tables import read_table, require_columns
+from fl_liver.client.cohort.table.tables import read_table, require_columns
 
 BoxKind = Literal["lesion", "background"]
 _EDGES = ("x_min_px", "y_min_px", "x_max_px", "y_max_px")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fl_liver.client.cohort.codes import finding
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.pseudonym import Pseudonyms
-from fl_liver.client.cohort.tables import read_table, require_columns
+from fl_liver.client.cohort.table.tables import read_table, require_columns
 from fl_liver.study import Factor, Study
 
 TABLE_FILE = "clinical.csv"

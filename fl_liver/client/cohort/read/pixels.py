@@ -19,7 +19,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 
 from fl_liver.client.cohort.codes import UnusableError, unusable
-from fl_liver.client.cohort.header import Header
+from fl_liver.client.cohort.read.header import Header
 
 _PALETTE_TAGS = tuple(
     f"{colour}PaletteColorLookupTable{part}" for colour in ("Red", "Green", "Blue") for part in ("Data", "Descriptor")

@@ -21,7 +21,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from fl_liver.client.cohort.codes import UnusableError, unusable
-from fl_liver.client.cohort.header import ALLOWED_TAGS, Header, header_from
+from fl_liver.client.cohort.read.header import ALLOWED_TAGS, Header, header_from
 
 MAX_FILE_BYTES = 2 << 30
 MAX_PIXEL_BYTES = 1 << 30

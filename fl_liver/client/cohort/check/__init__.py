@@ -1,0 +1,1 @@
+"""`fl-liver site check`: every defect named, on a page for people."""

@@ -1,0 +1,1 @@
+"""Where the lesion is: boxes, masks, segmentations and contours."""

@@ -1,0 +1,1 @@
+"""Images fetched from the hospital's archive over DICOMweb."""

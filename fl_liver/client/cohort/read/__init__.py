@@ -1,0 +1,1 @@
+"""What is read of a hospital's files, behind gates and budgets."""

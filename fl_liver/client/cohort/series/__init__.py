@@ -1,0 +1,1 @@
+"""What a series is and whether its slices make a volume."""

@@ -1,0 +1,1 @@
+"""The clinical table: read, checked, joined."""

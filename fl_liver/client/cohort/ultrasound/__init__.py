@@ -1,0 +1,1 @@
+"""From a screen of an ultrasound machine to the image alone."""
