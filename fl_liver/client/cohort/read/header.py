@@ -1,26 +1,70 @@
 """What is kept of a DICOM header: an allow-list of tags copied into a frozen record.
 
-Names, dates, institutions, free text and private elements are never parsed. Files are read, and refused, in `dicom`.
+Institutions, free text and private elements are not kept; of series descriptions only words of a fixed list are
+(`words`); a name and a birth date are held against the file's own name and forgotten. Files are read, and refused, in
+`dicom`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from fl_liver.client.cohort.read.acquisition import ACQUISITION, PRIVATE_B_VALUES, Acquisition, acquisition_from
+from fl_liver.client.cohort.read.elements import (
+    age_years,
+    code,
+    digits,
+    number,
+    number_or,
+    text,
+    values,
+    vector,
+    whole,
+    whole_or,
+)
+from fl_liver.client.cohort.read.region import UltrasoundRegion, regions_from
+
 ALLOWED = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"),
     *("Modality", "ImageType", "InstanceNumber"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SliceThickness"),
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated"),
     *("BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "BurnedInAnnotation"),
-    "LossyImageCompression",
+    *("LossyImageCompression", "PixelPaddingValue", "Manufacturer"),
+    *("StudyDate", "SequenceOfUltrasoundRegions", "UltrasoundColorDataPresent"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
-ALLOWED_TAGS = [Tag(keyword) for keyword in ALLOWED]
+COMPARED = ("PatientName", "PatientBirthDate", "PatientAge", "PatientSex", "SeriesDescription", "ProtocolName")
+"""Read, turned into something that names nobody (a flag, years, M or F, words of a list), and not kept."""
+ALLOWED_TAGS = [*(Tag(keyword) for keyword in (*ALLOWED, *ACQUISITION, *COMPARED)), *PRIVATE_B_VALUES]
+_MAKERS = {
+    "siemens": "Siemens",
+    "ge med": "GE",
+    "ge health": "GE",
+    "g.e.": "GE",
+    "general electric": "GE",
+    "philips": "Philips",
+    "toshiba": "Canon",
+    "canon": "Canon",
+    "hitachi": "Hitachi",
+    "aloka": "Hitachi",
+    "fuji": "Fujifilm",
+    "mindray": "Mindray",
+    "samsung": "Samsung",
+    "medison": "Samsung",
+    "esaote": "Esaote",
+    "supersonic": "SuperSonic",
+    "sonosite": "SonoSite",
+    "united imaging": "United Imaging",
+    "uih": "United Imaging",
+    "neusoft": "Neusoft",
+}
+_SEXES = frozenset({"M", "F", "O"})
 _IMAGES = frozenset({"CT", "MR", "US", "IVUS", "PT", "NM", "XA", "RF", "DX", "CR", "MG", "SEG", "SC", "OT"})
 _WITHOUT_IMAGE = frozenset({"SR", "KO", "PR", "DOC", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "PLAN", "FID"})
 
@@ -59,6 +103,20 @@ class Header:
     intercept: float
     burned_in: bool
     lossy: bool
+    thickness_mm: float | None = None
+    padding: int | None = None
+    manufacturer: str = ""
+    study_date: str = field(default="", repr=False)
+    """YYYYMMDD; held against the clinical table's dates inside the hospital."""
+    age_years: float | None = field(default=None, repr=False)
+    sex: str = field(default="", repr=False)
+    """"M", "F", "O" or ""."""
+    acquisition: Acquisition = field(default_factory=Acquisition)
+    regions: tuple[UltrasoundRegion, ...] = ()
+    colour_data: bool = False
+    """UltrasoundColorDataPresent: Doppler or another colour map lies over the image."""
+    frame: int = 0
+    """0-based frame of its file; above 0 only in what `read.enhanced` makes of a multi-frame file."""
 
     @property
     def is_image(self) -> bool:
@@ -74,67 +132,69 @@ class Header:
 def header_from(dataset: Dataset, syntax: str) -> Header:
     """Copy the allowed elements; a missing number becomes 0, 1 or None as its field says."""
     return Header(
-        patient_id=_text(dataset, "PatientID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        sop_uid=_text(dataset, "SOPInstanceUID"),
-        frame_uid=_text(dataset, "FrameOfReferenceUID"),
-        sop_class=_text(dataset, "SOPClassUID"),
+        patient_id=text(dataset, "PatientID"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        sop_uid=text(dataset, "SOPInstanceUID"),
+        frame_uid=text(dataset, "FrameOfReferenceUID"),
+        sop_class=text(dataset, "SOPClassUID"),
         syntax=syntax,
-        modality=_modality(dataset),
-        image_type=tuple(_values(dataset, "ImageType", str)),
-        instance_number=int(_number(dataset, "InstanceNumber") or 0),
-        position_mm=_vector(dataset, "ImagePositionPatient", 3),
-        orientation=_vector(dataset, "ImageOrientationPatient", 6),
-        spacing_mm=_vector(dataset, "PixelSpacing", 2),
-        rows=int(_number(dataset, "Rows") or 0),
-        columns=int(_number(dataset, "Columns") or 0),
-        frames=int(_number(dataset, "NumberOfFrames") or 1),
-        samples=int(_number(dataset, "SamplesPerPixel") or 1),
-        photometric=_code(dataset, "PhotometricInterpretation"),
-        bits_allocated=int(_number(dataset, "BitsAllocated") or 0),
-        bits_stored=int(_number(dataset, "BitsStored") or 0),
-        signed=_number(dataset, "PixelRepresentation") == 1,
-        slope=_or(_number(dataset, "RescaleSlope"), 1.0),
-        intercept=_or(_number(dataset, "RescaleIntercept"), 0.0),
-        burned_in=_code(dataset, "BurnedInAnnotation") == "YES",
-        lossy=_code(dataset, "LossyImageCompression") == "01",
+        modality=_modality(code(dataset, "Modality")),
+        image_type=tuple(values(dataset, "ImageType", str)),
+        instance_number=whole_or(dataset, "InstanceNumber", 0),
+        position_mm=vector(dataset, "ImagePositionPatient", 3),
+        orientation=vector(dataset, "ImageOrientationPatient", 6),
+        spacing_mm=vector(dataset, "PixelSpacing", 2),
+        rows=whole_or(dataset, "Rows", 0),
+        columns=whole_or(dataset, "Columns", 0),
+        frames=whole_or(dataset, "NumberOfFrames", 1),
+        samples=whole_or(dataset, "SamplesPerPixel", 1),
+        photometric=code(dataset, "PhotometricInterpretation"),
+        bits_allocated=whole_or(dataset, "BitsAllocated", 0),
+        bits_stored=whole_or(dataset, "BitsStored", 0),
+        signed=number(dataset, "PixelRepresentation") == 1,
+        slope=number_or(dataset, "RescaleSlope", 1.0),
+        intercept=number_or(dataset, "RescaleIntercept", 0.0),
+        burned_in=code(dataset, "BurnedInAnnotation") == "YES",
+        lossy=code(dataset, "LossyImageCompression") == "01",
+        thickness_mm=number(dataset, "SliceThickness"),
+        padding=whole(dataset, "PixelPaddingValue"),
+        manufacturer=manufacturer(text(dataset, "Manufacturer")),
+        study_date=digits(dataset, "StudyDate", 8),
+        age_years=age_years(dataset),
+        sex=_one_of(code(dataset, "PatientSex"), _SEXES),
+        acquisition=acquisition_from(dataset),
+        regions=regions_from(dataset),
+        colour_data=number(dataset, "UltrasoundColorDataPresent") == 1,
     )
 
 
-def _values(dataset: Dataset, keyword: str, kind: type) -> list[Any]:
-    value = dataset.get(keyword)
-    if value is None or value == "":
-        return []
-    many = value if not isinstance(value, str) and hasattr(value, "__iter__") else [value]
-    return [kind(one) for one in many]
+def manufacturer(text: str) -> str:
+    """One of the makers of CT, MR and ultrasound machines that is known here, "other", or "" where the tag is empty.
+
+    >>> manufacturer("GE MEDICAL SYSTEMS"), manufacturer("Dr. Quillmir's own"), manufacturer("")
+    ('GE', 'other', '')
+    """
+    lowered = text.lower()
+    return next((name for part, name in _MAKERS.items() if part in lowered), "other" if text else "")
 
 
-def _text(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword) or "").strip()
+def names_its_patient(dataset: Dataset, relative_path: str) -> bool:
+    """Whether a folder's or file's name holds the patient's name, id or birth date of its own header.
+
+    Words of three letters and more count, and ids of four characters and more that are not a plain small number.
+    """
+    parts = {part for part in re.split(r"[^0-9a-zà-ÿ]+", relative_path.casefold()) if part}
+    whole = relative_path.casefold()
+    name = {word for word in re.split(r"[^0-9a-zà-ÿ]+", text(dataset, "PatientName").casefold()) if len(word) >= 3}
+    patient_id, born = text(dataset, "PatientID").casefold(), digits(dataset, "PatientBirthDate", 8)
+    return bool(name & parts) or (len(patient_id) >= 4 and patient_id in whole) or (bool(born) and born in whole)
 
 
-def _code(dataset: Dataset, keyword: str) -> str:
-    """A coded string. Longer than a DICOM code may be, or odd, it is dropped: free text could name a patient."""
-    text = _text(dataset, keyword)
-    return text if len(text) <= 16 and text.replace("_", "").replace(" ", "").isalnum() else ""
-
-
-def _modality(dataset: Dataset) -> str:
+def _modality(found: str) -> str:
     """One of the modalities that DICOM defines; any other word becomes OT, an absent one ""."""
-    code = _code(dataset, "Modality")
-    return code if not code or code in _IMAGES | _WITHOUT_IMAGE else "OT"
+    return found if not found or found in _IMAGES | _WITHOUT_IMAGE else "OT"
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    values = _values(dataset, keyword, float)
-    return values[0] if values and math.isfinite(values[0]) else None
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
-
-
-def _vector(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...] | None:
-    values = _values(dataset, keyword, float)
-    return tuple(values) if len(values) == length and all(math.isfinite(value) for value in values) else None
+def _one_of(found: str, wanted: frozenset[str]) -> str:
+    return found if found in wanted else ""

@@ -91,7 +91,7 @@ def describe_series(slices: list[Slice], names: Pseudonyms) -> tuple[Series, lis
 def _geometry(headers: list[Header]) -> Geometry:
     first = headers[0]
     if first.sop_class.startswith(_ENHANCED):
-        fault = ("E_ENHANCED_MULTIFRAME", f"{first.frames} frames in one file; their places are not read yet")
+        fault = ("W_ENHANCED_MULTIFRAME", f"{first.frames} frames in one file")
         return Geometry(tuple(range(len(headers))), None, None, (fault,))
     if first.modality in _VOLUMES and first.sop_class != _SECONDARY_CAPTURE:
         return volume_geometry(headers)

@@ -1,0 +1,107 @@
+"""Single elements of a dataset as plain values: a number or None, a short code or "", never free text.
+
+Damaged values never stop the reading of a header: what cannot be read counts as absent, and the geometry or the gates
+say what that costs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+
+_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+_OLDEST = 89.0
+
+
+def values(dataset: Dataset, keyword: str, kind: type) -> list[Any]:
+    """All values of an element; [] where it is absent or empty."""
+    found = dataset.get(keyword)
+    if found is None or found == "":
+        return []
+    many = found if not isinstance(found, str) and hasattr(found, "__iter__") else [found]
+    return [kind(one) for one in many]
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()
+
+
+def code(dataset: Dataset, keyword: str) -> str:
+    """A coded string. Longer than a DICOM code may be, or odd, it is dropped: free text could name a patient."""
+    found = text(dataset, keyword)
+    return found if len(found) <= 16 and found.replace("_", "").replace(" ", "").isalnum() else ""
+
+
+def codes(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    return tuple(one for one in values(dataset, keyword, str) if len(one) <= 16 and one.isalnum())
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """The first value, where it is finite."""
+    many = values(dataset, keyword, float)
+    return many[0] if many and math.isfinite(many[0]) else None
+
+
+def number_or(dataset: Dataset, keyword: str, otherwise: float) -> float:
+    found = number(dataset, keyword)
+    return otherwise if found is None else found
+
+
+def whole(dataset: Dataset, keyword: str) -> int | None:
+    found = number(dataset, keyword)
+    return None if found is None else int(found)
+
+
+def whole_or(dataset: Dataset, keyword: str, otherwise: int) -> int:
+    """Also for a value of 0 where 0 makes no sense: `NumberOfFrames = 0` is one frame."""
+    return whole(dataset, keyword) or otherwise
+
+
+def private_number(dataset: Dataset, tag: BaseTag) -> float | None:
+    """The first number of a private element, whose VR implicit syntaxes do not tell: text, bytes or a list."""
+    if tag not in dataset:
+        return None
+    found = dataset[tag].value
+    if not isinstance(found, str | bytes) and hasattr(found, "__getitem__"):
+        found = found[0] if len(found) else None
+    try:
+        first = found.decode("ascii").split("\\")[0] if isinstance(found, bytes) else found
+        value = float(first)
+    except (ValueError, TypeError, UnicodeDecodeError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def vector(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...] | None:
+    many = values(dataset, keyword, float)
+    return tuple(many) if len(many) == length and all(math.isfinite(one) for one in many) else None
+
+
+def digits(dataset: Dataset, keyword: str, length: int) -> str:
+    """Exactly so many digits, as in a DA; "" for anything else."""
+    found = text(dataset, keyword)
+    return found if len(found) == length and found.isdigit() else ""
+
+
+def seconds(dataset: Dataset, keyword: str) -> float | None:
+    """A TM value, HHMM, HHMMSS or HHMMSS.FFFFFF, as seconds after midnight."""
+    found = text(dataset, keyword).replace(":", "")
+    hours, minutes, rest = found[:2], found[2:4], found[4:] or "0"
+    if not (hours.isdigit() and minutes.isdigit() and rest.replace(".", "", 1).isdigit()):
+        return None
+    return int(hours) * 3600.0 + int(minutes) * 60.0 + float(rest)
+
+
+def age_years(dataset: Dataset) -> float | None:
+    """PatientAge in years; else from birth date and study date. 89 and more is 89."""
+    stated = text(dataset, "PatientAge").upper()
+    years: float | None = None
+    if len(stated) == 4 and stated[:3].isdigit() and stated[3] in _YEARS:
+        years = int(stated[:3]) * _YEARS[stated[3]]
+    born, seen = digits(dataset, "PatientBirthDate", 8), digits(dataset, "StudyDate", 8)
+    if years is None and born and seen:
+        years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
+    return None if years is None or years < 0 else min(years, _OLDEST)
