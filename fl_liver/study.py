@@ -18,35 +18,13 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from fl_liver.errors import ConfigError
-from fl_liver.toml_file import Section, parse, read_toml
+from fl_liver.study_cohort import CohortRules, Column, Factor
+from fl_liver.toml_file import Count, Fraction, Positive, Section, parse, read_toml
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 LEAST_EPSILON = 2.0
 """Of a noised histogram, as `stats.private_roc` has it."""
 Norm = Literal["batch", "group"]
-
-
-class Factor(Section):
-    """One clinical or sonographic factor as a number, made from one column of the site's clinical table.
-
-    With `at_least`, `above` or `equals` it is 0/1. Otherwise the column is taken as a number (binary columns may hold
-    0/1, Y/N, yes/no, M/F via `equals`), after `log10` if asked, then (x − center) / scale.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    column: str
-    label: str
-    at_least: float | None = None
-    above: float | None = None
-    equals: str | None = None
-    missing: float | None = None
-    """Value of the factor where the column is empty; without it such a patient is left out of analyses that name it."""
-    log10: bool = False
-    center: float = 0.0
-    scale: Positive = 1.0
 
 
 class Task(Section):
@@ -100,20 +78,6 @@ class Sites(Section):
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
         return self
-
-
-class CohortRules(Section):
-    """How a training hospital's patients are parted; by patient, within class, from a hash of the patient's id."""
-
-    views: Count = 4
-    """Images of one lesion that are used, in order of instance number."""
-    internal_validation: Fraction = 0.2
-    calibration: Fraction = 0.25
-    """Share of the training part kept from the network for fusion and cut-off; 0 with `folds`."""
-    folds: Annotated[int, Field(ge=0, le=10)] = 0
-    """Cross-fitting: federations trained without one fold each, so that every training patient gets an unseen score."""
-    lesion_margin: Positive = 1.45
-    """Side of the square crop over the longer side of the lesion box."""
 
 
 class Training(Section):
@@ -239,6 +203,7 @@ class Study(Section):
     training: Training = Training()
     analysis: Analysis = Analysis()
     privacy: Privacy = Privacy()
+    column: tuple[Column, ...] = ()
     factor: tuple[Factor, ...] = ()
     initial: Initial | None = None
 

@@ -11,12 +11,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOUNDATION = {"errors", "toml_file", "whole_file"}
-SUMS = FOUNDATION | {"study", "parameters", "securesum", "identity", "update_code", "messages", "wire"}
+SUMS = FOUNDATION | {"study", "study_cohort", "parameters", "securesum", "identity", "update_code", "messages", "wire"}
 MAY_IMPORT = {
     "errors": set(),
     "toml_file": {"errors"},
     "whole_file": set(),
-    "study": FOUNDATION,
+    "study_cohort": {"toml_file"},
+    "study": FOUNDATION | {"study_cohort"},
     "parameters": {"errors", "whole_file"},
     "stats": {"errors", "toml_file"},
     "models": {"errors", "study", "parameters"},

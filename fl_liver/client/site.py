@@ -48,6 +48,11 @@ class SiteConfig(Section):
     """
     audit: bool = True
     """Write every answer into the audit log before it leaves. A simulation may leave it off."""
+    decoders: int | None = Field(default=None, ge=0)
+    """Processes of their own that open images, each with bounded memory and time, so that a damaged file costs itself
+    and nothing else. By default as many as processors, four at most; 0 decodes in this process, for images that one
+    has made oneself.
+    """
     min_patients: int = Field(default=10, ge=1)
     min_cell: int = Field(default=5, ge=3)
 

@@ -1,6 +1,7 @@
 """Every code that the cohort may give to a patient, series or file, each with the sentence that says what to do.
 
-E leaves the case out, W keeps it, F stops the hospital. A code never changes its meaning; causes are written where the defect is found.
+E leaves the case out, W keeps it, F stops the hospital. A code never changes its meaning; causes are written where the
+defect is found.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ REMEDIES: dict[str, str] = {
     "E_NO_CLINICAL_ROW": "add the patient to the clinical table",
     "E_NO_IMAGES": "export the patient's images into dicom/<patient_id>/",
     "E_NO_PATIENT_ID": "fill patient_id in the clinical table",
-    "E_VALUE_OUT_OF_RANGE": "correct the value or its unit in the clinical table",
+    "W_VALUE_OUT_OF_RANGE": "correct the value or its unit in the clinical table; it counts as missing",
     "E_WRONG_PATIENT": "the image names another patient of this hospital; find out whose it is",
     "W_BACKGROUND_UNKNOWN": "correct the liver background in the clinical table; it counts as unknown",
     "W_CLASS_COUNT_SMALL": "nothing to do; results for this class will be uncertain here",

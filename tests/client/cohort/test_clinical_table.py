@@ -12,7 +12,8 @@ from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.table.clinical import ClinicalTable, factor_values, numbers, read_clinical
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.errors import DataError
-from fl_liver.study import Factor, Study
+from fl_liver.study import Study
+from fl_liver.study_cohort import Factor
 
 HEADER = "patient_id,malignant,age_years,sex,afp_ng_ml,background,size_mm\n"
 

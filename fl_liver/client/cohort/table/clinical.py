@@ -14,7 +14,8 @@ from fl_liver.client.cohort.codes import finding
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.table.tables import read_table, require_columns
-from fl_liver.study import Factor, Study
+from fl_liver.study import Study
+from fl_liver.study_cohort import Factor
 
 TABLE_FILE = "clinical.csv"
 _BINARY = {"y": 1.0, "yes": 1.0, "true": 1.0, "n": 0.0, "no": 0.0, "false": 0.0}
@@ -87,10 +88,12 @@ def _measured(column: pd.Series[str], factor: Factor) -> NDArray[np.float64]:
         same = column.map(_code).eq(_code(factor.equals)).to_numpy(dtype=np.float64)
         return np.where(column.eq("").to_numpy(), np.nan, same)
     value = numbers(column)
-    if factor.at_least is not None:
-        return np.where(np.isnan(value), np.nan, value >= factor.at_least)
-    if factor.above is not None:
-        return np.where(np.isnan(value), np.nan, value > factor.above)
+    if (factor.at_least, factor.above, factor.below) != (None, None, None):
+        inside = np.ones(len(value), dtype=np.bool_)
+        inside &= value >= factor.at_least if factor.at_least is not None else True
+        inside &= value > factor.above if factor.above is not None else True
+        inside &= value < factor.below if factor.below is not None else True
+        return np.where(np.isnan(value), np.nan, inside)
     if factor.log10:
         value = np.log10(value, out=np.full_like(value, np.nan), where=value > 0)
     return (value - factor.center) / factor.scale
