@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
-from pydicom.filereader import read_file_meta_info
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from fl_liver.client.cohort.codes import UnusableError, unusable
-from fl_liver.client.cohort.read.header import ALLOWED_TAGS, Header, header_from
+from fl_liver.client.cohort.read.enhanced import frames_of
+from fl_liver.client.cohort.read.header import ALLOWED_TAGS, Header, header_from, names_its_patient
+from fl_liver.client.cohort.read.syntax import without_decoder
 
 MAX_FILE_BYTES = 2 << 30
 MAX_PIXEL_BYTES = 1 << 30
@@ -37,10 +42,16 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one file gave: a header, a refusal, or both (a slice cut short still has its place in the series)."""
+    """What one file gave: a header, a refusal, or both (a slice cut short still has its place in the series).
+
+    frames          of an enhanced multi-frame image, one header for each frame; else ()
+    names_patient   the file or a folder above it is named after the patient
+    """
 
     header: Header | None
     refusal: UnusableError | None
+    frames: tuple[Header, ...] = ()
+    names_patient: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -55,32 +66,39 @@ def read_header(path: Path) -> Header:
     return reading.header
 
 
-def examine(path: Path) -> Reading:
+def examine(path: Path, relative: str = "") -> Reading:
     """Read a file's header behind all gates; never raises for a bad file and never decodes.
 
     Gates: regular file, at most 2 GiB, a known transfer syntax with a decoder, at most 256 MiB after inflating, at most
     1 GiB of pixels, and all the bytes there that the header promises.
+
+    Args:
+        relative: the name below the cohort's folder, held against the header's own patient.
     """
     header: Header | None = None
+    frames: tuple[Header, ...] = ()
     held: UnusableError | None = None
+    named = False
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             size = _gate_file(path)
-            syntax, held = _gate_syntax(path, size)
             with path.open("rb") as file:
+                syntax, held = _gate_syntax(file, size)
+                file.seek(0)
                 dataset = dcmread(file, stop_before_pixels=True, specific_tags=ALLOWED_TAGS)
                 cut = any("end of file" in str(warning.message).lower() for warning in said)
                 header = header_from(dataset, syntax)
+                named = names_its_patient(dataset, relative) if relative else False
                 if held is None:
                     _gate_pixels(file, header, size, cut=cut)
+                frames = frames_of(dataset, header)
     except UnusableError as refusal:
-        return Reading(header, held or refusal)
+        return Reading(header, held or refusal, frames, named)
     except Exception as error:  # the one broad catch of a file's header: pydicom raises a dozen types on damaged files
-        return Reading(
-            header, held or unusable("E_UNREADABLE", f"the header stops the reader ({type(error).__name__})")
-        )
-    return Reading(header, held)
+        stopped = unusable("E_UNREADABLE", f"the header stops the reader ({type(error).__name__})")
+        return Reading(header, held or stopped, frames, named)
+    return Reading(header, held, frames, named)
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -99,42 +117,53 @@ def _gate_file(path: Path) -> int:
         raise unusable("E_TOO_LARGE", f"{status.st_size} bytes on disk, at most {MAX_FILE_BYTES} are read")
     if status.st_size < 132:
         raise unusable("E_TRUNCATED", f"{status.st_size} bytes, a DICOM file has at least 132")
-    if not looks_like_dicom(path):
-        raise unusable("E_NOT_DICOM", "no DICM mark behind the preamble")
     return status.st_size
 
 
-def _gate_syntax(path: Path, size: int) -> tuple[str, UnusableError | None]:
+def _gate_syntax(file: BinaryIO, size: int) -> tuple[str, UnusableError | None]:
     """The transfer syntax, and a refusal that is held back until the header has been tried."""
-    meta = read_file_meta_info(str(path))
-    if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+    sop_class, found, end = _file_meta(file)
+    if sop_class == MediaStorageDirectoryStorage:
         raise unusable("W_DICOMDIR_IGNORED", "a DICOMDIR")
-    syntax = UID(str(meta.get("TransferSyntaxUID", "")))
-    if not syntax.is_transfer_syntax or syntax.is_private:
-        return str(syntax), unusable("E_TS_UNSUPPORTED", "a private, unknown or absent transfer syntax")
-    if syntax == DeflatedExplicitVRLittleEndian:
-        _gate_deflated(path, 144 + int(meta.FileMetaInformationGroupLength), size)
-    try:
-        if syntax.is_compressed and not get_decoder(syntax).is_available:
-            return str(syntax), unusable("E_TS_NO_DECODER", f"no decoder is installed for {syntax.name}")
-    except NotImplementedError:
-        return str(syntax), unusable("E_TS_UNSUPPORTED", f"{syntax.name} is not read")
-    return str(syntax), None
+    if found == DeflatedExplicitVRLittleEndian:
+        _gate_deflated(file, end, size)
+    return found, without_decoder(found)
 
 
-def _gate_deflated(path: Path, offset: int, size: int) -> None:
+def _file_meta(file: BinaryIO) -> tuple[str, str, int]:
+    """(SOP class, transfer syntax, offset of the first byte behind) of the file meta information: always explicit VR,
+    little endian. pydicom reads it too, but inflates what follows before anybody can look."""
+    if file.read(132)[128:] != b"DICM":
+        raise unusable("E_NOT_DICOM", "no DICOM mark behind the preamble")
+    found = {0x0002: "", 0x0010: ""}
+    while True:
+        start = file.tell()
+        head = file.read(8)
+        if len(head) < 8 or head[:2] != b"\2\0":
+            return found[0x0002], found[0x0010], start
+        length = int.from_bytes(head[6:8], "little")
+        if head[4:6] in (b"OB", b"UN"):
+            length = int.from_bytes(file.read(4), "little")
+        element = int.from_bytes(head[2:4], "little")
+        if element in found:
+            found[element] = file.read(min(length, 64)).decode("ascii", "replace").strip("\0 ")
+            file.seek(start + 8 + length)
+        else:
+            file.seek(length, 1)
+
+
+def _gate_deflated(file: BinaryIO, offset: int, size: int) -> None:
     """Inflate without keeping anything: half a megabyte may hold half a gigabyte, and pydicom inflates all at once."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     total = 0
-    with path.open("rb") as file:
-        file.seek(offset)
-        while not inflater.eof:
-            block = inflater.unconsumed_tail or file.read(1 << 16)
-            if not block:
-                raise unusable("E_TRUNCATED", f"the deflated data end early, at byte {size}")
-            total += len(inflater.decompress(block, 1 << 20))
-            if total > MAX_INFLATED_BYTES:
-                raise unusable("E_TOO_LARGE", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+    file.seek(offset)
+    while not inflater.eof:
+        block = inflater.unconsumed_tail or file.read(1 << 16)
+        if not block:
+            raise unusable("E_TRUNCATED", f"the deflated data end early, at byte {size}")
+        total += len(inflater.decompress(block, 1 << 20))
+        if total > MAX_INFLATED_BYTES:
+            raise unusable("E_TOO_LARGE", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
 
 
 def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> None:

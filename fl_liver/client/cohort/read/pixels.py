@@ -20,6 +20,7 @@ from pydicom.tag import Tag
 
 from fl_liver.client.cohort.codes import UnusableError, unusable
 from fl_liver.client.cohort.read.header import Header
+from fl_liver.client.cohort.read.syntax import JPEG_LOSSLESS
 
 _PALETTE_TAGS = tuple(
     f"{colour}PaletteColorLookupTable{part}" for colour in ("Red", "Green", "Blue") for part in ("Data", "Descriptor")
@@ -51,7 +52,7 @@ def read_frames(path: Path, header: Header, frames: Sequence[int]) -> NDArray[np
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's warnings quote values
             dataset = dcmread(path, specific_tags=DECODE_TAGS)
-            grey = [_grey(dataset, header, frame) for frame in frames]
+            grey = [_grey(path, dataset, header, frame) for frame in frames]
     except UnusableError:
         raise
     except Exception as error:  # the one broad catch of decoding: every decoder has its own exception types
@@ -59,7 +60,9 @@ def read_frames(path: Path, header: Header, frames: Sequence[int]) -> NDArray[np
     return np.stack(grey)  # type: ignore[return-value]  # numpy forgets that all frames have one type
 
 
-def _grey(dataset: Dataset, header: Header, frame: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+def _grey(path: Path, dataset: Dataset, header: Header, frame: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+    if header.syntax in JPEG_LOSSLESS:
+        return _by_simpleitk(path, header, frame)
     image = pixel_array(dataset, index=frame)
     if header.photometric == "PALETTE COLOR":
         colour = apply_color_lut(image, dataset)
@@ -72,6 +75,23 @@ def _grey(dataset: Dataset, header: Header, frame: int) -> NDArray[np.uint8] | N
     if (header.slope, header.intercept) == (1.0, 0.0) and header.bits_allocated == 8 and not header.signed:
         return image.astype(np.uint8, copy=False)
     return image.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
+
+
+def _by_simpleitk(path: Path, header: Header, frame: int) -> NDArray[np.float32]:
+    """One frame of a JPEG Lossless file. Slope and intercept are applied by SimpleITK, whatever the modality.
+
+    Its GDCM raises an ordinary error where python-gdcm, on the same damaged file, ends the process. What it makes of
+    inverted and of palette images is not ours to undo.
+    """
+    import SimpleITK
+
+    if header.photometric in ("MONOCHROME1", "PALETTE COLOR"):
+        raise unusable("E_TS_NO_DECODER", f"{header.photometric} in JPEG Lossless is not read")
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    image: NDArray[np.generic] = SimpleITK.GetArrayFromImage(reader.Execute())[frame]
+    return _luminance(image) if header.samples == 3 else image.astype(np.float32)
 
 
 def _luminance(colour: NDArray[np.generic]) -> NDArray[np.float32]:
