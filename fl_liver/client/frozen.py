@@ -15,10 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fl_liver.client.cohort.load import BOX_FILE, DICOM_FOLDER
-from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
-from fl_liver.client.cohort.read.folder import list_files
-from fl_liver.client.cohort.table.clinical import TABLE_FILE
+from fl_liver.client.cohort.layout import (
+    BOX_FILE,
+    DICOM_FOLDER,
+    EXCLUDE_FILE,
+    MASK_FOLDER,
+    TABLE_FILE,
+    hospital_folder,
+)
+from fl_liver.client.cohort.pseudonym import site_pseudonyms
+from fl_liver.client.cohort.series.mapping import NO_MAPPING
+from fl_liver.client.cohort.table.exclude import read_excluded
+from fl_liver.client.cohort.table.source import read_clinical_table
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.client.frozen_verdict import FOLDER, write_verdict
 from fl_liver.client.site import SiteConfig
@@ -78,9 +86,9 @@ def freeze(site: SiteConfig, name: str) -> Frozen:
     path = _path(site, name)
     if path.exists():
         raise ConfigError(f"cohort '{name}' is frozen already and is never changed; choose another name")
-    tables = _tables(site.data)
+    tables = _tables(site)
     columns = {file: list(rows[0]) if rows else [] for file, rows in tables.items()}
-    patients, files = _read(site.data, tables, columns, site_pseudonyms(site.work), {})
+    patients, files = _read(site, tables, columns, {})
     made = datetime.now(UTC).isoformat(timespec="seconds")
     frozen = Frozen(name, made, columns, patients, files)
     path.parent.mkdir(exist_ok=True, mode=0o700)  # `work` is there: the pseudonyms' key lies in it
@@ -116,7 +124,7 @@ def frozen_names(site: SiteConfig) -> list[str]:
 
 def compare(site: SiteConfig, frozen: Frozen) -> Difference:
     """The folder as it is now against a snapshot; only files with another size or time are read."""
-    now, _ = _read(site.data, _tables(site.data), frozen.columns, site_pseudonyms(site.work), frozen.files)
+    now, _ = _read(site, _tables(site), frozen.columns, frozen.files)
     gone = tuple(sorted(set(frozen.patients) - set(now)))
     changed = tuple(sorted(one for one, digest in frozen.patients.items() if one in now and now[one] != digest))
     difference = Difference(changed, gone, tuple(sorted(set(now) - set(frozen.patients))))
@@ -146,44 +154,44 @@ def require_unchanged(site: SiteConfig, frozen: Frozen, approved: str) -> frozen
 
 
 def _read(
-    data: Path,
-    tables: dict[str, list[dict[str, str]]],
-    columns: dict[str, list[str]],
-    names: Pseudonyms,
-    known: dict[str, Stamp],
+    site: SiteConfig, tables: dict[str, list[dict[str, str]]], columns: dict[str, list[str]], known: dict[str, Stamp]
 ) -> tuple[dict[str, str], dict[str, Stamp]]:
-    """Pseudonym → digest of the patient's rows and files; and the stamp of every file."""
+    """Pseudonym → digest of the patient's rows, images and drawn lesions; and the stamp of every file."""
+    names = site_pseudonyms(site.work)
     rows: dict[str, list[Any]] = defaultdict(list)
     everybody = {row.get("patient_id", "") for row in tables[TABLE_FILE]} - {""}
     for file, content in sorted(tables.items()):
         for row in content:
             rows[row.get("patient_id", "")].append([file, [row.get(name) for name in columns.get(file, [])]])
     files: dict[str, Stamp] = {}
-    images: dict[str, list[Any]] = defaultdict(list)
-    root = data / DICOM_FOLDER
-    for one in list_files(root) if root.is_dir() else ():
-        patient, _, rest = one.relative.partition("/")
-        key = names.file(one.relative)
-        before = known.get(key)
-        same = before is not None and before[:2] == (one.bytes, one.mtime_ns)
-        files[key] = before if before is not None and same else (one.bytes, one.mtime_ns, _content(one.path))
-        images[patient.strip()].append([rest, files[key][2]])
-    digests = {
-        names.patient(patient): _sha256(json.dumps([sorted(rows[patient], key=json.dumps), images[patient.strip()]]))
-        for patient in everybody
-    }
+    content_of: dict[str, list[Any]] = defaultdict(list)
+    folder = hospital_folder(site.data)
+    for patient, one in folder.patients.items():
+        for place, listed in ((DICOM_FOLDER, one.files), (MASK_FOLDER, one.masks)):
+            for entry in listed:
+                key = names.file(f"{place}/{entry.relative}")
+                stamp, before = (entry.bytes, entry.mtime_ns), known.get(key)
+                same = before is not None and before[:2] == stamp
+                files[key] = before if before is not None and same else (*stamp, _content(entry.path))
+                content_of[patient.strip()].append([place, entry.relative.partition("/")[2], files[key][2]])
+    out = read_excluded(site.data / EXCLUDE_FILE)
+    said = _sha256(repr(folder.mapping)) if folder.mapping != NO_MAPPING else ""
+    digests = {}
+    for patient in everybody:
+        case, its_rows = names.patient(patient), sorted(rows[patient], key=json.dumps)
+        digests[case] = _sha256(json.dumps([its_rows, content_of[patient.strip()], said, case in out]))
     return dict(sorted(digests.items())), files
 
 
-def _tables(data: Path) -> dict[str, list[dict[str, str]]]:
-    found: dict[str, list[dict[str, str]]] = {}
-    for file in (TABLE_FILE, BOX_FILE):
-        if file == TABLE_FILE or (data / file).is_file():
-            table = read_table(data / file)
-            found[file] = [
-                dict(zip(map(str, table.columns), map(str, row), strict=True)) for row in table.itertuples(index=False)
-            ]
-    return found
+def _tables(site: SiteConfig) -> dict[str, list[dict[str, str]]]:
+    """The clinical table, wherever it comes from, and the boxes, as text."""
+    found = {TABLE_FILE: read_clinical_table(site.data, site.sql)}
+    if (site.data / BOX_FILE).is_file():
+        found[BOX_FILE] = read_table(site.data / BOX_FILE)
+    return {
+        file: [dict(zip(map(str, table), map(str, row), strict=True)) for row in table.itertuples(index=False)]
+        for file, table in found.items()
+    }
 
 
 def _content(path: Path) -> str:

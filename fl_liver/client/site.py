@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fl_liver.client.cohort.pacs.config import PacsConfig
+from fl_liver.client.cohort.table.source import SqlSource
 from fl_liver.errors import ProtocolError
 from fl_liver.study import SiteName, Study
 from fl_liver.toml_file import Section, read_toml
@@ -22,6 +24,8 @@ class SiteConfig(Section):
     """`external` refuses to train, whatever the server says."""
     data: Path = Path()
     """Folder with `clinical.csv`, and `lesions.csv` and `dicom/` for image studies."""
+    sql: SqlSource | None = None
+    """The clinical table from a database, in place of `clinical.csv`."""
     work: Path = Path("work")
     """Cache, approved studies, scores and local layers; made mode 0700."""
     release: Literal["named", "none"] = "none"
@@ -53,6 +57,8 @@ class SiteConfig(Section):
     and nothing else. By default as many as processors, four at most; 0 decodes in this process, for images that one
     has made oneself.
     """
+    pacs: PacsConfig | None = None
+    """The image archive that `fl-liver site fetch` asks, where the hospital has one that speaks DICOMweb."""
     min_patients: int = Field(default=10, ge=1)
     min_cell: int = Field(default=5, ge=3)
 
@@ -89,4 +95,6 @@ def load_site(path: Path) -> SiteConfig:
     config = read_toml(path, SiteConfig)
     here = path.resolve().parent
     own = {name: (here / getattr(config, name)).resolve() for name in _PATHS}
-    return config.model_copy(update=own)
+    pacs = config.pacs.below(here) if config.pacs else None
+    sql = config.sql.below(here) if config.sql else None
+    return config.model_copy(update={**own, "pacs": pacs, "sql": sql})

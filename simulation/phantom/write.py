@@ -158,7 +158,7 @@ def _finish(hospital: Hospital, root: Path, records: list[_Record]) -> None:
     (folder / "site.toml").write_text(
         f"# Virtual hospital: {device_text(hospital)}. Nobody in it is real.\n"
         f'site = "{hospital.name}"\nrole = "{role}"\ndata = "."\nwork = "work"\nrelease = "named"\n'
-        "plain_sums = true\naudit = false\ndurable = false\n",
+        "plain_sums = true\naudit = false\ndurable = false\ndecoders = 0\n",
         encoding="utf-8",
     )
     marker = {

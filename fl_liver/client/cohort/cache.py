@@ -1,8 +1,8 @@
-"""Crops decoded once and kept as safetensors in the hospital's work folder, mode 0700.
+"""Images made once and kept as safetensors in the hospital's work folder: cache/<recipe>/<case>.safetensors.
 
-The key is a SHA-256 over what the crops were made from: path, size and time of every file, the bytes of lesions.csv,
-the pseudonym key's fingerprint and the recipe. Labels, parts and factors are never kept: they cost nothing to make.
-The cache holds image data; `purge_cache` removes it.
+An entry holds the SHA-256 of what it was made from: path, size and time of every file, the boxes, the mapping, the
+pseudonym key and the recipe. Another one is made anew and takes its place. Labels, parts and factors are never kept:
+they cost nothing to make. The cache holds image data and ids: folders 0700, files 0600; `purge_cache` removes it.
 """
 
 from __future__ import annotations
@@ -10,97 +10,145 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import secrets
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from fl_liver.client.cohort.codes import finding
 from fl_liver.client.cohort.cohort import Finding
-from fl_liver.client.cohort.read.folder import Listed
-from fl_liver.client.cohort.ultrasound.stills import Recipe
+from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, Told
+from fl_liver.whole_file import write_whole
 
 CACHE_FOLDER = "cache"
+_MOST_HEADER_BYTES = 64 << 20
+_DTYPES: dict[str, type[np.generic]] = {
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "I8": np.int8,
+    "I16": np.int16,
+    "I32": np.int32,
+    "I64": np.int64,
+    "U8": np.uint8,
+    "U16": np.uint16,
+    "BOOL": np.bool_,
+}
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageStack:
-    """The images of every patient of a hospital that has usable ones.
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One patient of the cache: images, or the findings that leave him out and no images."""
 
-    patients   pseudonyms, in the order of the site's own ids
-    images     name → (m, H, W) float16
-    owner      (m,) int64, ascending index into `patients`
-    findings   of the patients left out, and warnings
-    """
+    images: Mapping[str, NDArray[Any]] = field(repr=False)
+    sop_uids: frozenset[str] = field(default=frozenset(), repr=False)
+    hashes: frozenset[str] = field(default=frozenset(), repr=False)
+    told: tuple[Told, ...] = field(default=(), repr=False)
+    findings: tuple[Finding, ...] = ()
 
-    patients: tuple[str, ...]
-    images: dict[str, NDArray[np.float16]] = field(repr=False)
-    owner: NDArray[np.int64] = field(repr=False)
-    findings: tuple[Finding, ...]
-
-
-def cache_key(files: Iterable[Listed], boxes: bytes, recipe: Recipe, names_fingerprint: str) -> str:
-    """Hex SHA-256 of everything that the crops depend on."""
-    digest = hashlib.sha256()
-    about = {"version": Recipe.VERSION, **asdict(recipe), "names": names_fingerprint}
-    digest.update(json.dumps(about, sort_keys=True).encode())
-    digest.update(hashlib.sha256(boxes).digest())
-    for one in files:
-        entry = json.dumps([one.relative, one.bytes, one.mtime_ns])
-        digest.update(entry.encode())
-    return digest.hexdigest()
+    @classmethod
+    def of(cls, images: PatientImages) -> Entry:
+        return cls(images.images, images.sop_uids, images.hashes, images.told, images.findings)
 
 
-def load_stack(work: Path, key: str) -> ImageStack | None:
-    """The stack that was stored under `key`; None where there is none. A damaged file is removed, with a log line."""
-    path = _path(work, key)
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="np") as file:
-            meta = file.metadata()
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        findings = tuple(Finding(**one) for one in json.loads(meta["findings"]))
-        owner = arrays.pop("owner")
-        return ImageStack(tuple(json.loads(meta["patients"])), arrays, owner, findings)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        _log.warning("cache file %s is damaged (%s); it is made anew", path.name[:12], type(error).__name__)
-        path.unlink(missing_ok=True)
-        return None
-
-
-def store_stack(work: Path, key: str, stack: ImageStack) -> None:
-    """Write beside and rename, so that a reader sees a whole file or none."""
-    folder = work / CACHE_FOLDER
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    meta = {
-        "patients": json.dumps(stack.patients),
-        "findings": json.dumps([asdict(one) for one in stack.findings]),
+def entry_key(item: PatientItem) -> str:
+    """Hex SHA-256 of everything that a patient's images depend on."""
+    folder = item.folder
+    made_from = {
+        "version": [Recipe.VERSION, astuple(item.recipe)],
+        "names": item.names.fingerprint,
+        "files": [[one.relative, one.bytes, one.mtime_ns] for one in (*folder.files, *folder.masks)],
+        "boxes": [astuple(box) for box in folder.boxes],
+        "unreadable": folder.unreadable_boxes,
+        "mapping": repr(item.mapping),
     }
-    beside = folder / f".{key[:16]}.{secrets.token_hex(8)}"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return hashlib.sha256(json.dumps(made_from).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def load_entry(work: Path, item: PatientItem) -> Entry | None:
+    """A patient's entry, its arrays as views of the file; None where there is none that is made from the same files.
+
+    A damaged entry counts as none.
+    """
+    path = _path(work, item)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(save({**stack.images, "owner": stack.owner}, meta))
-        beside.replace(_path(work, key))
-    finally:
-        beside.unlink(missing_ok=True)
+        arrays, meta = read_arrays(path)
+        if meta["key"] != entry_key(item):
+            return None
+        told = json.loads(meta["entry"])
+        return Entry(
+            arrays,
+            frozenset(told["sop_uids"]),
+            frozenset(told["hashes"]),
+            tuple(Told(*one) for one in told["told"]),
+            tuple(finding(*one) for one in told["findings"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        _log.warning("the cache file of %s is damaged (%s); it is made anew", item.case, type(error).__name__)
+        return None
+
+
+def store_entry(work: Path, item: PatientItem, entry: Entry) -> None:
+    """Whole or not at all; readable by the daemon's own user."""
+    told = {
+        "sop_uids": sorted(entry.sop_uids),
+        "hashes": sorted(entry.hashes),
+        "told": list(entry.told),
+        "findings": [[one.code, one.case, one.cause, one.series] for one in entry.findings],
+    }
+    store_arrays(_path(work, item), entry.images, {"key": entry_key(item), "entry": json.dumps(told)})
+
+
+def store_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, str]) -> None:
+    """Write a safetensors file, mode 0600, its folder 0700."""
+    for folder in (path.parent.parent, path.parent):  # with `parents`, only the last would get the mode
+        folder.mkdir(mode=0o700, exist_ok=True)
+    write_whole(path, save({name: np.ascontiguousarray(one) for name, one in arrays.items()}, dict(meta)))
+
+
+def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Arrays and metadata of a safetensors file; arrays are read-only views of it, read where they are touched.
+
+    The safetensors library copies every tensor, which takes four times as long as `np.load` for a volume of 100 MiB.
+
+    Raises:
+        ValueError: not a safetensors file, or a tensor that lies outside it.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_MOST_HEADER_BYTES, size - 8):
+            raise ValueError("no safetensors header")
+        header = json.loads(file.read(length))
+    meta: dict[str, str] = header.pop("__metadata__", {})
+    data = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
+    return {name: _view(data, **one) for name, one in header.items()}, meta
+
+
+def _view(data: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: list[int]) -> NDArray[Any]:
+    start, end = data_offsets
+    kind = np.dtype(_DTYPES[dtype])
+    if not 0 <= start <= end <= len(data) or end - start != kind.itemsize * int(np.prod(shape, dtype=np.int64)):
+        raise ValueError("a tensor lies outside the file")
+    return np.asarray(data[start:end]).view(kind).reshape(shape)
 
 
 def purge_cache(work: Path) -> int:
-    """Remove every cached stack; returns how many there were."""
-    found = list((work / CACHE_FOLDER).glob("*.safetensors"))
+    """Remove everything that was made of images and headers; returns how many files there were."""
+    folder = work / CACHE_FOLDER
+    found = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     for path in found:
         path.unlink()
     return len(found)
 
 
-def _path(work: Path, key: str) -> Path:
-    return work / CACHE_FOLDER / f"{key}.safetensors"
+def _path(work: Path, item: PatientItem) -> Path:
+    recipe = hashlib.sha256(json.dumps(astuple(item.recipe)).encode()).hexdigest()[:16]
+    return work / CACHE_FOLDER / recipe / f"{item.case}.safetensors"

@@ -5,32 +5,45 @@ A patient who cannot be used is left out with a finding. Only what concerns the 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.client.cohort.cache import ImageStack, cache_key, load_stack, store_stack
-from fl_liver.client.cohort.codes import UnusableError, finding, in_fixed_order, unusable
+from fl_liver.client.cohort.cache import Entry, load_entry, store_entry
+from fl_liver.client.cohort.codes import UnusableError, finding, in_fixed_order
 from fl_liver.client.cohort.cohort import Cohort, Finding
-from fl_liver.client.cohort.lesions.boxes import read_boxes
+from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, EXCLUDE_FILE, HospitalFolder, hospital_folder
+from fl_liver.client.cohort.people import left_out_here, seen_twice, small_classes, told_apart
 from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
-from fl_liver.client.cohort.read.folder import Listed, list_files, meant_as_dicom
+from fl_liver.client.cohort.read.decoders import decoders_for
+from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, recipe_of
+from fl_liver.client.cohort.sections import read_sections
 from fl_liver.client.cohort.split import split_patients
-from fl_liver.client.cohort.table.clinical import TABLE_FILE, ClinicalTable, read_clinical
-from fl_liver.client.cohort.ultrasound.stills import PatientFiles, PatientImages, Recipe, read_patient, recipe_of
+from fl_liver.client.cohort.table.clinical import ClinicalTable, clinical_from
+from fl_liver.client.cohort.table.source import read_clinical_table, table_place
+from fl_liver.client.cohort.ultrasound.stills import read_stills
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
 
-DICOM_FOLDER = "dicom"
-BOX_FILE = "lesions.csv"
+_PATIENT_S = 600.0
+"""Wall time for one patient: six series of 200 slices in JPEG 2000 take half a minute."""
+_READERS: dict[str, Callable[[PatientItem], PatientImages]] = {
+    "US": read_stills,
+    "CT": read_sections,
+    "MR": read_sections,
+}
+
+OnPatient = Callable[[int, int], None]
+"""(patients read, of how many)"""
 
 
-def load_cohort(site: SiteConfig, study: Study, only: frozenset[str] | None = None) -> Cohort:
+def load_cohort(
+    site: SiteConfig, study: Study, only: frozenset[str] | None = None, on_patient: OnPatient | None = None
+) -> Cohort:
     """Everything of one hospital that `study` can use.
 
     Args:
@@ -40,130 +53,159 @@ def load_cohort(site: SiteConfig, study: Study, only: frozenset[str] | None = No
 
     Raises:
         DataError: no such folder, no clinical table, a missing column, no boxes, or no DICOM file for an image study.
-        ConfigError: the study does not name the site, or reads a modality that this version does not.
+        ConfigError: the study does not name the site, or says too little of its images.
     """
-    _require(site.data, site)
+    _require(site)
     role = "external" if site.role == "external" else study.role_of(site.site)
     names = site_pseudonyms(site.work)
-    table = _kept(read_clinical(site.data / TABLE_FILE, study, names), only, names)
-    if study.task.modality == "table":
-        return _assemble(table, None, role, study, names)
-    if study.task.modality != "US":
-        raise ConfigError(f"study {study.name}: modality {study.task.modality} is not read yet; wanted 'US' or 'table'")
-    found = _files_by_patient(site.data / DICOM_FOLDER)
-    files = {patient: listed for patient, listed in found.items() if only is None or names.patient(patient) in only}
-    stack = image_stack(site.data, files, recipe_of(study), names, site.work)
-    stack = replace(stack, findings=(*stack.findings, *_unmatched(table, files, names)))
-    return _assemble(table, stack, role, study, names)
+    where = table_place(site.data, site.sql)
+    table = clinical_from(read_clinical_table(site.data, site.sql), study, names, where)
+    table = _kept(table, only, names)
+    stack = None
+    if study.task.modality != "table":
+        stack = _images(site, study, table, names, only, on_patient)
+    left_out = left_out_here(site.data / EXCLUDE_FILE, names, table.seen)
+    out = {one.case for one in left_out}
+    usable = _rows(table, [names.patient(patient) not in out for patient in table.ids])
+    findings = (*table.findings, *left_out, *(stack.findings if stack is not None else ()))
+    return _assemble(usable, stack, role, study, names, findings)
 
 
-def image_stack(
-    data: Path, files: dict[str, list[Listed]], recipe: Recipe, names: Pseudonyms, work: Path
-) -> ImageStack:
-    """All patients' crops, from the cache where nothing changed.
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageStack:
+    """The images of every patient of a hospital that has usable ones.
 
-    Args:
-        files: DICOM files by the site's own patient id.
+    patients   pseudonyms, in the order of the site's own ids
+    images     name → (m, H, W) or (m, C, H, W) float16
+    owner      (m,) int64, ascending index into `patients`
+    findings   of the patients left out, and warnings
     """
-    listed = [one for patient in sorted(files) for one in files[patient]]
-    key = cache_key(listed, (data / BOX_FILE).read_bytes(), recipe, names.fingerprint)
-    stack = load_stack(work, key)
-    if stack is None:
-        stack = _decode_all(data, files, recipe, names)
-        store_stack(work, key, stack)
-    return stack
+
+    patients: tuple[str, ...]
+    images: dict[str, NDArray[np.float16]] = field(repr=False)
+    owner: NDArray[np.int64] = field(repr=False)
+    findings: tuple[Finding, ...]
+
+
+def _images(
+    site: SiteConfig,
+    study: Study,
+    table: ClinicalTable,
+    names: Pseudonyms,
+    only: frozenset[str] | None,
+    on_patient: OnPatient | None,
+) -> ImageStack:
+    """Crops or sections of everybody, less those whom the table, or another patient's images, speak against."""
+    folder = _with_images(site, study)
+    recipe = recipe_of(study)
+    if recipe.modality in ("CT", "MR") and not recipe.sequences:
+        raise ConfigError(f"study {study.name}: a {recipe.modality} study names its series in [cohort] sequences")
+    everyone = frozenset(folder.patients)
+    items = [
+        PatientItem(folder.dicom, one, recipe, names, everyone - {patient}, folder.mapping)
+        for patient, one in folder.patients.items()
+        if one.files and (only is None or names.patient(patient) in only)
+    ]
+    entries: dict[str, Entry] = {}
+    for done, (item, entry) in enumerate(_read_all(items, site), start=1):
+        entries[item.folder.patient_id] = entry
+        if on_patient is not None:
+            on_patient(done, len(items))
+    told = [*seen_twice(entries, names), *told_apart(entries, table, study, names)]
+    out = {one.case for one in told}
+    used = {patient: one for patient, one in entries.items() if one.images and names.patient(patient) not in out}
+    told += [one for entry in entries.values() for one in entry.findings]
+    return _stacked(used, recipe, names, [*told, *_unmatched(table, entries, names)])
+
+
+def _read_all(items: list[PatientItem], site: SiteConfig) -> Iterator[tuple[PatientItem, Entry]]:
+    """From the cache, or read in guarded processes and cached; one patient is in memory at a time."""
+    known = {item.case: load_entry(site.work, item) for item in items}
+    fresh = [item for item in items if known[item.case] is None]
+    with decoders_for(site.decoders, seconds=_PATIENT_S) as decoders:
+        read = decoders.map(read_patient, fresh)
+        for item in items:
+            entry = known.pop(item.case)
+            if entry is None:
+                found = next(read)
+                if isinstance(found, UnusableError):
+                    entry = Entry({}, findings=(found.finding(item.case),))
+                else:
+                    entry = Entry.of(found)
+                store_entry(site.work, item, entry)
+                entry = load_entry(site.work, item) or entry
+            yield item, entry
+
+
+def read_patient(item: PatientItem) -> PatientImages:
+    """One patient's crops or sections, as the study's modality asks."""
+    return _READERS[item.recipe.modality](item)
 
 
 def _kept(table: ClinicalTable, only: frozenset[str] | None, names: Pseudonyms) -> ClinicalTable:
     """The rows of a frozen cohort."""
     if only is None:
         return table
-    rows = np.array([i for i, patient in enumerate(table.ids) if names.patient(patient) in only], dtype=np.int64)
+    kept = _rows(table, [names.patient(patient) in only for patient in table.ids])
+    seen = frozenset(patient for patient in table.seen if names.patient(patient) in only)
+    return replace(kept, seen=seen, findings=tuple(one for one in table.findings if one.case in only))
+
+
+def _rows(table: ClinicalTable, keep: list[bool]) -> ClinicalTable:
+    """Some rows; who was seen and what was found stay."""
+    rows = np.flatnonzero(keep)
     return replace(
         table,
         ids=tuple(table.ids[i] for i in rows),
-        seen=frozenset(patient for patient in table.seen if names.patient(patient) in only),
         label=table.label[rows],
         factors=table.factors[rows],
         background=table.background[rows],
         size_mm=table.size_mm[rows],
-        findings=tuple(one for one in table.findings if one.case in only),
     )
 
 
-def _require(data: Path, site: SiteConfig) -> None:
-    """The folder is there, is not empty and holds a clinical table."""
-    if not data.is_dir():
-        raise DataError(f"site {site.site}: no folder {data}; correct 'data' in site.toml")
-    if not any(data.iterdir()):
-        raise DataError(f"site {site.site}: {data} is empty; wanted {TABLE_FILE} and, for images, {DICOM_FOLDER}/")
-    if not (data / TABLE_FILE).is_file():
-        raise DataError(f"site {site.site}: {data} has no {TABLE_FILE}; export one row per patient into it")
+def _require(site: SiteConfig) -> None:
+    """The folder is there and is not empty."""
+    if not site.data.is_dir():
+        raise DataError(f"site {site.site}: no folder {site.data}; correct 'data' in site.toml")
+    if not any(site.data.iterdir()):
+        wanted = f"clinical.csv and, for images, {DICOM_FOLDER}/"
+        raise DataError(f"site {site.site}: {site.data} is empty; wanted {wanted}")
 
 
-def _files_by_patient(root: Path) -> dict[str, list[Listed]]:
-    """DICOM files by the first folder below `root`, which is the patient's id; `lesions.csv` must lie beside."""
+def _with_images(site: SiteConfig, study: Study) -> HospitalFolder:
+    """The folder, where it holds what an image study cannot do without."""
+    root = site.data / DICOM_FOLDER
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; export the images into {DICOM_FOLDER}/<patient_id>/")
-    if not (root.parent / BOX_FILE).is_file():
-        raise DataError(f"{root.parent}: has no {BOX_FILE}; wanted one row per lesion box, draw and export them")
-    listed = list_files(root)
-    by_patient: dict[str, list[Listed]] = defaultdict(list)
-    for one in listed:
-        patient, slash, _ = one.relative.partition("/")
-        if slash and meant_as_dicom(one.path):
-            by_patient[patient].append(one)
-    if not by_patient:
-        found = f"{len(listed)} files, none of them DICOM in a patient's folder"
-        raise DataError(f"{root}: {found}; export the images into {DICOM_FOLDER}/<patient_id>/")
-    return dict(by_patient)
-
-
-def _decode_all(data: Path, files: dict[str, list[Listed]], recipe: Recipe, names: Pseudonyms) -> ImageStack:
-    boxes = read_boxes(data / BOX_FILE)
-    everyone = frozenset(files)
-    read: dict[str, PatientImages] = {}
-    findings: list[Finding] = []
-    for patient in sorted(files):
-        case = names.patient(patient)
-        folder = PatientFiles(
-            patient, tuple(files[patient]), boxes.of_patient.get(patient, ()), boxes.unreadable.get(patient, 0)
+    if study.task.modality == "US" and not (site.data / BOX_FILE).is_file():
+        raise DataError(f"{site.data}: has no {BOX_FILE}; wanted one row per lesion box, draw and export them")
+    folder = hospital_folder(site.data)
+    if not any(one.files for one in folder.patients.values()):
+        raise DataError(
+            f"{root}: no DICOM file in a patient's folder; export the images into {DICOM_FOLDER}/<patient_id>/"
         )
-        try:
-            read[patient] = read_patient(folder, everyone - {patient}, recipe, case=case, root=data / DICOM_FOLDER)
-        except UnusableError as error:
-            findings.append(error.finding(case))
-    for patient in _shared_images(read):
-        del read[patient]
-        findings.append(
-            unusable("E_AMBIGUOUS_IMAGE", "an image also lies in another folder").finding(names.patient(patient))
-        )
-    findings += [one for images in read.values() for one in images.findings]
-    return _stacked(read, recipe, names, findings)
+    return folder
 
 
-def _shared_images(read: dict[str, PatientImages]) -> list[str]:
-    """Patients who have an image in common with another; it would stand in training and in test."""
-    owners: dict[str, list[str]] = defaultdict(list)
-    for patient, images in read.items():
-        for sop_uid in images.sop_uids:
-            owners[sop_uid].append(patient)
-    return sorted({patient for many in owners.values() if len(many) > 1 for patient in many})
-
-
-def _stacked(read: dict[str, PatientImages], recipe: Recipe, names: Pseudonyms, findings: list[Finding]) -> ImageStack:
-    empty = np.empty((0, recipe.image_px, recipe.image_px), dtype=np.float16)
-    images = {name: np.concatenate([empty, *(one.images[name] for one in read.values())]) for name in recipe.names}
-    counts = [len(one.images["lesion"]) for one in read.values()]
+def _stacked(used: dict[str, Entry], recipe: Recipe, names: Pseudonyms, findings: list[Finding]) -> ImageStack:
+    """One array for all; entries are views of their files, and are copied once."""
+    counts = [len(one.images["lesion"]) for one in used.values()]
+    images = {name: np.empty((sum(counts), *recipe.image_shape), dtype=np.float16) for name in recipe.names}
+    start = 0
+    for entry, count in zip(used.values(), counts, strict=True):
+        for name, array in images.items():
+            array[start : start + count] = entry.images[name]
+        start += count
     return ImageStack(
-        patients=tuple(names.patient(patient) for patient in read),
+        patients=tuple(names.patient(patient) for patient in used),
         images=images,
-        owner=np.repeat(np.arange(len(read), dtype=np.int64), counts),
+        owner=np.repeat(np.arange(len(used), dtype=np.int64), counts),
         findings=in_fixed_order(findings),
     )
 
 
-def _unmatched(table: ClinicalTable, files: dict[str, list[Listed]], names: Pseudonyms) -> list[Finding]:
+def _unmatched(table: ClinicalTable, files: Mapping[str, object], names: Pseudonyms) -> list[Finding]:
     """Rows without images and images without a row."""
     rows = [
         finding("E_NO_IMAGES", names.patient(patient), "a clinical row, no DICOM files")
@@ -171,7 +213,7 @@ def _unmatched(table: ClinicalTable, files: dict[str, list[Listed]], names: Pseu
         if patient not in files
     ]
     images = [
-        finding("E_NO_CLINICAL_ROW", names.patient(patient), f"DICOM files, no row in {TABLE_FILE}")
+        finding("E_NO_CLINICAL_ROW", names.patient(patient), "DICOM files, no row in the clinical table")
         for patient in files
         if patient not in table.seen
     ]
@@ -205,6 +247,7 @@ def _assemble(
     role: Literal["train", "external"],
     study: Study,
     names: Pseudonyms,
+    findings: tuple[Finding, ...],
 ) -> Cohort:
     pseudonyms = [names.patient(patient) for patient in table.ids]
     joined = _join(pseudonyms, stack)
@@ -220,5 +263,5 @@ def _assemble(
         size_mm=table.size_mm[rows],
         images=joined.images,
         owner=joined.owner,
-        findings=in_fixed_order([*table.findings, *(stack.findings if stack else ())]),
+        findings=in_fixed_order([*findings, *small_classes(table.label[rows], study)]),
     )

@@ -91,23 +91,35 @@ def write_ct(tmp_path: Path) -> WriteCT:
         if change:
             change(slices)
         for place, dataset in enumerate(slices):
-            save(dataset, tmp_path / "ct" / f"{(place * 7) % 101:03d}_{CANARIES[0]}.dcm")
+            save(dataset, tmp_path / "ct" / f"{(place * 7) % 101:03d}.dcm")
         return slices
 
     return write
 
 
 def still(patient: str, number: int, *, frames: int = 1, photometric: str = "MONOCHROME2") -> Dataset:
-    """An 8-bit ultrasound still of 60 × 80 pixels."""
+    """An 8-bit ultrasound still of 64 × 80 pixels, all of them scan."""
     dataset = _base(patient, patient)
     dataset.SOPClassUID = UltrasoundImageStorage
     dataset.SOPInstanceUID = generate_uid(entropy_srcs=[patient, str(number)])
     dataset.Modality = "US"
     dataset.InstanceNumber = number
-    shape = (60, 80, 3) if photometric != "MONOCHROME2" else (60, 80) if frames == 1 else (frames, 60, 80)
+    shape = (64, 80, 3) if photometric != "MONOCHROME2" else (64, 80) if frames == 1 else (frames, 64, 80)
+    dataset.SequenceOfUltrasoundRegions = [_whole_screen(64, 80)]
     random = np.random.default_rng([number, *patient.encode()])
     _pixels(dataset, random.integers(0, 256, shape).astype(np.uint8), photometric)
     return dataset
+
+
+def _whole_screen(rows: int, columns: int) -> Dataset:
+    """A region of tissue, 0.5 mm a pixel."""
+    region = Dataset()
+    region.RegionSpatialFormat = region.RegionDataType = region.RegionFlags = 1
+    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = columns - 1, rows - 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX = region.PhysicalDeltaY = 0.05
+    return region
 
 
 BOX_HEADER = "patient_id,sop_instance_uid,kind,x_min_px,y_min_px,x_max_px,y_max_px,frame\n"
@@ -145,8 +157,8 @@ def hospital(tmp_path: Path) -> MakeHospital:
                 boxes += boxes_of(dataset)
         (root / "clinical.csv").write_text("\n".join(rows) + "\n")
         (root / "lesions.csv").write_text(boxes)
-        (root / "site.toml").write_text(f'site = "{site}"\n')
-        return SiteConfig(site=site, data=root, work=root / "work", min_patients=10)
+        (root / "site.toml").write_text(f'site = "{site}"\ndecoders = 0\n')
+        return SiteConfig(site=site, data=root, work=root / "work", min_patients=10, decoders=0)
 
     return make
 

@@ -12,7 +12,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from rich.console import Console
 
-from fl_liver.client.cohort.check.check import CheckReport, check_folder, files_in_slice_order, render
+from fl_liver.client.cohort.check.check import check_folder
+from fl_liver.client.cohort.check.report import CheckReport, files_in_slice_order
+from fl_liver.client.cohort.check.terminal import render
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.read.dicom import read_header
 from fl_liver.client.cohort.read.pixels import read_frames
@@ -92,7 +94,7 @@ def test_a_link_out_of_the_folder_is_refused(write_ct: WriteCT, tmp_path: Path) 
     sorted((tmp_path / "ct").iterdir())[0].rename(outside)
     (tmp_path / "ct" / "zz.dcm").symlink_to(outside)
     codes = [finding.code for finding in check_folder(tmp_path / "ct").findings]
-    assert "E_NOT_REGULAR" in codes
+    assert codes == ["W_SYMLINK_OUTSIDE_ROOT"]
 
 
 def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:
@@ -136,7 +138,11 @@ def test_the_real_ct_and_its_segmentations_are_told_apart(shared_data: Path) -> 
     assert [series.kind for series in report.series] == ["CT axial", *["segmentation"] * 3]
     assert report.series[0].slices == 3
     assert report.series[0].spacing_mm == pytest.approx((0.8105, 0.8105, 1.0), abs=1e-3)
-    assert report.exit_code == 0
+    assert [(one.code, one.case) for one in report.findings if one.severity == "E"] == [
+        ("E_SEG_REFERENCES", report.series[3].case)
+    ], "the sparse label map was drawn on another patient, whose images are not here"
+    assert [one.usable for one in report.series] == [True, True, True, False]
+    assert report.exit_code == 1
     assert "JANCT000" not in _everything_said(report)
 
 
@@ -175,5 +181,5 @@ def test_burned_in_text_and_lossy_compression_are_said(write_still: Callable[...
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "YES", "01"
     dataset.save_as(path)
     report = check_folder(path.parent)
-    assert [finding.code for finding in report.findings] == ["W_BURNED_IN", "W_LOSSY"]
-    assert report.exit_code == 0
+    assert [finding.code for finding in report.findings] == ["E_BURNED_IN", "W_LOSSY"]
+    assert report.exit_code == 2

@@ -53,6 +53,13 @@ def test_binary_words_ages_and_missing_markers_are_read() -> None:
         ({"log10": True}, ["100", "0", "-3"], [2, np.nan, np.nan]),
         ({"center": 60, "scale": 10}, ["50", "75", "?"], [-1, 1.5, np.nan]),
         ({"log10": True, "center": 1, "scale": 2}, ["1000"], [1]),
+        ({"center": 1, "scale": 2}, ["4,5", "1.204,5"], [1.75, 601.75]),
+        # What the end of an assay leaves open is missing, what follows from it is not.
+        ({"above": 200}, [">200", "≥200", "> 60500", "<1,3", "<500", "≤200"], [1, np.nan, 1, 0, np.nan, 0]),
+        ({"at_least": 20, "below": 400}, ["<20", "≥20", ">=400", "20", "400"], [0, np.nan, 0, 1, 0]),
+        ({"log10": True}, [">1000"], [np.nan]),
+        # An AFP that was not measured may count as low; one that is not understood may not.
+        ({"above": 200, "missing": 0}, ["", "see letter", "<300"], [0, np.nan, np.nan]),
     ],
 )
 def test_a_factor_follows_its_rule(rule: dict[str, object], texts: list[str], wanted: list[float]) -> None:
@@ -91,6 +98,19 @@ def test_an_unreadable_value_counts_as_missing_and_is_said(tmp_path: Path, study
     assert table.findings[1].cause == "'age_years' is not a number; factor age_60 is missing"
 
 
+def test_what_a_factor_cannot_use_is_said_also_where_missing_has_a_value(
+    tmp_path: Path, study: Study, names: Pseudonyms
+) -> None:
+    """`missing = 0` speaks of an AFP that was not measured; ">150" was."""
+    table = _read(tmp_path, "P1,0,50,M,>150,normal,9\nP2,1,50,M,>300,normal,x\nP3,1,50,M,,normal,9\n", study, names)
+    np.testing.assert_array_equal(table.factors[:, 2], [np.nan, 1, 0])
+    np.testing.assert_array_equal(table.size_mm, [9, np.nan, 9])
+    assert [(one.code, one.cause) for one in table.findings] == [
+        ("W_VALUE_UNREADABLE", "'afp_ng_ml' is not a number; factor afp_200 is missing"),
+        ("W_VALUE_UNREADABLE", "'size_mm' is not a number; the size is missing"),
+    ]
+
+
 def test_a_missing_column_is_named_with_its_file_and_neighbour(tmp_path: Path, study: Study, names: Pseudonyms) -> None:
     header = HEADER.replace("age_years", "age_year").replace("background", "liver")
     with pytest.raises(
@@ -110,8 +130,8 @@ def test_semicolons_tabs_and_a_byte_order_mark_are_read(tmp_path: Path, separato
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as a CSV table"),
-        (b"a,b\n1,2,3\n4,5,6,7\n", "cannot be read as a CSV table"),
+        (b"", "has no rows"),
+        (b"a,b\n1,2,3\n4,5,6,7\n", "row 2 has 3 cells, row 3 has 4 cells, the first row 2"),
         (b"a,b\nM\xfcller,1\n", r"\(UnicodeDecodeError\); save it as UTF-8"),
         (b"a,b\n", "has no rows"),
     ],

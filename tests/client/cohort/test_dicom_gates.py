@@ -75,7 +75,7 @@ def test_ybr_luminance_is_its_first_channel(write_still: WriteStill) -> None:
     """Y of YBR_FULL is the luminance by definition; conversion to RGB and back costs the rounding and the clipping."""
     path = write_still(photometric="YBR_FULL")
     dataset = dcmread(path)
-    ybr = np.full((60, 80, 3), 128, dtype=np.uint8)
+    ybr = np.full((64, 80, 3), 128, dtype=np.uint8)
     ybr[..., 0] = np.arange(80)
     dataset.PixelData = ybr.tobytes()
     dataset.save_as(path)

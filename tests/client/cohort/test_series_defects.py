@@ -10,7 +10,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from fl_liver.client.cohort.check.check import check_folder, files_in_slice_order
+from fl_liver.client.cohort.check.check import check_folder
+from fl_liver.client.cohort.check.report import files_in_slice_order
 from fl_liver.client.cohort.series.geometry import orientation_name, slice_gap_mm
 
 WriteCT = Callable[..., list[Dataset]]

@@ -1,4 +1,4 @@
-"""Look through any folder of DICOM: its series, what is wrong with them, and nothing that names a patient.
+"""Look through any folder of DICOM, or a hospital's whole cohort: what is there, what is wrong with it, what to do.
 
 Used by `fl-liver site check DIR`. Series and cases carry pseudonyms, files their number in name order. Below a
 `site.toml` the hospital's own key makes the names; elsewhere the key is the SHA-256 of the whole first DICOM file, so
@@ -8,84 +8,72 @@ that a second run gives the same names while nobody without the images can test 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from fl_liver.client.cohort.codes import finding, in_fixed_order
+from fl_liver.client.cohort.cache import CACHE_FOLDER
+from fl_liver.client.cohort.check.case import CaseFiles, CaseFound, blame, look_at
+from fl_liver.client.cohort.check.fingerprint import Intensity
+from fl_liver.client.cohort.check.people import people_findings
+from fl_liver.client.cohort.check.privacy import privacy_findings
+from fl_liver.client.cohort.check.remembered import Remembered
+from fl_liver.client.cohort.check.report import CheckReport
+from fl_liver.client.cohort.codes import UnusableError, finding, in_fixed_order
 from fl_liver.client.cohort.cohort import Finding
+from fl_liver.client.cohort.layout import (
+    DICOM_FOLDER,
+    KNOWN_FILES,
+    MASK_FOLDER,
+    SITE_FILE,
+    hospital_folder,
+    is_hospital_folder,
+)
+from fl_liver.client.cohort.lesions.drawn import DRAWN
+from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.cohort.pseudonym import Pseudonyms, random_pseudonyms, site_pseudonyms
-from fl_liver.client.cohort.read.dicom import Reading, examine, looks_like_dicom
-from fl_liver.client.cohort.read.folder import Listed, list_files, meant_as_dicom, stays_inside
-from fl_liver.client.cohort.series.series import Series, Slice, describe_series, group_into_series
-from fl_liver.client.site import load_site
-from fl_liver.errors import DataError
+from fl_liver.client.cohort.read.decoders import Decoders, decoders_for
+from fl_liver.client.cohort.read.dicom import looks_like_dicom
+from fl_liver.client.cohort.read.folder import Listed, list_files, meant_as_dicom
+from fl_liver.client.cohort.read.index import INDEX_FILE, Index
+from fl_liver.client.cohort.series.series import Series
+from fl_liver.client.cohort.series.survey import Place, survey
+from fl_liver.client.site import SiteConfig, load_site
+from fl_liver.errors import ConfigError, DataError
+from fl_liver.study import Study
 
-_SITE_FILES = frozenset({"site.toml", "clinical.csv", "lesions.csv"})
+_CASE_S = 300.0
+"""Wall time for one patient's images."""
+
+OnProgress = Callable[[str, int, int], None]
+"""(what is done, how many are, of how many)"""
 
 
 @dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What `check_folder` found. Series stand in the order of their first files, findings by code, case and series."""
+class CheckOptions:
+    """pixels: decode every image. study: also say what it would leave out, by reading the cohort as training does."""
 
-    files: int
-    series: tuple[Series, ...]
-    findings: tuple[Finding, ...]
-    names: Pseudonyms = field(repr=False)
-
-    @property
-    def exit_code(self) -> int:
-        """0 clean (warnings allowed), 1 usable with exclusions, 2 nothing usable."""
-        if not any(one.usable for one in self.series):
-            return 2
-        return 1 if any(one.severity == "E" for one in self.findings) else 0
-
-    def to_json(self) -> dict[str, list[dict[str, object]]]:
-        """`series` and `findings` as plain lists and dicts, ready for `json.dumps`; spacing is row, column, slice."""
-        return {
-            "series": [
-                {
-                    "id": one.id,
-                    "modality": one.modality,
-                    "kind": one.kind,
-                    "slices": one.slices,
-                    "spacing_mm": None if one.spacing_mm is None else list(one.spacing_mm),
-                    "orientation": one.orientation,
-                    "usable": one.usable,
-                }
-                for one in self.series
-            ],
-            "findings": [
-                {
-                    "code": one.code,
-                    "severity": one.severity,
-                    "case": one.case,
-                    "series": one.series,
-                    "cause": one.cause,
-                    "remedy": one.remedy,
-                }
-                for one in self.findings
-            ],
-        }
+    pixels: bool = True
+    study: Study | None = None
+    on_progress: OnProgress = field(default=lambda *_: None)
 
 
-def check_folder(folder: Path, names: Pseudonyms | None = None) -> CheckReport:
-    """Read every header below `folder`; pixels are not decoded.
+def check_folder(folder: Path, names: Pseudonyms | None = None, options: CheckOptions = CheckOptions()) -> CheckReport:
+    """Read every header below `folder`, then every pixel in guarded processes.
 
     Args:
         names: makes the pseudonyms; by default as the module text says.
     Raises:
         DataError: no such folder, an empty one, or one without any DICOM file.
-        ConfigError: a `site.toml` lies in the folder and is wrong.
+        ConfigError: a `site.toml` or `series.toml` lies in the folder and is wrong.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds the DICOM files")
     site = load_site(folder / "site.toml") if (folder / "site.toml").is_file() else None
-    here = folder.resolve()
+    if site is not None and not site.data.is_dir():
+        raise DataError(f"{folder}: site.toml says the data lie in {site.data}; there is no such folder")
+    here = (site.data if site else folder).resolve()
     listed = list_files(here, leave_out=(site.work,) if site else ())
     if not listed:
         raise DataError(f"{folder}: the folder is empty; wanted DICOM files, export at least one series into it")
@@ -93,38 +81,138 @@ def check_folder(folder: Path, names: Pseudonyms | None = None) -> CheckReport:
     if not any(looks_like_dicom(one.path) for one in wanted):
         raise DataError(f"{folder}: {len(listed)} files, none of them DICOM; export at least one series into it")
     chosen = names or (site_pseudonyms(site.work) if site else _names_from(wanted))
-    slices, findings = _read_all(here, wanted, chosen)
-    passed_over = sum(one.relative not in _SITE_FILES for one in listed) - len(wanted)
-    if passed_over:
-        findings.append(finding("W_OTHER_FILES", "", f"{passed_over} of {len(listed)} files are not DICOM"))
-    series: list[Series] = []
-    for group in group_into_series(slices):
-        one, faults = describe_series(group, chosen)
-        series.append(one)
-        findings += faults
-    return CheckReport(files=len(listed), series=tuple(series), findings=in_fixed_order(findings), names=chosen)
+    return _Check(here, site, chosen, options).run(listed, wanted)
 
 
-def files_in_slice_order(report: CheckReport, series_id: str) -> tuple[Path, ...]:
-    """The files of one series along its normal (feet to head for axial slices), stills by instance number.
+class _Check:
+    """One run over one folder: headers, then pixels and drawn lesions, then people."""
 
-    Raises:
-        DataError: the report has no such series.
-    """
-    for one in report.series:
-        if one.id == series_id:
-            return one.files
-    raise DataError(f"series {series_id}: not among the {len(report.series)} that were found")
+    def __init__(self, here: Path, site: SiteConfig | None, names: Pseudonyms, options: CheckOptions) -> None:
+        self._here, self._site, self._names, self._options = here, site, names, options
+        self._hospital = hospital_folder(here) if is_hospital_folder(here) else None
+        cache = site.work / CACHE_FOLDER if site else None
+        self._index = Index(cache / INDEX_FILE) if cache else None
+        self._remembered = Remembered(cache)
+        self._findings: list[Finding] = []
+        self._intensities: dict[str, list[Intensity]] = defaultdict(list)
 
+    def run(self, listed: list[Listed], wanted: list[Listed]) -> CheckReport:
+        series = self._headers(wanted)
+        passed_over = sum(not self._is_known(one) for one in listed) - len(wanted)
+        if passed_over > 0:
+            self._findings.append(finding("W_OTHER_FILES", "", f"{passed_over} of {len(listed)} files are not DICOM"))
+        cases = self._cases(series)
+        hashes = self._pixels(cases) if self._options.pixels else {}
+        rows = None
+        if self._hospital is not None:
+            rows, told = people_findings(self._hospital, self._site, self._names, hashes)
+            self._findings += told
+        if self._site is not None:
+            self._findings += privacy_findings(self._site, series)
+        if self._options.study is not None:
+            self._findings += self._asked_by(self._options.study)
+        for kept in (self._index, self._remembered):
+            if kept is not None:
+                kept.save()
+        findings = in_fixed_order(self._findings)
+        return CheckReport(
+            files=len(listed),
+            series=tuple(one.with_findings(findings) for one in series),
+            findings=findings,
+            names=self._names,
+            rows=rows,
+            cases=tuple(cases),
+            intensities=self._intensities,
+        )
 
-def render(report: CheckReport, console: Console) -> None:
-    """Print a table of series, then one of findings, with pseudonyms only."""
-    usable = sum(one.usable for one in report.series)
-    console.print(f"{report.files} files, {len(report.series)} series, {usable} usable")
-    if report.series:
-        console.print(_series_table(report.series))
-    if report.findings:
-        console.print(_findings_table(report.findings))
+    def _is_known(self, one: Listed) -> bool:
+        """Tables and drawn lesions of the layout are no surprise."""
+        return one.relative in KNOWN_FILES or one.relative.startswith(f"{MASK_FOLDER}/")
+
+    def _headers(self, wanted: list[Listed]) -> list[Series]:
+        """Every header, patient by patient in a hospital's folder, at once elsewhere."""
+        read = self._index.examine if self._index is not None else None
+        found: list[Series] = []
+        places = list(self._places(wanted))
+        for done, (place, files) in enumerate(places, start=1):
+            told = survey(files, place, read)
+            found += told.series
+            self._findings += told.findings
+            self._options.on_progress("headers", done, len(places))
+        return found
+
+    def _places(self, wanted: list[Listed]) -> Iterator[tuple[Place, Sequence[Listed]]]:
+        if self._hospital is None:
+            yield Place(self._here, self._names), wanted
+            return
+        for patient, folder in self._hospital.patients.items():
+            if folder.files:
+                case = self._names.patient(patient)
+                yield Place(self._here, self._names, case, 1, self._hospital.mapping), folder.files
+        elsewhere = [one for one in wanted if not one.relative.startswith(f"{DICOM_FOLDER}/")]
+        if elsewhere:
+            yield Place(self._here, self._names), elsewhere
+
+    def _asked_by(self, study: Study) -> list[Finding]:
+        """What training would find, less what is known."""
+        if self._site is None:
+            raise ConfigError(f"{self._here}: has no {SITE_FILE}; a study is checked in a hospital's own folder")
+        known = {(one.code, one.case) for one in self._findings}
+        told = load_cohort(self._site, study, on_patient=lambda *at: self._options.on_progress("study", *at)).findings
+        return [one for one in told if (one.code, one.case) not in known]
+
+    def _pixels(self, cases: list[CaseFiles]) -> dict[str, frozenset[str]]:
+        """Look at every patient in a guarded process; hashes of the pixels by case."""
+        hashes: dict[str, frozenset[str]] = {}
+        workers = self._site.decoders if self._site is not None else None
+        with decoders_for(workers, seconds=_CASE_S) as decoders:
+            for done, (files, found) in enumerate(self._looked_at(cases, decoders), start=1):
+                hashes[files.case] = found.hashes
+                self._findings += found.findings
+                for series, intensity in found.intensities:
+                    self._intensities[series].append(intensity)
+                self._options.on_progress("images", done, len(cases))
+        return hashes
+
+    def _cases(self, series: list[Series]) -> list[CaseFiles]:
+        by_case: dict[str, list[Series]] = defaultdict(list)
+        for one in series:
+            if one.usable or one.modality in DRAWN:
+                by_case[one.case].append(one)
+        folders = self._hospital.patients if self._hospital is not None else {}
+        drawn = {self._names.patient(patient): folder for patient, folder in folders.items()}
+        return [
+            CaseFiles(
+                case,
+                tuple(by_case[case]),
+                tuple(one.path for one in drawn[case].masks) if case in drawn else (),
+                drawn[case].boxes if case in drawn else (),
+            )
+            for case in sorted(by_case)
+        ]
+
+    def _looked_at(self, cases: list[CaseFiles], decoders: Decoders) -> Iterator[tuple[CaseFiles, CaseFound]]:
+        """Remembered cases are not looked at again."""
+        known = {files.case: self._remembered.get(files) for files in cases}
+        fresh = decoders.map(look_at, [files for files in cases if known[files.case] is None])
+        for files in cases:
+            found = known.pop(files.case)
+            if found is None:
+                result = next(fresh)
+                found = self._blamed(files, result, decoders) if isinstance(result, UnusableError) else result
+                self._remembered.put(files, found)
+            yield files, found
+
+    def _blamed(self, files: CaseFiles, error: UnusableError, decoders: Decoders) -> CaseFound:
+        """Which files stopped the process that looked at a patient; the patient himself where none does it alone."""
+        slices = [(one, member) for one in files.series if one.header.is_image for member in one.members]
+        singly = {member.path: (one, member) for one, member in slices}.values()
+        told = [
+            result.finding(files.case, one.id)
+            for (one, _), result in zip(singly, decoders.map(blame, [member for _, member in singly]), strict=True)
+            if isinstance(result, UnusableError)
+        ]
+        return CaseFound(tuple(told) or (error.finding(files.case),))
 
 
 def _names_from(wanted: list[Listed]) -> Pseudonyms:
@@ -133,58 +221,3 @@ def _names_from(wanted: list[Listed]) -> Pseudonyms:
             with one.path.open("rb") as file:
                 return Pseudonyms(hashlib.file_digest(file, "sha256").digest())
     return random_pseudonyms()
-
-
-def _read_all(root: Path, wanted: list[Listed], names: Pseudonyms) -> tuple[list[Slice], list[Finding]]:
-    """Headers of all files, and findings for the files that belong to no series."""
-    slices: list[Slice] = []
-    findings: list[Finding] = []
-    for number, one in enumerate(wanted, start=1):
-        if not stays_inside(root, one.path):
-            where = f"file {number} of {len(wanted)} in name order"
-            findings.append(finding("E_NOT_REGULAR", names.file(one.relative), f"{where}: a link out of the folder"))
-            continue
-        reading = examine(one.path)
-        if reading.header is not None and (reading.header.series_uid or reading.refusal is None):
-            slices.append(Slice(number, one.path, reading.header, reading))
-        else:
-            findings.append(_lone(reading, names.file(one.relative), f"file {number} of {len(wanted)} in name order"))
-    return slices, findings
-
-
-def _lone(reading: Reading, case: str, where: str) -> Finding:
-    """A finding for a file whose series is not known."""
-    if reading.refusal is None:
-        return finding("E_UNREADABLE", case, f"{where}: no header")
-    return finding(reading.refusal.code, case, f"{where}: {reading.refusal.cause}")
-
-
-def _series_table(series: tuple[Series, ...]) -> Table:
-    table = Table(title="Series")
-    for name in ("series", "case", "kind", "orientation", "file order", "usable"):
-        table.add_column(name)
-    table.add_column("slices", justify="right")
-    table.add_column("spacing mm (row, column, slice)", justify="right")
-    for one in series:
-        order = "sorted by position" if one.reordered else "as named"
-        table.add_row(
-            *(one.id, one.case, one.kind or one.modality or "unknown", one.orientation or "–", order),
-            *("yes" if one.usable else "no", str(one.slices), _spacing(one.spacing_mm)),
-        )
-    return table
-
-
-def _spacing(spacing_mm: tuple[float | None, float | None, float | None] | None) -> str:
-    if spacing_mm is None:
-        return "–"
-    return " × ".join("–" if value is None else f"{value:.3f}" for value in spacing_mm)
-
-
-def _findings_table(findings: tuple[Finding, ...]) -> Table:
-    counts: Mapping[str, int] = Counter(one.severity for one in findings)
-    table = Table(title=f"Findings: {counts.get('E', 0)} exclude, {counts.get('W', 0)} to know")
-    for name in ("code", "case", "series", "cause", "what to do"):
-        table.add_column(name, overflow="fold")
-    for one in findings:
-        table.add_row(one.code, one.case, one.series, one.cause, one.remedy)
-    return table

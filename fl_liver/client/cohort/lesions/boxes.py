@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from fl_liver.client.cohort.codes import unusable
-from fl_liver.client.cohort.table.tables import read_table, require_columns
 
 BoxKind = Literal["lesion", "background"]
 _EDGES = ("x_min_px", "y_min_px", "x_max_px", "y_max_px")
@@ -63,6 +61,10 @@ def read_boxes(path: Path) -> Boxes:
     Raises:
         DataError: no such file, not a table, or a column is missing.
     """
+    import pandas as pd  # half a second that a decoder, which uses boxes and reads no table, would pay too
+
+    from fl_liver.client.cohort.table.tables import read_table, require_columns
+
     table = read_table(path)
     require_columns(table, COLUMNS, path)
     numbers = table[[*_EDGES, "frame"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from fl_liver.client.cohort.read.elements import codes, number, private_number, seconds, text, whole, whole_or
-from fl_liver.client.cohort.read.words import words_of
+from fl_liver.client.cohort.read.words import delay_s_of, description_digest, words_of
 
 ACQUISITION = (
     *("SeriesNumber", "AcquisitionTime", "ContentTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
@@ -25,10 +25,12 @@ _GE_OFFSET = 1e9
 class Acquisition:
     """None where the header is silent.
 
-    acquired_s   seconds after midnight, AcquisitionTime or else ContentTime
-    contrast     whether an agent is named; many machines leave it out, so False proves nothing
-    contrast_s   seconds after midnight at which the agent was given
-    words        of SeriesDescription and ProtocolName, the words that `read.words` knows
+    acquired_s          seconds after midnight, AcquisitionTime or else ContentTime
+    contrast            whether an agent is named; many machines leave it out, so False proves nothing
+    contrast_s          seconds after midnight at which the agent was given
+    words               of SeriesDescription and ProtocolName, the words that `read.words` knows
+    described_delay_s   seconds after contrast that SeriesDescription names
+    description         digest of SeriesDescription, by which `series.toml` knows it again
     """
 
     series_number: int = 0
@@ -46,6 +48,8 @@ class Acquisition:
     contrast: bool = False
     contrast_s: float | None = field(default=None, repr=False)
     words: frozenset[str] = frozenset()
+    described_delay_s: float | None = None
+    description: str = field(default="", repr=False)
 
 
 def acquisition_from(dataset: Dataset) -> Acquisition:
@@ -67,6 +71,8 @@ def acquisition_from(dataset: Dataset) -> Acquisition:
         contrast=text(dataset, "ContrastBolusAgent").lower() not in ("", "no", "none"),
         contrast_s=seconds(dataset, "ContrastBolusStartTime"),
         words=words_of(text(dataset, "SeriesDescription"), text(dataset, "ProtocolName")),
+        described_delay_s=delay_s_of(text(dataset, "SeriesDescription")),
+        description=description_digest(text(dataset, "SeriesDescription")),
     )
 
 

@@ -45,7 +45,7 @@ def _plain(dataset: Dataset, keyword: str) -> list[Any]:
     tag, usual_vr = _tag(keyword)
     if tag not in dataset:
         return []
-    found = dataset.get_item(tag)
+    found: Any = dataset.get_item(tag)
     if not isinstance(found, RawDataElement):
         value = found.value
     else:
@@ -53,8 +53,9 @@ def _plain(dataset: Dataset, keyword: str) -> list[Any]:
         if vr in _ASCII:
             return [one.strip() for one in raw.decode("ascii", "replace").strip(" \0").split("\\")]
         if vr in _BINARY:
-            order, size = "<" if found.is_little_endian else ">", struct.calcsize(_BINARY[vr])
-            return list(struct.unpack(f"{order}{len(raw) // size}{_BINARY[vr]}", raw[: len(raw) // size * size]))
+            one = ("<" if found.is_little_endian else ">") + _BINARY[vr]
+            whole_ones = len(raw) // struct.calcsize(one) * struct.calcsize(one)
+            return [value for (value,) in struct.iter_unpack(one, raw[:whole_ones])]
         value = dataset[tag].value
     if value is None or value == "":
         return []

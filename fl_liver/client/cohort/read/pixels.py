@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,66 +34,89 @@ _PIXEL_TAGS = (
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 )
 DECODE_TAGS = [Tag(keyword) for keyword in (*_PIXEL_TAGS, *_PALETTE_TAGS, *_SEGMENTED_TAGS)]
+Grey: TypeAlias = NDArray[np.uint8] | NDArray[np.int16] | NDArray[np.float32]
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def read_frames(path: Path, header: Header, frames: Sequence[int]) -> NDArray[np.uint8] | NDArray[np.float32]:
+def read_frames(path: Path, header: Header, frames: Sequence[int]) -> Grey:
     """Decode some frames of a file that `dicom.read_header` let through.
 
     Args:
         frames: 0-based, in the order wanted.
     Returns:
-        (len(frames), rows, columns); uint8 where the file holds plain 8-bit grey, else float32.
+        (len(frames), rows, columns); uint8 where the file holds plain 8-bit grey, int16 where slope and intercept keep
+        whole numbers in its range, else float32.
     Raises:
         UnusableError: E_DECODE_FAILED, or E_TRUNCATED for a frame that the file does not hold.
     """
-    beyond = [frame for frame in frames if not 0 <= frame < header.frames]
+    stacked: Grey = np.stack(read_slices(path, [replace(header, frame=frame) for frame in frames]))  # type: ignore[assignment]
+    return stacked
+
+
+def read_slices(path: Path, headers: Sequence[Header]) -> list[Grey]:
+    """`read_frames` for frames that each have a header of their own, as those of an enhanced file.
+
+    Returns: (rows, columns) each, in the order of `headers`.
+    """
+    beyond = [one for one in headers if not 0 <= one.frame < one.frames]
     if beyond:
-        raise unusable("E_TRUNCATED", f"frame {beyond[0]} is wanted, the file holds {header.frames}")
+        raise unusable("E_TRUNCATED", f"frame {beyond[0].frame} is wanted, the file holds {beyond[0].frames}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's warnings quote values
+            if headers[0].syntax in JPEG_LOSSLESS:
+                return _by_simpleitk(path, headers)
             dataset = dcmread(path, specific_tags=DECODE_TAGS)
-            grey = [_grey(path, dataset, header, frame) for frame in frames]
+            return [_grey(dataset, one) for one in headers]
     except UnusableError:
         raise
     except Exception as error:  # the one broad catch of decoding: every decoder has its own exception types
         raise unusable("E_DECODE_FAILED", f"the pixels stop the decoder ({type(error).__name__})") from None
-    return np.stack(grey)  # type: ignore[return-value]  # numpy forgets that all frames have one type
 
 
-def _grey(path: Path, dataset: Dataset, header: Header, frame: int) -> NDArray[np.uint8] | NDArray[np.float32]:
-    if header.syntax in JPEG_LOSSLESS:
-        return _by_simpleitk(path, header, frame)
-    image = pixel_array(dataset, index=frame)
+def _grey(dataset: Dataset, header: Header) -> Grey:
+    image = pixel_array(dataset, index=header.frame)
     if header.photometric == "PALETTE COLOR":
         colour = apply_color_lut(image, dataset)
         depth = 255.0 if colour.dtype == np.uint8 else 65535.0
         return _luminance(colour) * np.float32(255.0 / depth)
     if header.samples == 3:
         return _luminance(image)
+    if image.shape != (header.rows, header.columns):
+        raise unusable("E_DECODE_FAILED", f"an image of shape {image.shape}, wanted {header.rows} × {header.columns}")
     if header.photometric == "MONOCHROME1":
         image = (-1 if header.signed else (1 << header.bits_stored) - 1) - image.astype(np.int64)
     if (header.slope, header.intercept) == (1.0, 0.0) and header.bits_allocated == 8 and not header.signed:
         return image.astype(np.uint8, copy=False)
+    if _stays_int16(image, header):
+        return image.astype(np.int16, copy=False) + np.int16(header.intercept)
     return image.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
 
 
-def _by_simpleitk(path: Path, header: Header, frame: int) -> NDArray[np.float32]:
-    """One frame of a JPEG Lossless file. Slope and intercept are applied by SimpleITK, whatever the modality.
+def _stays_int16(image: NDArray[np.generic], header: Header) -> bool:
+    """Whether adding a whole intercept to whole pixels stays in range; half the memory of float32, and exact."""
+    if header.slope != 1.0 or not header.intercept.is_integer() or not np.issubdtype(image.dtype, np.integer):
+        return False
+    low, high = int(image.min()), int(image.max())
+    return min(low, low + header.intercept) >= -32768 and max(high, high + header.intercept) <= 32767
+
+
+def _by_simpleitk(path: Path, headers: Sequence[Header]) -> list[Grey]:
+    """Frames of a JPEG Lossless file. Slope and intercept are applied by SimpleITK, whatever the modality.
 
     Its GDCM raises an ordinary error where python-gdcm, on the same damaged file, ends the process. What it makes of
     inverted and of palette images is not ours to undo.
     """
     import SimpleITK
 
-    if header.photometric in ("MONOCHROME1", "PALETTE COLOR"):
-        raise unusable("E_TS_NO_DECODER", f"{header.photometric} in JPEG Lossless is not read")
+    if headers[0].photometric in ("MONOCHROME1", "PALETTE COLOR"):
+        raise unusable("E_TS_NO_DECODER", f"{headers[0].photometric} in JPEG Lossless is not read")
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
-    image: NDArray[np.generic] = SimpleITK.GetArrayFromImage(reader.Execute())[frame]
-    return _luminance(image) if header.samples == 3 else image.astype(np.float32)
+    image: NDArray[np.generic] = SimpleITK.GetArrayFromImage(reader.Execute())
+    frames = [image[one.frame] for one in headers]
+    return [_luminance(one) if one.ndim == 3 else one.astype(np.float32) for one in frames]
 
 
 def _luminance(colour: NDArray[np.generic]) -> NDArray[np.float32]:

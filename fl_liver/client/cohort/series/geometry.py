@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from fl_liver.client.cohort.codes import counted
 from fl_liver.client.cohort.read.header import Header
+from fl_liver.client.cohort.series.grid import Grid, triple
 
 MIN_SLICES = 3
 TILT_DEG = 0.5
 OBLIQUE_DEG = 20.0
+_THIN, _THICK = 0.75, 2.5
 _SAME_PLACE_MM = 1e-3
 _SAME_COSINE = 2e-3
 _AXES = ("sagittal", "coronal", "axial")
@@ -35,12 +37,14 @@ class Geometry:
     spacing_mm   row, column and slice distance; None where the headers do not give it
     orientation  "axial", "coronal" or "sagittal", with "oblique " before it beyond 20°; None without geometry
     faults       (code, cause), in the order found
+    grid         where the voxels lie; None where a fault keeps the slices from making a volume
     """
 
     order: tuple[int, ...]
     spacing_mm: tuple[float | None, float | None, float | None] | None
     orientation: str | None
     faults: tuple[Fault, ...]
+    grid: Grid | None = None
 
 
 def volume_geometry(headers: Sequence[Header]) -> Geometry:
@@ -72,7 +76,10 @@ def volume_geometry(headers: Sequence[Header]) -> Geometry:
     order = (*(stack[i] for i in rank), *_by_instance(headers, sorted(set(range(len(headers))) - set(stack))))
     row, column = headers[order[0]].spacing_mm or (math.nan, math.nan)
     spacing = (round(row, 4), round(column, 4), slice_gap_mm(depth[rank]))
-    return Geometry(order, spacing, orientation, tuple(faults))
+    faults += _thickness(headers[order[0]], spacing[2])
+    broken = any(code.startswith("E") for code, _ in faults)
+    grid = None if broken else _grid([headers[i] for i in order], axes, position[rank])
+    return Geometry(order, spacing, orientation, tuple(faults), grid)
 
 
 def slice_gap_mm(depth_mm: NDArray[np.float64]) -> float | None:
@@ -168,6 +175,27 @@ def _spacing_faults(depth_mm: NDArray[np.float64], unplaced: int) -> list[Fault]
 def _gaps(depth_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     gaps = np.diff(depth_mm)
     return gaps[gaps > _SAME_PLACE_MM]
+
+
+def _thickness(header: Header, gap_mm: float | None) -> list[Fault]:
+    """Slices overlap in CT and leave small gaps in MR; much more than that is worth a look."""
+    if gap_mm is None or not header.thickness_mm or _THIN <= header.thickness_mm / gap_mm <= _THICK:
+        return []
+    return [("W_THICKNESS_NE_SPACING", f"slices of {header.thickness_mm:g} mm every {gap_mm:g} mm")]
+
+
+def _grid(slices: list[Header], axes: NDArray[np.float64], position_mm: NDArray[np.float64]) -> Grid:
+    """The lattice of slices in order; the step between them is the mean one."""
+    first = slices[0]
+    row_mm, column_mm = first.spacing_mm or (math.nan, math.nan)
+    step = (position_mm[-1] - position_mm[0]) / (len(slices) - 1)
+    return Grid(
+        shape=(len(slices), first.rows, first.columns),
+        origin_mm=triple(position_mm[0]),
+        slice_step_mm=triple(step),
+        row_step_mm=triple(axes[3:] * row_mm),
+        column_step_mm=triple(axes[:3] * column_mm),
+    )
 
 
 def _tilt(position_mm: NDArray[np.float64], normal: NDArray[np.float64]) -> list[Fault]:

@@ -131,12 +131,13 @@ def from_sitk(image: Any) -> tuple[NDArray[Any], Grid]:
 
     spacing = np.array(image.GetSpacing())
     steps = (np.array(image.GetDirection()).reshape(3, 3) * spacing).T[::-1]
-    slices, rows, columns = (_triple(step) for step in steps)
+    slices, rows, columns = (triple(step) for step in steps)
     size = image.GetSize()
-    grid = Grid((size[2], size[1], size[0]), _triple(np.array(image.GetOrigin())), slices, rows, columns)
+    grid = Grid((size[2], size[1], size[0]), triple(np.array(image.GetOrigin())), slices, rows, columns)
     return SimpleITK.GetArrayFromImage(image), grid
 
 
-def _triple(vector: NDArray[np.float64]) -> Triple:
+def triple(vector: NDArray[np.float64]) -> Triple:
+    """Three floats of an array of three."""
     x, y, z = (float(v) for v in vector)
     return x, y, z

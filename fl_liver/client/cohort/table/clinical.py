@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 from fl_liver.client.cohort.codes import finding
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.pseudonym import Pseudonyms
+from fl_liver.client.cohort.table.identity import Person, people_of
+from fl_liver.client.cohort.table.schema import apply_schema, without_markers
 from fl_liver.client.cohort.table.tables import read_table, require_columns
+from fl_liver.client.cohort.table.values import Bounds, read_bounds, same_code, shown
 from fl_liver.study import Study
 from fl_liver.study_cohort import Factor
 
 TABLE_FILE = "clinical.csv"
-_BINARY = {"y": 1.0, "yes": 1.0, "true": 1.0, "n": 0.0, "no": 0.0, "false": 0.0}
-_AGE = re.compile(r"^(\d{1,3})([DWMY])$")
-_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
 class ClinicalTable:
     """n usable rows, sorted by the site's own patient id; arrays as in `Cohort`.
 
-    seen   every patient id of the table, usable or not
+    seen     every patient id of the table, usable or not
+    people   patient id → age, sex and dates, to hold against the images
     """
 
     ids: tuple[str, ...] = field(repr=False)
@@ -37,106 +38,115 @@ class ClinicalTable:
     background: NDArray[np.int64]
     size_mm: NDArray[np.float64]
     findings: tuple[Finding, ...]
+    people: Mapping[str, Person] = field(default_factory=dict, repr=False)
 
 
 def read_clinical(path: Path, study: Study, names: Pseudonyms) -> ClinicalTable:
-    """Read the columns that a study names; rows that cannot be used become findings.
-
-    A diagnosis outside the study's classes or a second row for one patient leaves the patient out; an unreadable value
-    counts as missing.
+    """`clinical_from` a CSV or an .xlsx.
 
     Raises:
         DataError: not a table, or a column that the study names is missing.
     """
-    table = read_table(path)
-    require_columns(table, _columns(study), path)
-    table, findings = _without_bad_ids(table, names)
+    return clinical_from(read_table(path), study, names, path)
+
+
+def clinical_from(table: pd.DataFrame, study: Study, names: Pseudonyms, where: Path) -> ClinicalTable:
+    """The columns that a study names, held against its schema; rows that cannot be used become findings.
+
+    A diagnosis outside the study's classes, a second row for one patient or a required value that is not there leaves
+    the patient out; an unreadable value counts as missing. The order of the rows changes nothing.
+
+    Args:
+        table: as `source.read_clinical_table` gives it.
+        where: names the table in errors.
+
+    Raises:
+        DataError: a column that the study names is missing.
+    """
+    require_columns(table, _columns(study), where)
+    table, findings = _without_bad_ids(table.sort_values("patient_id", kind="stable"), names)
     seen = frozenset(table["patient_id"])
     table, unlabelled = _without_bad_labels(table, study, names)
-    table = table.drop_duplicates("patient_id", keep=False).sort_values("patient_id", kind="stable")
-    cases = [names.patient(patient) for patient in table["patient_id"]]
-    factors, unread = _factor_matrix(table, study, cases)
-    background, odd = _background(table, study, cases)
+    table = table.drop_duplicates("patient_id", keep=False)
+    given = without_markers(table, study.column)
+    clean, odd = apply_schema(given, study.column, names, where)
+    given = given.loc[clean.index]
+    cases = [names.patient(patient) for patient in clean["patient_id"]]
+    factors, unread = _factor_matrix(clean, given, study, cases)
+    background, strange = _background(clean, study, cases)
+    size_mm, unsized = _size_mm(clean, study, cases)
     return ClinicalTable(
-        ids=tuple(table["patient_id"]),
+        ids=tuple(clean["patient_id"]),
         seen=seen,
-        label=_codes(table[study.task.outcome], study.task.classes),
+        label=_codes(given[study.task.outcome], study.task.classes),
         factors=factors,
         background=background,
-        size_mm=numbers(table[study.task.size_mm]) if study.task.size_mm else np.full(len(table), np.nan),
-        findings=(*findings, *unlabelled, *unread, *odd),
+        size_mm=size_mm,
+        findings=(*findings, *unlabelled, *odd, *unread, *strange, *unsized),
+        people=people_of(clean, study),
     )
 
 
 def numbers(column: pd.Series[str]) -> NDArray[np.float64]:
     """(n,) text → (n,) float64, NaN for what is no number. Y/N, yes/no and true/false are 1/0; "062Y" is 62 years.
 
-    >>> numbers(pd.Series(["062Y", "42", "yes", "N", "", "006M"])).tolist()
-    [62.0, 42.0, 1.0, 0.0, nan, 0.5]
+    >>> numbers(pd.Series(["062Y", "42", "yes", "N", "", "006M", "3,5", "<3"])).tolist()
+    [62.0, 42.0, 1.0, 0.0, nan, 0.5, 3.5, nan]
     """
-    return np.array([_number(text) for text in column], dtype=np.float64)
+    return read_bounds(column.tolist(), words=True).exact
 
 
 def factor_values(column: pd.Series[str], factor: Factor) -> NDArray[np.float64]:
-    """One factor, (n,) float64, from its column of text; a missing value is `factor.missing`, or NaN without it."""
+    """One factor, (n,) float64, from its column of text; an empty cell is `factor.missing`, or NaN without it.
+
+    What cannot be read is NaN also where `factor.missing` is given: an AFP that was not measured may count as low, one
+    that is not understood may not. Of a bound such as ">1000", a rule knows what follows from it.
+    """
     values = _measured(column, factor)
-    return values if factor.missing is None else np.where(np.isnan(values), factor.missing, values)
+    return values if factor.missing is None else np.where(column.eq("").to_numpy(), factor.missing, values)
 
 
 def _measured(column: pd.Series[str], factor: Factor) -> NDArray[np.float64]:
     if factor.equals is not None:
-        same = column.map(_code).eq(_code(factor.equals)).to_numpy(dtype=np.float64)
+        same = column.map(same_code).eq(same_code(factor.equals)).to_numpy(dtype=np.float64)
         return np.where(column.eq("").to_numpy(), np.nan, same)
-    value = numbers(column)
+    found = read_bounds(column.tolist(), words=True)
     if (factor.at_least, factor.above, factor.below) != (None, None, None):
-        inside = np.ones(len(value), dtype=np.bool_)
-        inside &= value >= factor.at_least if factor.at_least is not None else True
-        inside &= value > factor.above if factor.above is not None else True
-        inside &= value < factor.below if factor.below is not None else True
-        return np.where(np.isnan(value), np.nan, inside)
+        return _decided(found, factor)
+    value = found.exact
     if factor.log10:
         value = np.log10(value, out=np.full_like(value, np.nan), where=value > 0)
     return (value - factor.center) / factor.scale
 
 
+def _decided(found: Bounds, factor: Factor) -> NDArray[np.float64]:
+    """1 where every value that a cell allows keeps the factor's rule, 0 where none does, NaN between."""
+    # Doubles have neighbours: x > a is x ≥ the next one, so that every rule is a closed interval.
+    above = -np.inf if factor.above is None else np.nextafter(factor.above, np.inf)
+    least = above if factor.at_least is None else max(factor.at_least, above)
+    most = np.inf if factor.below is None else np.nextafter(factor.below, -np.inf)
+    inside = (found.low >= least) & (found.high <= most)
+    outside = (found.high < least) | (found.low > most)
+    return np.where(inside, 1.0, np.where(outside, 0.0, np.nan))
+
+
 def _columns(study: Study) -> list[str]:
     optional = [name for name in (study.task.background, study.task.size_mm) if name]
-    return ["patient_id", study.task.outcome, *optional, *(factor.column for factor in study.factor)]
-
-
-def _number(text: str) -> float:
-    lowered = text.lower()
-    if lowered in _BINARY:
-        return _BINARY[lowered]
-    age = _AGE.match(text.upper())
-    if age:
-        return int(age[1]) * _YEARS[age[2]]
-    try:
-        value = float(text)
-    except ValueError:
-        return float("nan")
-    return value if np.isfinite(value) else float("nan")
-
-
-def _code(text: str) -> str:
-    """Codes compare without case; "1", "1.0" and "01" are one code."""
-    try:
-        return repr(float(text))
-    except ValueError:
-        return text.strip().casefold()
+    named = [*(column.name for column in study.column), *(factor.column for factor in study.factor)]
+    return ["patient_id", study.task.outcome, *optional, *named]
 
 
 def _codes(column: pd.Series[str], classes: dict[str, str]) -> NDArray[np.int64]:
     """Index of each value among the codes of `classes`, −1 for any other."""
-    index = {_code(code): i for i, code in enumerate(classes.values())}
-    return np.array([index.get(_code(text), -1) for text in column], dtype=np.int64)
+    index = {same_code(code): i for i, code in enumerate(classes.values())}
+    return np.array([index.get(same_code(text), -1) for text in column], dtype=np.int64)
 
 
 def _without_bad_ids(table: pd.DataFrame, names: Pseudonyms) -> tuple[pd.DataFrame, list[Finding]]:
     """Rows without a patient id go; patients with two rows are named here and dropped once the labels are read."""
     empty = table["patient_id"].eq("")
     findings = [
-        finding("E_NO_PATIENT_ID", "", f"row {row + 2} of the table has no patient_id") for row in np.flatnonzero(empty)
+        finding("E_NO_PATIENT_ID", "", f"row {row} of the table has no patient_id") for row in table.index[empty]
     ]
     table = table[~empty]
     rows = table["patient_id"].value_counts()
@@ -152,18 +162,23 @@ def _without_bad_labels(table: pd.DataFrame, study: Study, names: Pseudonyms) ->
     unknown = _codes(table[study.task.outcome], study.task.classes) < 0
     wanted = ", ".join(f"'{code}' ({name})" for name, code in study.task.classes.items())
     findings = [
-        finding("E_LABEL_UNKNOWN", names.patient(patient), f"'{study.task.outcome}' is {_shown(text)}; wanted {wanted}")
+        finding("E_LABEL_UNKNOWN", names.patient(patient), f"'{study.task.outcome}' is {shown(text)}; wanted {wanted}")
         for patient, text in table.loc[unknown & once, ["patient_id", study.task.outcome]].itertuples(index=False)
     ]
     return table[~unknown | ~once], findings
 
 
-def _factor_matrix(table: pd.DataFrame, study: Study, cases: list[str]) -> tuple[NDArray[np.float64], list[Finding]]:
-    matrix = np.empty((len(table), len(study.factor)), dtype=np.float64)
+def _factor_matrix(
+    clean: pd.DataFrame, given: pd.DataFrame, study: Study, cases: list[str]
+) -> tuple[NDArray[np.float64], list[Finding]]:
+    """(n, f) factors; `given` is the table before the schema emptied what it could not read."""
+    matrix = np.empty((len(clean), len(study.factor)), dtype=np.float64)
     findings: list[Finding] = []
     for i, factor in enumerate(study.factor):
-        matrix[:, i] = factor_values(table[factor.column], factor)
-        unread = np.isnan(matrix[:, i]) & table[factor.column].ne("").to_numpy()
+        column = clean[factor.column]
+        matrix[:, i] = factor_values(column, factor)
+        matrix[(column.eq("") & given[factor.column].ne("")).to_numpy(), i] = np.nan
+        unread = np.isnan(matrix[:, i]) & column.ne("").to_numpy()
         what = "a positive number" if factor.log10 else "a number"
         findings += [
             finding(
@@ -181,12 +196,19 @@ def _background(table: pd.DataFrame, study: Study, cases: list[str]) -> tuple[ND
     codes = _codes(column, study.task.background_classes)
     wanted = ", ".join(f"'{code}'" for code in study.task.background_classes.values())
     findings = [
-        finding("W_BACKGROUND_UNKNOWN", cases[row], f"'{column.name}' is {_shown(column.iloc[row])}; wanted {wanted}")
+        finding("W_BACKGROUND_UNKNOWN", cases[row], f"'{column.name}' is {shown(column.iloc[row])}; wanted {wanted}")
         for row in np.flatnonzero((codes < 0) & column.ne("").to_numpy())
     ]
     return codes, findings
 
 
-def _shown(text: str) -> str:
-    """A cell as an error may show it: short, so that free text in the wrong column is not copied out."""
-    return "empty" if text == "" else f"'{text[:8]}…'" if len(text) > 8 else f"'{text}'"
+def _size_mm(table: pd.DataFrame, study: Study, cases: list[str]) -> tuple[NDArray[np.float64], list[Finding]]:
+    if not study.task.size_mm:
+        return np.full(len(table), np.nan), []
+    column = table[study.task.size_mm]
+    size_mm = numbers(column)
+    unread = np.isnan(size_mm) & column.ne("").to_numpy()
+    return size_mm, [
+        finding("W_VALUE_UNREADABLE", cases[row], f"'{column.name}' is not a number; the size is missing")
+        for row in np.flatnonzero(unread)
+    ]

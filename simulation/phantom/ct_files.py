@@ -1,0 +1,179 @@
+"""A CT study of four contrast phases as a scanner sends it: a series a phase, all in one frame of reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
+
+from fl_liver.client.cohort.series.grid import Grid
+from fl_liver.study_cohort import SequenceKind
+from simulation.phantom.body import sections
+from simulation.phantom.ct import CT_PHASES, ct_appearance, ct_volume, outside_circle
+from simulation.phantom.ct_elements import (
+    SCAN_S,
+    CtPhase,
+    ct_equipment,
+    ct_slice_elements,
+    enhanced_ct_elements,
+    enhanced_ct_groups,
+)
+from simulation.phantom.ct_makes import CtMake, ct_make
+from simulation.phantom.dicom import study_start_s
+from simulation.phantom.lesion import LesionKind
+from simulation.phantom.volume_enhanced import merged, write_multi_frame
+from simulation.phantom.volume_files import SeriesPlan, Stack, Stored, frame_of, shuffled_names, write_slices
+from simulation.phantom.volume_regions import RegionForm, write_regions
+from simulation.phantom.volumes import Case, TrueSeries, Truth, body_grid, cut_at_lesion, draw_body, imaged_patient
+
+_STARTED_S: dict[SequenceKind, float] = {"plain": 120, "arterial": 335, "portal": 370, "delayed": 480}
+"""After the study's start; the bolus begins at 300 s."""
+_BOLUS_S = 300.0
+_NAMES, _NOISE = 31, 32  # purposes of the patient's random streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CtExam:
+    """How one study is scanned.
+
+    matrix       rows and columns; 512 in a hospital
+    gap_mm       from one slice to the next, by default the thickness; less makes slices overlap
+    height_mm    of the slab round the liver
+    missing      phases that were not scanned
+    partial      a phase that ends in the middle of the first lesion
+    other_frame  a phase with a frame of reference of its own
+    enhanced     one multi-frame file a phase
+    described    whether SeriesDescription and ProtocolName are filled where the make fills them
+    """
+
+    matrix: int = 128
+    fov_mm: float = 380.0
+    thickness_mm: float = 5.0
+    gap_mm: float | None = None
+    height_mm: float = 190.0
+    missing: frozenset[SequenceKind] = frozenset()
+    partial: SequenceKind | None = None
+    other_frame: SequenceKind | None = None
+    enhanced: bool = False
+    described: bool = True
+
+
+class CtOptions(TypedDict, total=False):
+    """The fields of `CtExam`, as keywords."""
+
+    matrix: int
+    fov_mm: float
+    thickness_mm: float
+    gap_mm: float | None
+    height_mm: float
+    missing: frozenset[SequenceKind]
+    partial: SequenceKind | None
+    other_frame: SequenceKind | None
+    enhanced: bool
+    described: bool
+
+
+def write_patient_ct(
+    patient_id: str,
+    seed: int,
+    maker: str,
+    folder: Path,
+    *,
+    kind: LesionKind = "hcc",
+    lesions: int = 1,
+    size_mm: float | None = None,
+    regions: tuple[RegionForm, ...] = ("nifti",),
+    **exam: Unpack[CtOptions],
+) -> Truth:
+    """A patient in a hospital's data folder: `dicom/<patient_id>/` and the regions drawn on the portal venous phase.
+
+    Args:
+        seed: ≥ 0; the same arguments give the same bytes.
+        maker: "siemens", "ge", "philips" or "canon".
+        regions: written forms of the truth, see `volume_regions`.
+        exam: fields of `CtExam`.
+    Raises:
+        ConfigError: an unknown maker or kind, or a lesion that does not fit.
+    """
+    make = ct_make(maker)
+    patient = imaged_patient(patient_id, seed, kind)
+    case = Case(patient, "H01", draw_body(patient, kind, lesions, size_mm))
+    images = folder / "dicom" / patient_id
+    images.mkdir(parents=True)
+    series = write_ct(case, make, images, CtExam(**exam))
+    order: tuple[SequenceKind, ...] = ("portal", *CT_PHASES)
+    drawn_on = next(one for one in order if one not in exam.get("missing", frozenset()))
+    return write_regions(case, Truth(patient, case.body, series, drawn_on), folder, regions)
+
+
+def write_ct(case: Case, make: CtMake, folder: Path, exam: CtExam) -> tuple[TrueSeries, ...]:
+    """Write the images of one study into an existing folder, in the order of CT_PHASES."""
+    kinds = [kind for kind in CT_PHASES if kind not in exam.missing]
+    labels: dict[Grid, NDArray[np.uint8]] = {}
+    plans = [_plan(case, make, exam, kind, labels) for kind in kinds]
+    random = case.patient.random(_NAMES)
+    names = shuffled_names(random, len(plans) if exam.enhanced else sum(plan.files for plan in plans), make.suffix)
+    if exam.enhanced:
+        return tuple(write_multi_frame(case, plan, EnhancedCTImageStorage, folder / next(names)) for plan in plans)
+    return tuple(
+        write_slices(case, plan, CTImageStorage, [folder / next(names) for _ in range(plan.files)]) for plan in plans
+    )
+
+
+def _plan(
+    case: Case, make: CtMake, exam: CtExam, kind: SequenceKind, labels: dict[Grid, NDArray[np.uint8]]
+) -> SeriesPlan:
+    """One phase. `labels` keeps what each grid cuts: most phases share theirs."""
+    grid = _grid(case, exam, kind)
+    if grid not in labels:
+        labels[grid] = sections(case.body, grid, exam.thickness_mm)
+    at, start = CT_PHASES.index(kind), study_start_s(case.patient)
+    bolus_s = None if kind == "plain" else start + _BOLUS_S
+    frame_uid = frame_of(case, "CT", own=kind if exam.other_frame == kind else "")
+    phase = CtPhase(kind=kind, number=at + 1, started_s=start + _STARTED_S[kind], bolus_s=bolus_s, frame_uid=frame_uid)
+    hu = ct_volume(
+        labels[grid], grid, ct_appearance(case.body, kind), case.patient.random(_NOISE, at),
+        noise_hu=make.noise_hu, grain_mm=make.grain_mm,
+    )  # fmt: skip
+    form = enhanced_ct_elements(make, phase) if exam.enhanced else ct_slice_elements(make, phase, grid)
+    return SeriesPlan(
+        name=kind,
+        number=2 + at,
+        modality="CT",
+        grid=grid,
+        thickness_mm=exam.thickness_mm,
+        frame_uid=frame_uid,
+        bits_stored=16 if make.signed else 12,
+        elements=merged(ct_equipment(make, case.hospital, phase, described=exam.described), form),
+        stacks=(Stack(kind=kind, stored=_stored(hu, grid, make), started_s=phase.started_s, duration_s=SCAN_S),),
+        shared=enhanced_ct_groups(make, phase, grid),
+        head_first=make.head_first,
+    )
+
+
+def _grid(case: Case, exam: CtExam, kind: SequenceKind) -> Grid:
+    gap_mm = exam.gap_mm or exam.thickness_mm
+    grid = body_grid(
+        case.body,
+        pixel_mm=exam.fov_mm / exam.matrix,
+        columns=exam.matrix,
+        gap_mm=gap_mm,
+        slices=max(3, round(exam.height_mm / gap_mm)),
+    )
+    return cut_at_lesion(grid, case.body.lesions[0]) if exam.partial == kind else grid
+
+
+def _stored(hu: NDArray[np.int16], grid: Grid, make: CtMake) -> Stored:
+    """Stored values of a make, its padding or air outside the circle."""
+    outside = outside_circle(grid)
+    if make.signed:
+        signed = hu - np.int16(make.intercept)
+        signed[:, outside] = make.padding or 0
+        return signed
+    stored = (hu.astype(np.int32) - make.intercept).clip(0, 4095).astype(np.uint16)
+    stored[:, outside] = make.padding or 0
+    return stored
