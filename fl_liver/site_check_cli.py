@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from fl_liver.client.cohort.check.check import CheckOptions, OnProgress
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from fl_liver.client.cohort.check.check import OnProgress
     from fl_liver.client.cohort.check.report import CheckReport
 
 app = typer.Typer()
+_EVERY_S = 10.0
 
 
 @app.command(
@@ -33,7 +41,9 @@ def site_check(
     study: Annotated[
         str | None, typer.Option("--study", help="Also say whom this study would leave out: a name or a TOML file.")
     ] = None,
-    headers_only: Annotated[bool, typer.Option("--headers-only", help="Decode no image; quick and less thorough.")] = False,
+    headers_only: Annotated[
+        bool, typer.Option("--headers-only", help="Decode no image; quick and less thorough.")
+    ] = False,
 ) -> None:
     """Read every series and every image; report, send nothing. No patient tag is printed.
 
@@ -62,3 +72,52 @@ def site_check(
     if html_file is not None:
         console.print(f"{html_file}: shows images of patients; it stays in the hospital")
     raise typer.Exit(report.exit_code)
+
+
+def _write_page(report: CheckReport, folder: Path, html_file: Path, tell: OnProgress) -> None:
+    from datetime import datetime
+
+    from fl_liver.client.cohort.check.sheets import write_check_page
+    from fl_liver.client.site import load_site
+
+    site = load_site(folder / "site.toml") if (folder / "site.toml").is_file() else None
+    write_check_page(
+        report,
+        html_file,
+        title=site.site if site is not None else "Cohort",
+        made=datetime.now().astimezone(),
+        decoders=site.decoders if site is not None else None,
+        on_progress=tell,
+    )
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[OnProgress]:
+    """A bar for each stage on a terminal; elsewhere a line every ten seconds."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield tell
+
+
+class _Lines:
+    """Progress on standard error, so that it never mixes with the tables."""
+
+    def __init__(self) -> None:
+        self._said_s = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if time.monotonic() - self._said_s > _EVERY_S:
+            self._said_s = time.monotonic()
+            print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)

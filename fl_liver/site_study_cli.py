@@ -133,6 +133,36 @@ def cohort_list(folder: Dir = Path()) -> None:
     raise typer.Exit(2 if broken else 0)
 
 
+@cohort_app.command("purge", epilog="Example:  fl-liver site cohort purge   What was frozen and approved stays.")
+def cohort_purge(folder: Dir = Path()) -> None:
+    """Remove everything that was made of images and headers (work/cache); it is made anew when it is needed."""
+    from fl_liver.client.cohort.cache import purge_cache
+    from fl_liver.client.site import load_site
+
+    typer.echo(f"{purge_cache(load_site(site_file(folder)).work)} files removed from the cache")
+
+
+@cohort_app.command("whois", epilog="Example:  fl-liver site cohort whois 48cc1ddf1e5d")
+def cohort_whois(
+    case: Annotated[str, typer.Argument(help="A pseudonym, as a check or a log shows it.")], folder: Dir = Path()
+) -> None:
+    """Which patient a pseudonym is. For people here: what is printed names a patient."""
+    from fl_liver.client.cohort.layout import hospital_folder
+    from fl_liver.client.cohort.pseudonym import site_pseudonyms
+    from fl_liver.client.cohort.table.source import read_clinical_table
+    from fl_liver.client.site import load_site
+    from fl_liver.errors import DataError
+
+    site = load_site(site_file(folder))
+    names, everybody = site_pseudonyms(site.work), set(hospital_folder(site.data).patients)
+    everybody |= set(read_clinical_table(site.data, site.sql)["patient_id"])
+    found = [patient for patient in sorted(everybody) if names.patient(patient) == case]
+    if not found:
+        wanted = "wanted the 12 hex digits that a check or the log shows"
+        raise DataError(f"case {case:.20}: nobody of the {len(everybody)} patients here; {wanted}")
+    typer.echo(found[0])
+
+
 def _only_cohort(site: SiteConfig) -> str:
     from fl_liver.client.frozen import frozen_names
     from fl_liver.errors import ConfigError

@@ -1,8 +1,7 @@
 """An upper abdomen made of ellipsoids and tubes, which any grid can cut into slices.
 
-The anatomy stands in body coordinates: mm, LPS directions (left, posterior and superior grow), the middle of the body at
-liver height as origin. A `Body` places and scales it in the patient coordinates of its scans. What a tissue looks like
-is another matter: `ct`, `mr`.
+The anatomy (`anatomy`) stands in body coordinates; a `Body` places and scales it in the patient coordinates of its
+scans and adds lesions. What a tissue looks like is another matter: `ct`, `mr`.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def sample(body: Body, grid: Grid, appearance: Appearance, thickness_mm: float |
 
 
 def sections(body: Body, grid: Grid, thickness_mm: float | None = None) -> NDArray[np.uint8]:
-    """(slices, SUB_SLICES, rows, columns) labels of what lies in each plane, for `paint`; one call serves all phases."""
+    """What lies in each plane, as labels for `paint`: (slices, SUB_SLICES, rows, columns); one call for all phases."""
     positions = planes(grid, grid.spacing_mm[0] if thickness_mm is None else thickness_mm)
     labels = np.zeros((grid.shape[0], SUB_SLICES, *grid.shape[1:]), np.uint8)
     canonical = [(at - np.float32(c)) / np.float32(body.scale) for at, c in zip(positions, body.centre_mm, strict=True)]

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from fl_liver.client.cohort.series.grid import Grid
 from fl_liver.study_cohort import SequenceKind
 from simulation.phantom.body import sections
 from simulation.phantom.ct import CT_PHASES, ct_appearance, ct_volume, outside_circle
-from simulation.phantom.ct_elements import (
-    SCAN_S,
-    CtPhase,
-    ct_equipment,
-    ct_slice_elements,
-    enhanced_ct_elements,
-    enhanced_ct_groups,
-)
+from simulation.phantom.ct_elements import SCAN_S, CtPhase, ct_equipment, ct_slice_elements
+from simulation.phantom.ct_enhanced import enhanced_ct_elements, enhanced_ct_groups
 from simulation.phantom.ct_makes import CtMake, ct_make
 from simulation.phantom.dicom import study_start_s
+from simulation.phantom.elements import merged
 from simulation.phantom.lesion import LesionKind
-from simulation.phantom.volume_enhanced import merged, write_multi_frame
+from simulation.phantom.volume_enhanced import write_multi_frame
 from simulation.phantom.volume_files import SeriesPlan, Stack, Stored, frame_of, shuffled_names, write_slices
 from simulation.phantom.volume_regions import RegionForm, write_regions
 from simulation.phantom.volumes import Case, TrueSeries, Truth, body_grid, cut_at_lesion, draw_body, imaged_patient
@@ -87,6 +83,7 @@ def write_patient_ct(
     lesions: int = 1,
     size_mm: float | None = None,
     regions: tuple[RegionForm, ...] = ("nifti",),
+    hospital: str = "H01",
     **exam: Unpack[CtOptions],
 ) -> Truth:
     """A patient in a hospital's data folder: `dicom/<patient_id>/` and the regions drawn on the portal venous phase.
@@ -101,7 +98,7 @@ def write_patient_ct(
     """
     make = ct_make(maker)
     patient = imaged_patient(patient_id, seed, kind)
-    case = Case(patient, "H01", draw_body(patient, kind, lesions, size_mm))
+    case = Case(patient, hospital, draw_body(patient, kind, lesions, size_mm))
     images = folder / "dicom" / patient_id
     images.mkdir(parents=True)
     series = write_ct(case, make, images, CtExam(**exam))
@@ -112,9 +109,8 @@ def write_patient_ct(
 
 def write_ct(case: Case, make: CtMake, folder: Path, exam: CtExam) -> tuple[TrueSeries, ...]:
     """Write the images of one study into an existing folder, in the order of CT_PHASES."""
-    kinds = [kind for kind in CT_PHASES if kind not in exam.missing]
-    labels: dict[Grid, NDArray[np.uint8]] = {}
-    plans = [_plan(case, make, exam, kind, labels) for kind in kinds]
+    study = _Study(case, make, exam)
+    plans = [study.plan(kind) for kind in CT_PHASES if kind not in exam.missing]
     random = case.patient.random(_NAMES)
     names = shuffled_names(random, len(plans) if exam.enhanced else sum(plan.files for plan in plans), make.suffix)
     if exam.enhanced:
@@ -124,35 +120,53 @@ def write_ct(case: Case, make: CtMake, folder: Path, exam: CtExam) -> tuple[True
     )
 
 
-def _plan(
-    case: Case, make: CtMake, exam: CtExam, kind: SequenceKind, labels: dict[Grid, NDArray[np.uint8]]
-) -> SeriesPlan:
-    """One phase. `labels` keeps what each grid cuts: most phases share theirs."""
-    grid = _grid(case, exam, kind)
-    if grid not in labels:
-        labels[grid] = sections(case.body, grid, exam.thickness_mm)
-    at, start = CT_PHASES.index(kind), study_start_s(case.patient)
-    bolus_s = None if kind == "plain" else start + _BOLUS_S
-    frame_uid = frame_of(case, "CT", own=kind if exam.other_frame == kind else "")
-    phase = CtPhase(kind=kind, number=at + 1, started_s=start + _STARTED_S[kind], bolus_s=bolus_s, frame_uid=frame_uid)
-    hu = ct_volume(
-        labels[grid], grid, ct_appearance(case.body, kind), case.patient.random(_NOISE, at),
-        noise_hu=make.noise_hu, grain_mm=make.grain_mm,
-    )  # fmt: skip
-    form = enhanced_ct_elements(make, phase) if exam.enhanced else ct_slice_elements(make, phase, grid)
-    return SeriesPlan(
-        name=kind,
-        number=2 + at,
-        modality="CT",
-        grid=grid,
-        thickness_mm=exam.thickness_mm,
-        frame_uid=frame_uid,
-        bits_stored=16 if make.signed else 12,
-        elements=merged(ct_equipment(make, case.hospital, phase, described=exam.described), form),
-        stacks=(Stack(kind=kind, stored=_stored(hu, grid, make), started_s=phase.started_s, duration_s=SCAN_S),),
-        shared=enhanced_ct_groups(make, phase, grid),
-        head_first=make.head_first,
-    )
+@dataclass(frozen=True, slots=True)
+class _Study:
+    case: Case
+    make: CtMake
+    exam: CtExam
+    _labels: dict[Grid, NDArray[np.uint8]] = field(default_factory=dict)
+    """What each grid cuts: most phases share theirs."""
+
+    def plan(self, kind: SequenceKind) -> SeriesPlan:
+        case, make, exam, start = self.case, self.make, self.exam, study_start_s(self.case.patient)
+        phase = CtPhase(
+            kind=kind,
+            number=1 + CT_PHASES.index(kind),
+            started_s=start + _STARTED_S[kind],
+            bolus_s=None if kind == "plain" else start + _BOLUS_S,
+            frame_uid=frame_of(case, "CT", own=kind if exam.other_frame == kind else ""),
+        )
+        grid = _grid(case, exam, kind)
+        form = enhanced_ct_elements(make, phase) if exam.enhanced else ct_slice_elements(make, phase, grid)
+        stack = Stack(kind=kind, stored=self._stored(kind, grid), started_s=phase.started_s, duration_s=SCAN_S)
+        return SeriesPlan(
+            name=kind,
+            number=1 + phase.number,
+            modality="CT",
+            grid=grid,
+            thickness_mm=exam.thickness_mm,
+            frame_uid=phase.frame_uid,
+            bits_stored=16 if make.signed else 12,
+            elements=merged(ct_equipment(make, case.hospital, phase, described=exam.described), form),
+            stacks=(stack,),
+            shared=enhanced_ct_groups(make, phase, grid) if exam.enhanced else Dataset(),
+            head_first=make.head_first,
+        )
+
+    def _stored(self, kind: SequenceKind, grid: Grid) -> Stored:
+        """One phase as stored values, the make's padding or air outside the circle."""
+        case, make = self.case, self.make
+        if grid not in self._labels:
+            self._labels[grid] = sections(case.body, grid, self.exam.thickness_mm)
+        random = case.patient.random(_NOISE, CT_PHASES.index(kind))
+        look = ct_appearance(case.body, kind)
+        hu = ct_volume(self._labels[grid], grid, look, random, noise_hu=make.noise_hu, grain_mm=make.grain_mm)
+        stored: Stored = hu - np.int16(make.intercept)
+        if not make.signed:
+            stored = stored.astype(np.uint16)
+        stored[:, outside_circle(grid)] = make.padding or 0
+        return stored
 
 
 def _grid(case: Case, exam: CtExam, kind: SequenceKind) -> Grid:
@@ -165,15 +179,3 @@ def _grid(case: Case, exam: CtExam, kind: SequenceKind) -> Grid:
         slices=max(3, round(exam.height_mm / gap_mm)),
     )
     return cut_at_lesion(grid, case.body.lesions[0]) if exam.partial == kind else grid
-
-
-def _stored(hu: NDArray[np.int16], grid: Grid, make: CtMake) -> Stored:
-    """Stored values of a make, its padding or air outside the circle."""
-    outside = outside_circle(grid)
-    if make.signed:
-        signed = hu - np.int16(make.intercept)
-        signed[:, outside] = make.padding or 0
-        return signed
-    stored = (hu.astype(np.int32) - make.intercept).clip(0, 4095).astype(np.uint16)
-    stored[:, outside] = make.padding or 0
-    return stored

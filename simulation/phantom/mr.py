@@ -111,6 +111,12 @@ def mr_volume(
     return np.hypot(real, imaginary, out=signal)
 
 
+def stored_signal(signal: NDArray[np.float32], gain: float) -> NDArray[np.uint16]:
+    """Signal → 12-bit stored values, `gain` for the liver before contrast."""
+    stored: NDArray[np.uint16] = np.rint(signal * np.float32(gain)).clip(0, 4095).astype(np.uint16)
+    return stored
+
+
 def _signal(row: _Row, kind: SequenceKind, b_value: float) -> float:
     if kind == "t2":
         return row[0]
@@ -144,4 +150,7 @@ def _coils(grid: Grid, shading: float) -> NDArray[np.float32]:
         (at[:, 0] - np.float32(m)) / np.float32(_SHADING_MM)
         for at, m in zip(planes(grid, 0.0, number=1), middle, strict=True)
     )
-    return np.exp(np.float32(shading) * (np.float32(1.5) * y * y - np.float32(0.5) * y + np.float32(0.4) * x - z * z))
+    sensitivity: NDArray[np.float32] = np.exp(
+        np.float32(shading) * (np.float32(1.5) * y * y - np.float32(0.5) * y + np.float32(0.4) * x - z * z)
+    )
+    return sensitivity

@@ -1,103 +1,31 @@
-"""An MR study of the liver in six sequences as a scanner sends it: three grids, one of them oblique."""
+"""An MR study of the liver in six sequences as a scanner sends it; what is scanned stands in `mr_exam`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
-from fl_liver.client.cohort.series.grid import Grid, Triple
-from fl_liver.study_cohort import SequenceKind
+from fl_liver.client.cohort.series.grid import Grid
 from simulation.phantom.body import sections
-from simulation.phantom.dicom import study_start_s
+from simulation.phantom.elements import merged
 from simulation.phantom.lesion import LesionKind
-from simulation.phantom.mr import DYNAMIC, MR_SEQUENCES, mr_appearance, mr_volume
-from simulation.phantom.mr_elements import (
-    MrVolume,
-    enhanced_mr_elements,
-    enhanced_mr_groups,
-    enhanced_volume_groups,
-    mr_equipment,
-    mr_image_elements,
-    mr_volume_elements,
-    stored_signal,
-)
+from simulation.phantom.mr import MR_SEQUENCES, mr_appearance, mr_volume, stored_signal
+from simulation.phantom.mr_elements import MrVolume, mr_equipment, mr_image_elements, mr_volume_elements
+from simulation.phantom.mr_enhanced import enhanced_mr_elements, enhanced_mr_groups, enhanced_volume_groups
+from simulation.phantom.mr_exam import MrExam, MrOptions, Slab, grid_of, planned_series, slab_of
 from simulation.phantom.mr_makes import MrMake, mr_make
-from simulation.phantom.volume_enhanced import merged, write_multi_frame
+from simulation.phantom.volume_enhanced import write_multi_frame
 from simulation.phantom.volume_files import SeriesPlan, Stack, frame_of, shuffled_names, write_slices
 from simulation.phantom.volume_regions import RegionForm, write_regions
-from simulation.phantom.volumes import Case, TrueSeries, Truth, body_grid, cut_at_lesion, draw_body, imaged_patient
+from simulation.phantom.volumes import Case, TrueSeries, Truth, draw_body, imaged_patient
 
-_STARTED_S: dict[SequenceKind, float] = {
-    "t2": 180, "dwi": 360, "t1_pre": 700, "arterial": 802, "portal": 840, "equilibrium": 960,
-}  # fmt: skip
-"""After the study's start; the bolus begins at 780 s."""
-_BOLUS_S, _DWI_S = 780.0, 90.0
 _NAMES, _NOISE = 41, 42  # purposes of the patient's random streams
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Slab:
-    """Grid of one contrast at the full matrix of 320: field of view, share of the matrix, slices, place."""
-
-    fov_mm: float
-    matrix_share: float
-    thickness_mm: float
-    gap_mm: float
-    shift_mm: Triple = (0.0, 0.0, 0.0)
-
-
-_T2 = _Slab(fov_mm=384.0, matrix_share=1.0, thickness_mm=7.0, gap_mm=7.7)
-_DWI = _Slab(fov_mm=384.0, matrix_share=0.6, thickness_mm=6.0, gap_mm=7.5, shift_mm=(0.0, 3.0, -2.2))
-_T1 = _Slab(fov_mm=387.2, matrix_share=1.1, thickness_mm=2.75, gap_mm=2.75, shift_mm=(7.3, -4.1, 3.9))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MrExam:
-    """How one study is scanned.
-
-    matrix            rows and columns of T2; 320 gives T2 of 1.2 × 1.2 × 7.7 mm, diffusion of 2 × 2 × 7.5 mm and T1 of
-                      1.1 × 1.1 × 2.75 mm, less gives larger pixels
-    height_mm         of the slab round the liver
-    oblique_deg       of the diffusion series against the others
-    missing           sequences that were not scanned
-    partial           one that ends in the middle of the first lesion
-    other_frame       one with a frame of reference of its own
-    enhanced          one multi-frame file a series
-    dwi_together      all b-values in one series; by default as the make does
-    dynamic_together  all T1 phases in one series
-    described         whether SeriesDescription is filled where the make fills it
-    """
-
-    matrix: int = 128
-    height_mm: float = 190.0
-    oblique_deg: float = 8.0
-    missing: frozenset[SequenceKind] = frozenset()
-    partial: SequenceKind | None = None
-    other_frame: SequenceKind | None = None
-    enhanced: bool = False
-    dwi_together: bool | None = None
-    dynamic_together: bool = False
-    described: bool = True
-
-
-class MrOptions(TypedDict, total=False):
-    """The fields of `MrExam`, as keywords."""
-
-    matrix: int
-    height_mm: float
-    oblique_deg: float
-    missing: frozenset[SequenceKind]
-    partial: SequenceKind | None
-    other_frame: SequenceKind | None
-    enhanced: bool
-    dwi_together: bool | None
-    dynamic_together: bool
-    described: bool
 
 
 def write_patient_mr(
@@ -110,6 +38,7 @@ def write_patient_mr(
     lesions: int = 1,
     size_mm: float | None = None,
     regions: tuple[RegionForm, ...] = ("nifti",),
+    hospital: str = "H01",
     **exam: Unpack[MrOptions],
 ) -> Truth:
     """A patient in a hospital's data folder: `dicom/<patient_id>/` and the regions drawn on T2.
@@ -124,7 +53,7 @@ def write_patient_mr(
     """
     make = mr_make(maker)
     patient = imaged_patient(patient_id, seed, kind)
-    case = Case(patient, "H01", draw_body(patient, kind, lesions, size_mm))
+    case = Case(patient, hospital, draw_body(patient, kind, lesions, size_mm))
     images = folder / "dicom" / patient_id
     images.mkdir(parents=True)
     series = write_mr(case, make, images, MrExam(**exam))
@@ -134,9 +63,8 @@ def write_patient_mr(
 
 def write_mr(case: Case, make: MrMake, folder: Path, exam: MrExam) -> tuple[TrueSeries, ...]:
     """Write the images of one study into an existing folder, in the order of MR_SEQUENCES."""
-    labels: dict[tuple[Grid, float], NDArray[np.uint8]] = {}
-    groups = _series(case, make, exam)
-    plans = [_plan(case, make, exam, group, number, labels) for number, group in enumerate(groups, start=2)]
+    study = _Study(case, make, exam)
+    plans = [study.plan(number, volumes) for number, volumes in enumerate(planned_series(case, make, exam), start=2)]
     random = case.patient.random(_NAMES)
     names = shuffled_names(random, len(plans) if exam.enhanced else sum(plan.files for plan in plans), make.suffix)
     if exam.enhanced:
@@ -146,99 +74,54 @@ def write_mr(case: Case, make: MrMake, folder: Path, exam: MrExam) -> tuple[True
     )
 
 
-def _series(case: Case, make: MrMake, exam: MrExam) -> list[tuple[MrVolume, ...]]:
-    """The volumes of each series, in the order in which they were acquired."""
-    start = study_start_s(case.patient)
-    wanted = [kind for kind in MR_SEQUENCES if kind not in exam.missing]
-    diffusion = tuple(
-        MrVolume(kind="dwi", started_s=start + _STARTED_S["dwi"] + _DWI_S * number, b_value=b_value)
-        for number, b_value in enumerate(make.b_values)
-    )
-    dynamic = tuple(
-        MrVolume(
-            kind=kind, started_s=start + _STARTED_S[kind], position=position,
-            bolus_s=None if kind == "t1_pre" else start + _BOLUS_S,
+@dataclass(frozen=True, slots=True)
+class _Study:
+    case: Case
+    make: MrMake
+    exam: MrExam
+    _labels: dict[tuple[Grid, float], NDArray[np.uint8]] = field(default_factory=dict)
+    """What each grid cuts: the phases of the dynamic share theirs."""
+
+    def plan(self, number: int, volumes: tuple[MrVolume, ...]) -> SeriesPlan:
+        first, last, exam, make = volumes[0], volumes[-1], self.exam, self.make
+        slab, grid = slab_of(first.kind), grid_of(self.case, exam, first.kind)
+        if exam.enhanced:
+            form = enhanced_mr_elements(make, last, last.started_s - first.started_s + slab.duration_s)
+        else:
+            form = mr_image_elements(make, first, grid)
+        b_values = [f"b{one.b_value:.0f}" for one in volumes if one.b_value is not None]
+        return SeriesPlan(
+            name="-".join([first.kind, *b_values]),
+            number=number,
+            modality="MR",
+            grid=grid,
+            thickness_mm=slab.thickness_mm,
+            frame_uid=frame_of(self.case, "MR", own=first.kind if exam.other_frame == first.kind else ""),
+            bits_stored=12,
+            elements=merged(mr_equipment(make, self.case.hospital, first, described=exam.described), form),
+            stacks=tuple(self._stack(volume, grid, slab) for volume in volumes),
+            shared=enhanced_mr_groups(make, first, grid) if exam.enhanced else Dataset(),
+            head_first=make.head_first,
         )
-        for position, kind in enumerate(DYNAMIC, start=1) if kind in wanted
-    )  # fmt: skip
-    found = [(MrVolume(kind="t2", started_s=start + _STARTED_S["t2"]),)] if "t2" in wanted else []
-    together = make.dwi_together if exam.dwi_together is None else exam.dwi_together
-    if "dwi" in wanted:
-        found += [diffusion] if together else [(one,) for one in diffusion]
-    return found + ([dynamic] if exam.dynamic_together and dynamic else [(one,) for one in dynamic])
 
-
-def _plan(
-    case: Case,
-    make: MrMake,
-    exam: MrExam,
-    volumes: tuple[MrVolume, ...],
-    number: int,
-    labels: dict[tuple[Grid, float], NDArray[np.uint8]],
-) -> SeriesPlan:
-    """One series. `labels` keeps what each grid cuts: the phases of the dynamic share theirs."""
-    first, last = volumes[0], volumes[-1]
-    slab = _slab(first.kind)
-    grid = _grid(case, exam, first.kind)
-    if (grid, slab.thickness_mm) not in labels:
-        labels[grid, slab.thickness_mm] = sections(case.body, grid, slab.thickness_mm)
-    cut = labels[grid, slab.thickness_mm]
-    if exam.enhanced:
-        form = enhanced_mr_elements(make, last, last.started_s - first.started_s + _duration_s(first.kind))
-    else:
-        form = mr_image_elements(make, first, grid)
-    return SeriesPlan(
-        name="-".join([first.kind, *(f"b{one.b_value:.0f}" for one in volumes if one.b_value is not None)]),
-        number=number,
-        modality="MR",
-        grid=grid,
-        thickness_mm=slab.thickness_mm,
-        frame_uid=frame_of(case, "MR", own=first.kind if exam.other_frame == first.kind else ""),
-        bits_stored=12,
-        elements=merged(mr_equipment(make, case.hospital, first, described=exam.described), form),
-        stacks=tuple(_stack(case, make, exam, volume, grid, cut) for volume in volumes),
-        shared=enhanced_mr_groups(make, first, grid),
-        head_first=make.head_first,
-    )
-
-
-def _stack(case: Case, make: MrMake, exam: MrExam, volume: MrVolume, grid: Grid, labels: NDArray[np.uint8]) -> Stack:
-    stream = (_NOISE, MR_SEQUENCES.index(volume.kind), round(volume.b_value or 0))
-    signal = mr_volume(
-        labels, grid, mr_appearance(case.body, volume.kind, volume.b_value or 0.0), case.patient.random(*stream),
-        noise=make.noise, shading=make.shading,
-    )  # fmt: skip
-    began_s = study_start_s(case.patient) + _STARTED_S["t1_pre"]
-    own = mr_volume_elements(make, volume, (volume.position or 1), began_s)
-    return Stack(
-        kind=volume.kind,
-        stored=stored_signal(signal, make),
-        started_s=volume.started_s,
-        duration_s=_duration_s(volume.kind),
-        b_value=volume.b_value,
-        position=volume.position,
-        elements=enhanced_volume_groups(volume) if exam.enhanced else own,
-    )
-
-
-def _slab(kind: SequenceKind) -> _Slab:
-    return _T2 if kind == "t2" else _DWI if kind == "dwi" else _T1
-
-
-def _duration_s(kind: SequenceKind) -> float:
-    return {"t2": 40.0, "dwi": _DWI_S}.get(kind, 15.0)
-
-
-def _grid(case: Case, exam: MrExam, kind: SequenceKind) -> Grid:
-    slab = _slab(kind)
-    columns = 2 * round(exam.matrix * slab.matrix_share / 2)
-    grid = body_grid(
-        case.body,
-        pixel_mm=slab.fov_mm / columns,
-        columns=columns,
-        gap_mm=slab.gap_mm,
-        slices=max(3, round(exam.height_mm / slab.gap_mm)),
-        shift_mm=slab.shift_mm,
-        oblique_deg=exam.oblique_deg if kind == "dwi" else 0.0,
-    )
-    return cut_at_lesion(grid, case.body.lesions[0]) if exam.partial == kind else grid
+    def _stack(self, volume: MrVolume, grid: Grid, slab: Slab) -> Stack:
+        b_value, make, body = volume.b_value or 0.0, self.make, self.case.body
+        if (grid, slab.thickness_mm) not in self._labels:
+            self._labels[grid, slab.thickness_mm] = sections(body, grid, slab.thickness_mm)
+        signal = mr_volume(
+            self._labels[grid, slab.thickness_mm],
+            grid,
+            mr_appearance(body, volume.kind, b_value),
+            self.case.patient.random(_NOISE, MR_SEQUENCES.index(volume.kind), round(b_value)),
+            noise=make.noise,
+            shading=make.shading,
+        )
+        return Stack(
+            kind=volume.kind,
+            stored=stored_signal(signal, make.gain / (make.slope or 1.0)),
+            started_s=volume.started_s,
+            duration_s=slab.duration_s,
+            b_value=volume.b_value,
+            position=volume.position,
+            elements=enhanced_volume_groups(volume) if self.exam.enhanced else mr_volume_elements(make, volume),
+        )

@@ -15,7 +15,9 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from fl_liver.study_cohort import SequenceKind
 from simulation.phantom.dicom import save, set_pixels, uid
+from simulation.phantom.elements import coded, group, merged
 from simulation.phantom.volume_files import (
     SeriesPlan,
     Stack,
@@ -30,27 +32,9 @@ from simulation.phantom.volumes import Case, TrueSeries
 
 _CONTENT, _DIFFUSION = Tag("FrameContentSequence"), Tag("MRDiffusionSequence")
 _STACK_ID = "1"
-
-
-def group(**elements: object) -> Dataset:
-    """A dataset from keywords; nested datasets become sequences of one item."""
-    dataset = Dataset()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, Sequence([value]) if isinstance(value, Dataset) else value)
-    return dataset
-
-
-def coded(value: str, meaning: str, scheme: str = "SCT") -> Dataset:
-    """A code sequence item."""
-    return group(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
-
-
-def merged(*datasets: Dataset) -> Dataset:
-    """One dataset with the elements of several."""
-    whole = Dataset()
-    for one in datasets:
-        whole.update(one)
-    return whole
+_PHASES: dict[SequenceKind, str] = {
+    "arterial": "ARTERIAL", "portal": "PORTAL_VENOUS", "delayed": "DELAYED", "equilibrium": "DELAYED",
+}  # fmt: skip
 
 
 def write_multi_frame(case: Case, plan: SeriesPlan, sop_class: UID, path: Path) -> TrueSeries:
@@ -128,3 +112,35 @@ def _describe_dimensions(dataset: Dataset, plan: SeriesPlan) -> None:
         )
         for keyword, pointer in pointers
     )
+
+
+def bolus_elements(agent: Dataset, ingredient: Dataset, volume_ml: float, start_s: float) -> Dataset:
+    """The Enhanced Contrast/Bolus module with one agent, given into a vein."""
+    given = group(
+        ContrastBolusVolume=volume_ml,
+        ContrastBolusStartTime=time_text(start_s),
+        ContrastBolusStopTime=time_text(start_s + 30),
+    )
+    agent = merged(
+        agent,
+        group(
+            ContrastBolusAgentNumber=1,
+            ContrastBolusAdministrationRouteSequence=coded("47625008", "Intravenous route"),
+            ContrastBolusIngredientCodeSequence=ingredient,
+            ContrastBolusVolume=volume_ml,
+            ContrastBolusIngredientConcentration=350.0,
+            ContrastAdministrationProfileSequence=given,
+        ),
+    )
+    return group(ContrastBolusAgentSequence=agent)
+
+
+def bolus_usage(kind: SequenceKind) -> Dataset:
+    """The functional group that says that the agent was given, PS3.3 C.7.6.16.2.13; `kind` is an enhanced phase."""
+    used = group(
+        ContrastBolusAgentNumber=1,
+        ContrastBolusAgentAdministered="YES",
+        ContrastBolusAgentDetected="YES",
+        ContrastBolusAgentPhase=_PHASES[kind],
+    )
+    return group(ContrastBolusUsageSequence=used)

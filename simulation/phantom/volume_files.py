@@ -154,6 +154,32 @@ def time_text(seconds: float) -> str:
     return f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}.{micro:06d}"
 
 
+@dataclass(frozen=True, slots=True)
+class ImagePlace:
+    """One slice of a written series. `frame` counts from 1, None in a file of a single slice."""
+
+    slice: int
+    sop_uid: str
+    frame: int | None = None
+
+
+def image_places(grid: Grid, images: Sequence[Dataset]) -> list[ImagePlace]:
+    """The slices of a series' files, or of its one file's frames, in their order."""
+    found: list[ImagePlace] = []
+    for image in images:
+        sop_uid, frames = str(image.SOPInstanceUID), image.get("PerFrameFunctionalGroupsSequence")
+        if frames is None:
+            found.append(ImagePlace(_slice_of(grid, image), sop_uid))
+            continue
+        for number, frame in enumerate(frames, start=1):
+            found.append(ImagePlace(_slice_of(grid, frame.PlanePositionSequence[0]), sop_uid, number))
+    return found
+
+
+def _slice_of(grid: Grid, holder: Dataset) -> int:
+    return round(float(grid.index_of([float(v) for v in holder.ImagePositionPatient])[0]))
+
+
 def _slices(series_uid: UID, plan: SeriesPlan, number: int) -> Iterator[dict[str, str | bytes]]:
     """The elements that each slice of stack `number` has for itself."""
     order, normal = slice_order(plan), plan.grid.normal

@@ -37,22 +37,38 @@ def absent() -> str:
 
 
 class Orthanc:
-    """Storage below `folder`; ready when made; `close` ends it."""
+    """Ready when made; `close` ends it.
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    Args:
+        folder: made here; configuration, storage and log lie in it.
+        config: text of orthanc.json; "STORAGE" in it becomes a folder. Without it, ours.
+        beside: another one, whose namespace this one shares.
+        user: who may ask over HTTP, and the password.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        *,
+        beside: Orthanc | None = None,
+        url: str = URL,
+        user: tuple[str, str] = (USER, PASSWORD),
+    ) -> None:
         folder.mkdir(parents=True)
-        config = folder / "orthanc.json"
-        config.write_text(json.dumps(_config(folder / "storage") | changes))
+        file = folder / "orthanc.json"
+        file.write_text((config or json.dumps(_config())).replace("STORAGE", str(folder / "storage")))
         self._log = (folder / "log").open("wb")
+        alone = ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec Orthanc "$0"', str(file)]
         self._process = subprocess.Popen(
-            ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec Orthanc "$0"', str(config)],
+            beside.command("Orthanc", str(file)) if beside else alone,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "TCP_NODELAY": "1"},
         )
         self._wait_for_namespace()
         self._inside = ThreadPoolExecutor(max_workers=1, initializer=_enter, initargs=(self.pid,))
-        self._http = httpx.Client(auth=(USER, PASSWORD), base_url=URL, trust_env=False)
+        self.http = httpx.Client(auth=user, base_url=url, trust_env=False)
         self._wait_until_ready()
 
     @property
@@ -70,13 +86,13 @@ class Orthanc:
     def push(self, objects: Iterable[bytes]) -> None:
         def store() -> None:
             for one in objects:
-                self._http.post("/instances", content=one).raise_for_status()
+                self.http.post("/instances", content=one).raise_for_status()
 
         self.inside(store)
 
     def stored(self) -> int:
         """How many objects it holds."""
-        return int(self.inside(lambda: self._http.get("/statistics").json()["CountInstances"]))
+        return int(self.inside(lambda: self.http.get("/statistics").json()["CountInstances"]))
 
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
@@ -86,7 +102,7 @@ class Orthanc:
 
     def close(self) -> None:
         self._inside.shutdown()
-        self._http.close()
+        self.http.close()
         self._process.kill()  # SIGTERM would take it 3.6 s
         self._process.wait()
         self._log.close()
@@ -98,7 +114,7 @@ class Orthanc:
     def _wait_until_ready(self) -> None:
         def ready() -> bool:
             try:
-                return self._http.get("/system").is_success
+                return self.http.get("/system").is_success
             except httpx.TransportError:
                 return False
 
@@ -121,12 +137,12 @@ def _enter(pid: int) -> None:
             raise OSError(ctypes.get_errno(), "setns")
 
 
-def _config(storage: Path) -> dict[str, Any]:
+def _config() -> dict[str, Any]:
     flsite = {"AET": "FLSITE", "Host": "127.0.0.1", "Port": 11113, "AllowEcho": True, "AllowStore": True}
     return {
         "Name": "SITE-PACS",
-        "StorageDirectory": str(storage),
-        "IndexDirectory": str(storage),
+        "StorageDirectory": "STORAGE",
+        "IndexDirectory": "STORAGE",
         "Plugins": [str(PLUGIN)],
         "HttpPort": HTTP_PORT,
         "RemoteAccessAllowed": False,

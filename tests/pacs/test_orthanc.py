@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -27,7 +25,12 @@ MakeSite = Callable[..., SiteConfig]
 Fetch = Callable[..., Outcome]
 ROOT = f"{URL}/dicom-web"
 LARGE = "MRN-LARGE"
-COMMAND = "import sys; from fl_liver import site_fetch_cli; from fl_liver.cli import run_app; sys.exit(run_app(site_fetch_cli.app))"
+COMMAND = """
+import sys
+from fl_liver import site_fetch_cli
+from fl_liver.cli import run_app
+sys.exit(run_app(site_fetch_cli.app))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +68,13 @@ def test_two_series_are_fetched_as_they_are_stored_and_found_usable(
     outcome = orthanc.inside(lambda: fetch_all(site))
     assert outcome.exit_code == 0
     assert sorted(result.fetched for _, result in outcome.series) == [6, 40]
-    stored = {as_bytes(ct_slice(number))[200:] for number in range(40)}
     found = [dcmread(path) for path in files(site)]
     assert sum(one.file_meta.TransferSyntaxUID == JPEGLSLossless for one in found) == 6
-    assert {one.pixel_array.tobytes() for one in found} == {
-        ct_slice(number).pixel_array.tobytes() for number in range(40)
-    }
+    pixels = {ct_slice(number).pixel_array.tobytes() for number in range(40)}
+    assert {one.pixel_array.tobytes() for one in found} == pixels
     report = check_folder(site.data)
     assert sorted((one.slices, one.usable) for one in report.series) == [(6, True), (40, True)]
     assert {finding.severity for finding in report.findings} <= {"W"}
-    assert stored
 
 
 def test_a_second_run_fetches_nothing(orthanc: Orthanc, make_site: MakeSite, fetch_all: Fetch) -> None:
@@ -129,9 +129,7 @@ def test_a_killed_run_is_resumed(orthanc: Orthanc, make_site: MakeSite, fetch_al
     site = make_site(ROOT)
     process = started(orthanc, site, "--patient", LARGE)
     wait_for_a_file(site, process)
-    inside = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    for pid in [*inside, process.pid]:
-        os.kill(pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
     left = len(files(site))
     assert 0 < left < 120

@@ -190,6 +190,12 @@ def test_another_frame_of_reference_is_refused_unless_the_study_allows_it(frame_
     assert carry(drawn(), "t2", volumes, CarryRules(other_frames=True)).mask.any()
 
 
+def test_two_series_without_a_frame_of_reference_share_none() -> None:
+    volumes: Any = {"t2": image(T2, ""), "dwi": image(DWI, "")}
+    with pytest.raises(UnusableError, match="E_ROI_FRAME: the dwi series"):
+        carry(drawn(frame_uid=""), "t2", volumes, RULES)
+
+
 def test_a_region_of_another_frame_than_its_own_series_is_refused() -> None:
     with pytest.raises(UnusableError, match="E_ROI_FRAME: the region has another frame of reference than the t2"):
         carry(drawn(frame_uid="1.2.4"), "t2", {"t2": image(T2)}, RULES)
@@ -250,12 +256,14 @@ def test_lesions_of_few_slices_are_not_refused_for_being_few_slices(spacing_mm: 
         assert carry(Mask(labels, grid), "t2", {"t2": image(grid)}, RULES, 5.0).mask.any()
 
 
-def test_a_second_lesion_that_vanishes_is_refused() -> None:
+@pytest.mark.parametrize("most_change", [0.2, 100.0])
+def test_a_second_lesion_that_vanishes_is_refused(most_change: float) -> None:
     """Within the volume of all lesions together a small one would get lost."""
     labels = sphere(T2)
-    labels[3, 60, 60] = 2
+    labels[3, 62, 62] = 2
+    rules = CarryRules(spacing_mm=(7.0, 5.0, 5.0), most_volume_change=most_change)
     with pytest.raises(UnusableError, match=r"E_ROI_VOLUME_CHANGED: label 2: 0.0111 ml drawn"):
-        carry(drawn(labels=labels), "t2", {"t2": image(T2)}, CarryRules(spacing_mm=(30.0, 5.0, 5.0)))
+        carry(drawn(labels=labels), "t2", {"t2": image(T2)}, rules)
 
 
 def test_an_empty_mask_is_refused() -> None:

@@ -217,8 +217,12 @@ def test_filters_show_what_they_say(browser: Browser, page: Path) -> None:
 
 
 def test_a_case_that_is_gone_to_begins_below_the_bar(browser: Browser, page: Path) -> None:
-    browser.press("j")
-    browser.press("j")
+    """Also in a narrow window, where the bar has several lines."""
+    browser.call("Emulation.setDeviceMetricsOverride", width=420, height=400, deviceScaleFactor=1, mobile=False)
+    bar = "document.getElementById('bar').getBoundingClientRect()"
+    browser.wait_for(f"{bar}.height > 100")
+    for _ in range(2):
+        browser.press("j")
     top = "document.querySelector('.here').getBoundingClientRect().top"
-    bar = "document.getElementById('bar').getBoundingClientRect().bottom"
-    assert browser.evaluate(f"{top} >= {bar} || scrollY + innerHeight >= document.documentElement.scrollHeight - 1")
+    browser.wait_for(f"{bar}.top === 0 && {top} >= {bar}.bottom && {top} < {bar}.bottom + 20")
+    browser.call("Emulation.clearDeviceMetricsOverride")

@@ -91,6 +91,13 @@ def test_a_window_in_hounsfield_units_is_kept() -> None:
     assert middles.tolist() == [0, 0, 128, 255, 255]
 
 
+def test_metal_does_not_outshine_its_neighbours() -> None:
+    """The window comes before the shrinking: one of four pixels white is a quarter of the way to white."""
+    values = np.tile(np.array([[-160, -160], [-160, 3000]], dtype=np.int16), (160, 160))
+    tile = tile_from_slice("ct", values, None, (1.0, 1.0), HU)
+    assert tile.image[80, 80] == pytest.approx(64, abs=8)
+
+
 def test_without_a_window_one_bright_pixel_does_not_darken_the_image() -> None:
     values = np.random.default_rng(0).normal(100, 10, (80, 80))
     values[3, 3] = 30_000

@@ -128,6 +128,14 @@ def test_a_mask_cut_anywhere_is_refused(tmp_path: Path, suffix: str, pack: bool)
             read_mask_file(path)
 
 
+def test_a_compressed_mask_without_its_end_is_called_cut(tmp_path: Path) -> None:
+    """The last eight bytes of gzip say whether the rest is whole."""
+    path = write(tmp_path, ".nii.gz", drawn())
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UnusableError, match="E_TRUNCATED: the compressed mask ends early"):
+        read_mask_file(path)
+
+
 def test_a_header_that_promises_gigabytes_is_refused_before_reading(tmp_path: Path) -> None:
     path = patched(write(tmp_path, ".nii", drawn()), NIFTI_DIM, "<4h", 3, 2000, 2000, 2000)
     with pytest.raises(UnusableError, match=r"E_TOO_LARGE: 8000000000 bytes of mask, at most 1073741824"):

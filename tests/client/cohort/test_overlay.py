@@ -116,6 +116,14 @@ def test_a_small_ring_with_its_number_beside_it_is_a_contour() -> None:
     assert len(closed_contours(numbered)) == 1
 
 
+@pytest.mark.parametrize("second", [(150, 60, 210, 120), (150, 40, 230, 120)])
+def test_two_lesions_side_by_side_are_no_word(second: tuple[int, int, int, int]) -> None:
+    """Drawings higher than letters, or of different height."""
+    small = (134, 80, 144, 90) if second[1] == 40 else (80, 60, 140, 120)
+    both = drawing(lambda pen: pen.ellipse(small, outline=1), lambda pen: pen.ellipse(second, outline=1))
+    assert len(closed_contours(both)) == 2
+
+
 def test_limits_are_the_callers() -> None:
     tiny = drawing(lambda pen: pen.ellipse((80, 60, 86, 66), outline=1))
     assert closed_contours(tiny) == []

@@ -138,6 +138,7 @@ def test_what_leaves_the_image_is_cut_off() -> None:
     grid = grid_at(0.0)
     assert np.count_nonzero(filled((square(grid, 4, -5.5, 3.5),), grid)) == 16
     assert np.count_nonzero(filled((square(grid, 4, -9.5, -4.5),), grid)) == 0
+    assert np.count_nonzero(filled((square(grid, 4, 57.5, 70.0),), grid)) == 2 * 6  # of 60 rows and 64 columns
 
 
 def test_overlapping_regions_are_kept_whole(tmp_path: Path) -> None:
@@ -153,6 +154,12 @@ def test_points_and_open_lines_are_left_out(tmp_path: Path, kind: str) -> None:
     grid = grid_at(0.0)
     with pytest.raises(UnusableError, match="E_ROI_EMPTY: the file holds no closed contour"):
         read_rtstruct(write_rtstruct(tmp_path / "rt.dcm", [sphere(grid)], kind=kind), grid, FRAME)
+
+
+def test_a_slip_of_two_points_is_no_contour(tmp_path: Path) -> None:
+    grid = grid_at(0.0)
+    with pytest.raises(UnusableError, match="E_ROI_EMPTY: the file holds no closed contour"):
+        read_rtstruct(write_rtstruct(tmp_path / "rt.dcm", [[square(grid, 4, 9.5, 20.5)[:2]]]), grid, FRAME)
 
 
 def test_a_contour_between_the_voxels_is_empty(tmp_path: Path) -> None:

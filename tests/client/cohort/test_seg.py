@@ -79,6 +79,12 @@ def test_segmentations_of_other_images_are_named(dcmqi: Path) -> None:
     assert (code, cause) == ("E_SEG_REFERENCES", "1 of 3 images that it was drawn on are not in the series")
 
 
+def test_images_named_for_the_whole_object_count_too(conformance: Path) -> None:
+    """Three frames name three slices; the object names the series' four."""
+    (mask,) = read_seg(conformance / "seg_image_ct_binary.dcm")
+    assert len(mask.references) == 4
+
+
 def test_a_mask_that_names_no_images_has_no_missing_ones() -> None:
     grid = Grid((1, 1, 1), (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))
     assert check_references(Mask(np.ones((1, 1, 1), dtype=np.uint16), grid), []) is None

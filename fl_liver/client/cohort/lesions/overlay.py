@@ -25,7 +25,7 @@ _ROWS, _COLUMNS, _FRAMES, _ORIGIN, _DATA = 0x0010, 0x0011, 0x0015, 0x0050, 0x300
 _WANTED = (_ROWS, _COLUMNS, _FRAMES, 0x0040, _ORIGIN, 0x0100, 0x0102, _DATA)
 _MOST_PIXELS = 1 << 26
 
-Box = tuple[slice, slice]
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +116,14 @@ def _enclosed(line: NDArray[np.bool_], image_px: int, rules: ContourRules) -> ND
 
 
 def _in_a_word(box: Box, boxes: Sequence[Box], most_letter_px: int) -> bool:
-    """Whether another drawing stands beside this one as letters do: as high within a third, as close as 0.6 heights."""
+    """Whether another drawing stands beside this one as letters do: about as high, and closer than 0.6 heights."""
     height = _length(box[0])
     if height > most_letter_px:
         return False
     for rows, columns in boxes:
         gap = max(columns.start - box[1].stop, box[1].start - columns.stop)
         shared = min(rows.stop, box[0].stop) - max(rows.start, box[0].start)
-        alike = 2 / 3 * height <= _length(rows) <= 1.5 * height and 2 * shared > height
+        alike = _length(rows) <= 1.5 * height and 2 * shared > height
         if alike and 0 <= gap <= 0.6 * height:
             return True
     return False

@@ -96,7 +96,7 @@ class Decoders:
                 if given in stream.done:
                     yield stream.done.pop(given)
                     given += 1
-                if given < taken or (more and not self._idle()):
+                if given < taken:
                     self._listen(wait=given not in stream.done)
         finally:
             for one in [one for one in self._decoders if one.stream is stream]:
@@ -121,12 +121,11 @@ class Decoders:
         """Hear every decoder that says something; end those whose time is up. `wait`: until one of both happens."""
         busy = [one for one in self._decoders if one.stream is not None]
         soonest = min((one.deadline for one in busy), default=0.0)
-        talking = [key.data for key, _ in self._selector.select(max(0.0, soonest - time.monotonic()) if wait else 0)]
-        for one in talking:
-            self._hear(one)
+        for key, _ in self._selector.select(max(0.0, soonest - time.monotonic()) if wait else 0):
+            self._hear(key.data)
         now = time.monotonic()
         for one in busy:
-            if one.deadline < now and one not in talking and one in self._decoders:
+            if one.deadline < now and one in self._decoders:
                 self._overdue(one, f"not read after {self._seconds:g} s")
 
     def _hear(self, one: Decoder) -> None:

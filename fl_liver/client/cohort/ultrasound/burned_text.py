@@ -2,9 +2,8 @@
 
 Over black or a flat panel, text is found in any font from 12 pixels on, after a lossy JPEG too, and speckle is never
 taken for it. Over tissue only the hard-edged letters of a character generator are found: smooth ones look like speckle
-to a rule as simple as this, so no text found over tissue does not mean that there is none. Of 378 scans without text
-(phantoms, parts of real scans, speckle of many grains, each also as JPEG) 5 were said to have some, all of speckle
-finer than a pixel, which no scan converter makes.
+to a rule as simple as this, so no text found over tissue does not mean that there is none. Tried on 378 scans without
+text (phantoms, parts of real scans, speckle of many grains, each also as JPEG) and 39 megapixels of speckle: none found.
 """
 
 from __future__ import annotations
@@ -139,10 +138,11 @@ def _follows(last: _Glyph, glyph: _Glyph) -> bool:
     beside = -1 <= glyph.left - last.right <= tall
     if not beside or abs(glyph.level - last.level) > _LIKE_BRIGHT * max(glyph.level, last.level):
         return False
-    same_base, same_top = abs(glyph.bottom - last.bottom) <= 1, abs(glyph.top - last.top) <= 1
     if last.on_even and glyph.on_even:  # small letters beside capitals: one of the two edges agrees
+        same_base, same_top = abs(glyph.bottom - last.bottom) <= 1, abs(glyph.top - last.top) <= 1
         return (same_base or same_top) and tall <= 1.7 * short
-    return last.hard_edged and glyph.hard_edged and same_base and tall - short <= max(1.0, 0.15 * tall)
+    # Over tissue a pixel more of latitude would find lines in every third megapixel of speckle.
+    return last.hard_edged and glyph.hard_edged and glyph.bottom == last.bottom and tall - short <= 1
 
 
 def _has_a_broad_one(line: list[_Glyph]) -> bool:
