@@ -84,7 +84,7 @@ def mr_image_elements(make: MrMake, volume: MrVolume, grid: Grid) -> Dataset:
 def mr_volume_elements(make: MrMake, volume: MrVolume) -> Dataset:
     """What tells the volumes of a study apart: b-value, phase and bolus.
 
-    GE writes TriggerTime and InversionTime here against the standard, which keeps them for gated and inversion sequences.
+    GE writes TriggerTime here against the standard, which keeps it for gated sequences.
     """
     elements = merged(_b_value(make, volume), _bolus(make, volume))
     elements.AcquisitionNumber = volume.position or 1

@@ -22,6 +22,7 @@ from fl_liver.client.cohort.series.series import Series
 MADE = datetime(2026, 3, 1, 14, 5, tzinfo=UTC)
 NAMES = Pseudonyms(bytes(range(32)))
 SEQUENCES = ("t2", "dwi", "t1_pre", "arterial", "portal", "equilibrium")
+LEFT_OUT = "left out by a person, see exclude.csv"
 _CONTRAST = {"t2": 1.5, "dwi": 1.9, "t1_pre": 0.6, "arterial": 1.4, "portal": 0.8, "equilibrium": 0.7}
 
 
@@ -57,9 +58,9 @@ def series_of(case: str, kind: str, number: int, **changes: Any) -> Series:
     return cast(Series, cast(Any, Series)(**known_values))
 
 
-def report_of(series: list[Series], findings: list[Finding], patients: tuple[str, ...] = ()) -> CheckReport:
+def report_of(series: list[Series], findings: list[Finding]) -> CheckReport:
     """A report of 100 files."""
-    return CheckReport(100, tuple(series), in_fixed_order(findings), NAMES, patients=patients)
+    return CheckReport(100, tuple(series), in_fixed_order(findings), NAMES)
 
 
 def liver(seed: int, contrast: float, mm: float = 23.0) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
@@ -114,11 +115,14 @@ def found_in(number: int) -> tuple[Finding, ...]:
         9: (("E_ROI_MISSING", "no mask for this patient"),),
         11: (("W_PHASE_GUESSED", "arterial told by order"),),
         14: (("E_MISSING_SEQUENCE", "no equilibrium"), ("W_THICKNESS_NE_SPACING", "5 mm thick every 10 mm")),
-        20: (("E_EXCLUDED_HERE", "outline is not on the lesion"),),
+        20: (("E_EXCLUDED_HERE", LEFT_OUT),),
         23: (("W_LOSSY", "24 images once compressed with loss, as the header says"),),
         26: (("E_MISSING_SEQUENCE", "no arterial, no portal"),),
     }
     return tuple(finding(code, case, cause) for code, cause in by_place.get(number, ()))
+
+
+EXCLUDED = {NAMES.patient("20"): "outline is not on the lesion", NAMES.patient("gone 3"): "treated before"}
 
 
 def thirty() -> tuple[list[CaseSheet], CheckReport, dict[str, list[Intensity]]]:
@@ -141,12 +145,12 @@ def thirty() -> tuple[list[CaseSheet], CheckReport, dict[str, list[Intensity]]]:
             ]
             series.append(one)
     gone = [NAMES.patient(f"gone {n}") for n in range(4)]
+    series.append(series_of(gone[3], "MR t2", 3))
     findings = [one for n in range(30) for one in found_in(n)]
     findings += [finding("E_NO_IMAGES", case, "a row without images") for case in gone[:3]]
-    findings.append(finding("E_EXCLUDED_HERE", gone[3], "treated before"))
+    findings.append(finding("E_EXCLUDED_HERE", gone[3], LEFT_OUT))
     findings.append(finding("W_OTHER_FILES", "", "3 of 5012 files are not DICOM"))
-    report = report_of(series, findings, tuple(sheet.case for sheet in sheets) + tuple(gone))
-    return sheets, report, intensities
+    return sheets, report_of(series, findings), intensities
 
 
 def flow_numbers(report: CheckReport) -> dict[str, Any]:

@@ -59,13 +59,14 @@ def small_report() -> tuple[CheckReport, dict[str, list[Intensity]]]:
     series = [series_of(case, "MR T2", n) for n, case in enumerate(("a1b2c3", "d4e5f6", "0f0f0f"))]
     found = [finding("E_ROI_EMPTY", "d4e5f6", "0 voxels"), finding("W_LOSSY", "a1b2c3", "3 images", series[0].id)]
     levels = {series[0].id: [Intensity("lesion", 10.0, 20.0, 30.0)]}
-    return report_of(series, found, ("a1b2c3", "d4e5f6", "0f0f0f")), levels
+    return report_of(series, found), levels
 
 
 def write(path: Path, **changes: Any) -> str:
     """A page of three cases."""
     report, levels = small_report()
-    of_case = {case: tuple(one for one in report.findings if one.case == case) for case in report.patients}
+    cases = ("a1b2c3", "d4e5f6", "0f0f0f")
+    of_case = {case: tuple(one for one in report.findings if one.case == case) for case in cases}
     with PageWriter(path, changes.get("title", "North hospital"), MADE) as page:
         for case, found in of_case.items():
             page.case(one_sheet(case, found, usable=case != "d4e5f6"))
@@ -106,7 +107,7 @@ def test_reader_is_told_that_the_page_stays_and_what_was_found(page: str) -> Non
     text = " ".join(Parts(page).text.split())
     assert "This page shows images of patients and stays in this hospital." in text
     assert "Not a medical device" in text
-    assert "3 cases: 2 usable, 1 excluded." in text
+    assert "3 cases with images: 2 usable, 1 excluded." in text
     assert "Exit status 1: usable, with exclusions." in text
     assert "draw the lesion; the mask has no voxel in it" in text
     assert [attrs["id"] for attrs in Parts(page).of("section")] == SECTIONS
@@ -262,14 +263,16 @@ def test_memory_does_not_grow_with_the_number_of_cases(tmp_path: Path) -> None:
 
 def test_who_was_left_out_before_is_still_in_the_list(tmp_path: Path) -> None:
     """With pictures: the card starts as "leave out". Without: a ticked line. An export must not take anybody back."""
-    seen, unseen = (finding("E_EXCLUDED_HERE", case, "wrong series") for case in ("a1", "b2"))
-    with PageWriter(tmp_path / "p.html", "x", MADE) as page:
+    seen, unseen, third = (finding("E_EXCLUDED_HERE", case, "by a person") for case in ("a1", "b2", "d4"))
+    with PageWriter(tmp_path / "p.html", "x", MADE, {"a1": "wrong series", "b2": "no liver", "c3": "moved"}) as page:
         page.case(one_sheet("a1", (seen,), usable=False))
-        page.close(report_of([], [seen, unseen]), (), ())
+        page.case(one_sheet("d4", (third,), usable=False))
+        page.close(report_of([], [seen, unseen, third]), (), ())
     parts = Parts((tmp_path / "p.html").read_text())
-    (card,), (line,) = parts.of("article"), parts.of("input", "earlier")
-    assert (card["data-out"], card["data-reason"]) == ("yes", "wrong series")
-    assert (line["data-case"], line["data-reason"], "checked" in line) == ("b2", "wrong series", True)
+    cards = [(card["data-case"], card["data-out"], card["data-reason"]) for card in parts.of("article")]
+    assert cards == [("a1", "yes", "wrong series"), ("d4", "yes", "")]
+    lines = [(line["data-case"], line["data-reason"]) for line in parts.of("input", "earlier") if "checked" in line]
+    assert lines == [("b2", "no liver"), ("c3", "moved")]
 
 
 def test_a_tick_counts_for_the_pictures_that_it_was_made_on(tmp_path: Path) -> None:

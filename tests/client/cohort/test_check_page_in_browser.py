@@ -11,7 +11,7 @@ import pytest
 
 from fl_liver.client.cohort.check.page import PageWriter
 from fl_liver.client.cohort.codes import finding
-from fl_liver.client.cohort.table.tables import read_table
+from fl_liver.client.cohort.table.exclude import read_excluded
 from tests.client.cohort.check_page_browser import Browser, started
 from tests.client.cohort.check_page_cases import MADE, one_sheet, one_tile, report_of
 
@@ -36,10 +36,9 @@ def page(browser: Browser, tmp_path: Path) -> Path:
 
 
 def write(path: Path, seed: int = 0) -> None:
-    before = finding("E_EXCLUDED_HERE", "d4", "treated before")
-    gone = finding("E_EXCLUDED_HERE", "e5", "wrong series")
+    before, gone = (finding("E_EXCLUDED_HERE", case, "by a person") for case in ("d4", "e5"))
     lossy = finding("W_LOSSY", "c3", "1 image")
-    with PageWriter(path, "North", MADE) as page:
+    with PageWriter(path, "North", MADE, {"d4": "treated before", "e5": "wrong series"}) as page:
         for case in CASES:
             found = {"d4": (before,), "c3": (lossy,)}.get(case, ())
             sheet = one_sheet(case, found)
@@ -114,8 +113,8 @@ def test_letters_typed_as_a_reason_are_not_commands(browser: Browser, page: Path
     assert progress(browser) == "0 of 4 looked at · 3 to leave out"
 
 
-def test_the_exported_list_is_what_was_left_out(browser: Browser, page: Path, tmp_path: Path) -> None:
-    """Read by Python's csv, and by the reader of the hospital's tables. A reason may look like a formula."""
+def test_the_exported_list_is_what_was_left_out(browser: Browser, page: Path) -> None:
+    """A reason may look like a formula, and hold whatever a table is made of."""
     for key in ("j", "x", "j", "x"):
         browser.press(key)
     choose(browser, "#case-1 .reason", '=HYPERLINK("x"), größer; "so"\tgenannt')
@@ -131,17 +130,32 @@ def test_the_exported_list_is_what_was_left_out(browser: Browser, page: Path, tm
         ["d4", "treated before"],
         ["e5", "wrong series"],
     ]
-    (tmp_path / "exclude.csv").write_bytes(content)
-    assert read_table(tmp_path / "exclude.csv")["case"].tolist() == ["a1", "'=b2", "d4", "e5"]
+
+
+def test_the_hospitals_own_reader_takes_the_exported_list(browser: Browser, tmp_path: Path) -> None:
+    """Also an empty one: everybody was taken back."""
+    case = "0123456789ab"
+    with PageWriter(tmp_path / "p.html", "Contract", MADE, {case: "wrong series"}) as page:
+        page.case(one_sheet(case))
+        page.close(report_of([], []), (), ())
+    browser.open(tmp_path / "p.html")
+    for expected in ({case: "wrong series"}, {}):
+        browser.evaluate("document.getElementById('export').click()")
+        (tmp_path / "exclude.csv").write_bytes(browser.downloaded("exclude.csv"))
+        assert read_excluded(tmp_path / "exclude.csv") == expected
+        browser.press("j")
+        browser.press("x")
 
 
 def test_an_imported_list_is_taken_and_strangers_stay_in_it(browser: Browser, page: Path, tmp_path: Path) -> None:
     """A list that a spreadsheet has saved with semicolons; a case that is not on this page must not be lost."""
     given = tmp_path / "given.csv"
-    given.write_text("\ufeffcase;reason\r\nc3;\"not; usable\"\r\nz9;away\r\n'=b2;'=1\r\n", encoding="utf-8")
+    given.write_text(
+        "\ufeffcase;reason\r\nc3;\"not; usable\"\r\n0123456789ab;away\r\n4.71E+11;x\r\n'=b2;'=1\r\n", encoding="utf-8"
+    )
     browser.choose_file("#import", given)
     browser.wait_for("document.getElementById('said').textContent.startsWith('Taken')")
-    said = "Taken from the list: 2 to leave out. 1 are not on this page and stay in the list."
+    said = "Taken from the list: 2 to leave out. Not on this page, kept in the list: 1. Not a pseudonym, dropped: 1."
     assert browser.evaluate("document.getElementById('said').textContent") == said
     browser.evaluate("document.getElementById('export').click()")
     assert rows(browser.downloaded("exclude.csv"))[1:] == [
@@ -149,7 +163,7 @@ def test_an_imported_list_is_taken_and_strangers_stay_in_it(browser: Browser, pa
         ["c3", "not; usable"],
         ["d4", "treated before"],
         ["e5", "wrong series"],
-        ["z9", "away"],
+        ["0123456789ab", "away"],
     ]
 
 

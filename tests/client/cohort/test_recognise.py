@@ -198,6 +198,16 @@ def test_every_series_of_a_protocol_is_taken_for_what_it_is(study: str) -> None:
         (mr(**VIBE, slices=1), "1 place, too few for a phase of the liver"),
         (mr(seq="GR", tr=120, te=4.4, flip=70), "TR 120 ms, TE 4.4 ms, 70°, gradient echo"),
         (mr("t1_vibe_opp", **VIBE), "in-phase or opposed-phase image"),
+        (mr("portal", **VIBE, at=30, bolus=BOLUS), "20 min after contrast, later than any of the phases"),
+        (mr("pre", **VIBE, at=10.875, bolus=BOLUS), "52 s after contrast, between two phases"),
+        (mr(**{**VIBE, "flip": 30.0}), "TR 3.97 ms, TE 1.29 ms, 30°, gradient echo"),
+        (mr(**VIBE, echoes=2), "TR 3.97 ms, TE 1.29 ms, 9°, gradient echo"),
+        (mr("Ax FIESTA", **VIBE), "fast T1 gradient echo, but its description says something else"),
+        (mr(image="ORIGINAL PRIMARY IN_PHASE", **VIBE), "in-phase or opposed-phase image"),
+        (mr("MRCP thin", **TSE), "TR 3500 ms, TE 90 ms, spin echo: too heavily T2-weighted, as for MRCP"),
+        (mr(**TSE, echoes=2), "TR 3500 ms, TE 90 ms, spin echo"),
+        (mr(**TSE, ti=2500.0), "TR 3500 ms, TE 90 ms, TI 2500 ms, spin echo"),
+        (mr(**TSE, ti=150.0), "TR 3500 ms, TE 90 ms, TI 150 ms, spin echo"),
         (ct(agent=True), "contrast given, phase unknown"),
         (ct(), "neither the time of contrast nor the order in time tells the phase"),
         (mr(), "neither TR nor TE stated"),
@@ -207,6 +217,23 @@ def test_every_series_of_a_protocol_is_taken_for_what_it_is(study: str) -> None:
 )
 def test_each_guess_says_why(facts: SeriesFacts, reason: str) -> None:
     assert recognise([facts])[0].reason == reason
+
+
+def test_what_is_no_plain_t2_is_none_though_its_reason_reads_like_one() -> None:
+    """Several echoes in one series, and fluid suppression."""
+    study = [mr(**TSE, echoes=2), mr(**TSE, ti=2500.0), mr(**TSE, ti=150.0)]
+    assert [guess.kind for guess in recognise(study)] == [None, None, "t2"]
+
+
+@pytest.mark.parametrize("text", ["early arterial 25s", "HBP delayed", "portal 180s", "pre post", "art ven"])
+def test_descriptions_of_other_phases_or_of_several_tell_none(text: str) -> None:
+    assert [guess.kind for guess in recognise([mr(text, **VIBE), ct(text)])] == [None, None]
+
+
+def test_the_time_since_contrast_runs_across_midnight() -> None:
+    """Contrast at 23:59:50, the scan at 00:00:25."""
+    late = mr(**VIBE, at=(25 - NINE) / 60, bolus=86_390.0)
+    assert recognise([late])[0].reason == "35 s after contrast"
 
 
 def test_diffusion_carries_its_b_value() -> None:
@@ -261,6 +288,7 @@ def test_words_that_contradict_the_order_cancel_it() -> None:
         ((0, 10, 300, 340), "nnyy", ["t1_pre", "t1_pre", "arterial", "portal"]),
         # Several arterial phases, an agent named on and off, a missing phase: not told.
         ((0, 300, 308, 316, 350), "nyyyy", ["t1_pre", None, None, None, None]),
+        ((0, 300, 308, 345), "nyyy", ["t1_pre", None, None, None]),
         ((0, 95, 135, 245), "nyny", [None] * 4),
         ((0, 300, 420), "nyy", ["t1_pre", None, None]),
         # Late arterial, portal, between, late, hepatobiliary.
@@ -280,9 +308,10 @@ def test_the_order_in_time_tells_phases_only_where_one_pattern_fits(
     assert [guess.kind for guess in recognise(study)] == kinds
 
 
-def test_series_made_in_another_way_are_no_phases_of_one_dynamic() -> None:
-    """A pre-contrast series with another flip angle does not make the others post-contrast, or itself pre-contrast."""
-    study = [mr(**{**VIBE, "flip": 15.0}, at=8), mr(**VIBE, at=10.5, agent=True), mr(**VIBE, at=11.1, agent=True)]
+@pytest.mark.parametrize("other", [{"flip": 15.0}, {"tr": 5.1}, {"te": 2.1}, {"plane": "coronal"}])
+def test_series_made_in_another_way_are_no_phases_of_one_dynamic(other: dict[str, Any]) -> None:
+    """One without an agent makes the others post-contrast, and itself pre-contrast, only where all are made alike."""
+    study = [mr(**(VIBE | other), at=8), mr(**VIBE, at=10.5, agent=True), mr(**VIBE, at=11.1, agent=True)]
     assert [guess.kind for guess in recognise(study)] == [None, "arterial", "portal"]
 
 

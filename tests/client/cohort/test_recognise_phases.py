@@ -95,7 +95,7 @@ def test_slices_without_place_or_of_two_orientations_are_not_parted() -> None:
     two = [one(place, b_value=b) for b in (0.0, 800.0) for place in range(3)]
     assert split_phases([*two[:-1], replace(two[-1], position_mm=None)], ()) is None
     assert split_phases([*two[:-1], replace(two[-1], orientation=None)], ()) is None
-    assert split_phases([*two[:3], *(one(place, TILTED, b_value=800.0) for place in range(3))], ()) is None
+    assert split_phases([*two[:3], *(replace(slice, orientation=TILTED) for slice in two[3:])], ()) is None
     assert split_phases([], ()) is None
 
 

@@ -64,7 +64,8 @@ def speckle(shape: tuple[int, int], level: float, seed: int = 1) -> NDArray[np.f
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=(2, *shape)), (0, 1.0, 1.8))
     power = (noise**2).sum(axis=0)
     depth_db = np.linspace(0, 10, shape[0])[:, None]
-    return np.clip(level + 3.2 * (10 * np.log10(power / power.mean() + 1e-4) - depth_db), 0, 255)
+    grey: NDArray[np.float64] = np.clip(level + 3.2 * (10 * np.log10(power / power.mean() + 1e-4) - depth_db), 0, 255)
+    return grey
 
 
 def fan(shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -212,7 +213,7 @@ def test_the_scan_of_a_phantom_is_found_without_its_region(tmp_path: Path) -> No
         found = find_window(replace(written, regions=()), grey)
         assert found.source == "pixels"
         assert overlap(edges(found), edges(wanted)) > 0.95
-        assert [code for code, _ in screen_faults(written, wanted, grey)] == (["W_US_CINE"] if len(grey) > 1 else [])
+        assert [code for code, _ in screen_faults(written, wanted, grey)] == ["W_US_CINE"] * (written.frames > 1)
 
 
 def test_a_scan_that_fills_the_frame_is_the_whole_frame() -> None:
@@ -274,7 +275,8 @@ def test_grey_levels_are_read_as_8_bit_whatever_the_depth(bits: int, slope: floa
     stored = np.array([[0.0, (1 << bits) - 1.0]])
     deep = header(slope=slope, intercept=intercept)
     deep = replace(deep, bits_stored=bits, bits_allocated=16)
-    np.testing.assert_allclose(eight_bit(deep, stored * slope + intercept), [[0, 255]], atol=1e-3)
+    found = eight_bit(deep, stored * slope + intercept).astype(np.float64)
+    np.testing.assert_allclose(found, [[0, 255]], atol=1e-3)
     levels = np.array([[0, 200]], dtype=np.int16)
     assert eight_bit(replace(PLAIN, bits_stored=16), levels) is levels
 
@@ -388,7 +390,7 @@ def test_the_lymph_node_screen_loses_its_banner_and_is_kept_out(shared_data: Pat
 
 
 def test_the_dual_view_has_two_windows_with_one_scale(shared_data: Path) -> None:
-    """gdcm-US-ALOKA-16: two fans side by side, each with "127/128" and "20Hz" in its upper corner, inside the region."""
+    """gdcm-US-ALOKA-16: two fans side by side, each with "127/128" and "20Hz" inside the region."""
     found, grey = public(shared_data, "gdcm-US-ALOKA-16")
     left, right = header_windows(found)
     assert (edges(left), edges(right)) == ((24, 416, 32, 336), (24, 416, 336, 640))

@@ -146,6 +146,8 @@
     return rows.filter((row) => row.some((one) => one.trim()));
   }
 
+  // A spreadsheet turns 4711e0123456 into a number; such a row would have the whole list refused.
+  const PSEUDONYM = /^[0-9a-f]{12}$/;
   const plain = (text) => (/^'/.test(text) && FORMULA.test(text.slice(1)) ? text.slice(1) : text).trim();
 
   function take(text) {
@@ -153,22 +155,24 @@
     const names = head.map((one) => one.trim().toLowerCase());
     const at = names.indexOf("case"), why = names.indexOf("reason");
     if (at < 0) return say("Not taken: wanted a CSV file with the columns case and reason.");
-    let known = 0, unknown = 0;
+    let known = 0, unknown = 0, odd = 0;
     for (const row of rows) {
       const name = plain(row[at] || ""), reason = why < 0 ? "" : plain(row[why] || "").slice(0, 200);
       if (!name) continue;
       const card = cardOf.get(name), box = earlierOf.get(name);
       if (card) marks.set(name, { ...markOf(card), out: true, reason });
       else if (box) box.checked = true;
-      else others.set(name, reason);
+      else if (PSEUDONYM.test(name)) others.set(name, reason);
       if (card || box) known += 1;
-      else unknown += 1;
+      else if (PSEUDONYM.test(name)) unknown += 1;
+      else odd += 1;
     }
     keep();
     cards.forEach(show);
     filter();
-    const rest = unknown ? ` ${unknown} are not on this page and stay in the list.` : "";
-    return say(`Taken from the list: ${known} to leave out.${rest}`);
+    const stay = unknown ? ` Not on this page, kept in the list: ${unknown}.` : "";
+    const lost = odd ? ` Not a pseudonym, dropped: ${odd}.` : "";
+    return say(`Taken from the list: ${known} to leave out.${stay}${lost}`);
   }
 
   function download() {

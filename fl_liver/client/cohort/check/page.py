@@ -12,7 +12,7 @@ import hashlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -56,12 +56,15 @@ class PageWriter:
         title: the heading, and what ticks in the browser are kept under: a page made again under the same title keeps
             the ticks of cases that look as before.
         made: shown as it is; equal arguments give equal bytes.
+        excluded: pseudonym → reason of the hospital's exclude.csv (`table.exclude.read_excluded`): they start as left
+            out with their reasons, so that the list that the page exports takes nobody back.
     Raises:
         OSError: the folder is missing, full or not writable.
     """
 
-    def __init__(self, path: Path, title: str, made: datetime) -> None:
+    def __init__(self, path: Path, title: str, made: datetime, excluded: Mapping[str, str] | None = None) -> None:
         self._path, self._title, self._made = path, title, made
+        self._excluded = dict(excluded or {})
         self._environment = _environment()
         self._card = self._environment.get_template("card.html.jinja")
         self._places: dict[str, int] = {}
@@ -93,15 +96,14 @@ class PageWriter:
         self._usable += sheet.usable
         codes = sorted({one.code for one in sheet.findings})
         self._codes.update(codes)
-        before = next((one for one in sheet.findings if one.code == LEFT_OUT_HERE), None)
         tiles = [draw_tile(tile) for tile in sheet.tiles]
         card = self._card.render(
             sheet=sheet,
             place=self._places[sheet.case],
             codes=codes,
             found=short_findings(sheet.findings),
-            left_out=before is not None,
-            reason=before.cause if before else "",
+            left_out=sheet.case in self._excluded or LEFT_OUT_HERE in codes,
+            reason=self._excluded.get(sheet.case, ""),
             tiles=tiles,
             digest=_digest(sheet, tiles),
         )
@@ -154,15 +156,15 @@ class PageWriter:
         }
 
     def _verdict(self, report: CheckReport) -> str:
-        """Of all patients, also those without images; of the sheets alone where the report knows no patients."""
+        """Of all patients with images; of the sheets where the report knows none."""
         if not report.patients:
             return verdict_in_words(len(self._places), self._usable)
         return verdict_in_words(len(report.patients), len(set(report.patients) - report.excluded))
 
     def _left_out_before(self, findings: Sequence[Finding]) -> list[tuple[str, str]]:
-        """Patients of the hospital's exclude.csv without a sheet: an exported list must not take them back."""
-        before = {one.case: one.cause for one in findings if one.code == LEFT_OUT_HERE}
-        return [(case, cause) for case, cause in sorted(before.items()) if case not in self._places]
+        """Pseudonym and reason of patients of exclude.csv who have no sheet."""
+        before = {one.case: "" for one in findings if one.code == LEFT_OUT_HERE} | self._excluded
+        return [(case, reason) for case, reason in sorted(before.items()) if case not in self._places]
 
 
 def _environment() -> Environment:

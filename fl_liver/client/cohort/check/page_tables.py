@@ -62,9 +62,9 @@ def verdict_in_words(cases: int, usable: int) -> str:
     """The first sentence of the page.
 
     >>> verdict_in_words(231, 219)
-    '231 cases: 219 usable, 12 excluded.'
+    '231 cases with images: 219 usable, 12 excluded.'
     """
-    return f"{counted(cases, 'case')}: {usable} usable, {cases - usable} excluded."
+    return f"{counted(cases, 'case')} with images: {usable} usable, {cases - usable} excluded."
 
 
 def finding_groups(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fl_liver.client.cohort.check.case import CaseFiles
 from fl_liver.client.cohort.check.fingerprint import Intensity
-
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.series.series import Series

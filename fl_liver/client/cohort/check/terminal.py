@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -50,11 +50,32 @@ def _spacing(spacing_mm: tuple[float | None, float | None, float | None] | None)
 
 
 def _findings_table(findings: tuple[Finding, ...]) -> Table:
+    """What excludes row by row; what is only to be known once for each code."""
     counts: Mapping[str, int] = Counter(one.severity for one in findings)
     stop = f"{counts['F']} stop the hospital, " if counts.get("F") else ""
     table = Table(title=f"Findings: {stop}{counts.get('E', 0)} exclude, {counts.get('W', 0)} to know")
     for name in ("code", "case", "series", "cause", "what to do"):
         table.add_column(name, overflow="fold")
-    for one in findings[:_MOST_ROWS]:
+    grave = [one for one in findings if one.severity != "W"]
+    for one in grave[:_MOST_ROWS]:
         table.add_row(one.code, one.case, one.series, one.cause, one.remedy)
+    for same in _by_code(one for one in findings if one.severity == "W"):
+        first, more = same[0], len(same) - 1
+        cases = len({one.case for one in same})
+        case = first.case if cases == 1 else f"{cases} cases"
+        table.add_row(
+            first.code,
+            case,
+            "" if more else first.series,
+            first.cause + (f" (and {more} more)" if more else ""),
+            first.remedy,
+        )
     return table
+
+
+def _by_code(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """In the order in which the codes come."""
+    groups: dict[str, list[Finding]] = {}
+    for one in findings:
+        groups.setdefault(one.code, []).append(one)
+    return list(groups.values())

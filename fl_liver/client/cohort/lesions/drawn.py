@@ -28,10 +28,13 @@ DRAWN = frozenset({"SEG", "RTSTRUCT"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DrawnMask:
-    """A mask in the order of its series' voxels, with that series' frame of reference."""
+    """A mask in the order of the voxels of its series, with their frame of reference where they share one.
+
+    series_ids   all that lie on its lattice: the phases of one CT have one, and what fits one fits all
+    """
 
     mask: Mask
-    series_id: str
+    series_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +49,7 @@ class Drawn:
 
     def of(self, series_id: str) -> Mask | None:
         """All that was drawn on one series in one array; where two masks overlap, the first one's label stands."""
-        here = [one.mask for one in self.masks if one.series_id == series_id]
+        here = [one.mask for one in self.masks if series_id in one.series_ids]
         if not here:
             return None
         labels = here[0].labels
@@ -103,35 +106,32 @@ def _of_object(drawn: Series, images: Sequence[Series]) -> list[DrawnMask]:
         if drawn.modality == "SEG":
             masks += [_fitted(mask, _referenced(mask, images)) for mask in read_seg(one.path)]
         else:
-            masks += _contours(one.path, images)
+            masks += [_fitted(mask, images) for mask in _contours(one.path, images)]
     return masks
 
 
 def _referenced(mask: Mask, images: Sequence[Series]) -> Sequence[Series]:
-    """The series that holds all images that a segmentation names; any, where it names none.
+    """All series, where one of them holds every image that a segmentation names, or it names none.
 
     Raises:
         UnusableError: E_SEG_REFERENCES: there is no such series.
     """
-    if not mask.references:
+    uids = [{member.header.sop_uid for member in one.members} for one in images]
+    if not mask.references or any(mask.references <= there for there in uids):
         return images
-    uids = {one.id: {member.header.sop_uid for member in one.members} for one in images}
-    held = [one for one in images if mask.references <= uids[one.id]]
-    if not held:
-        nearest = max(uids.values(), key=lambda there: len(mask.references & there), default=set())
-        fault = check_references(mask, nearest)
-        raise unusable(*fault) if fault else unusable("E_SEG_REFERENCES", "no image series is here")
-    return held
+    nearest = max(uids, key=lambda there: len(mask.references & there), default=set())
+    fault = check_references(mask, nearest)
+    raise unusable(*fault) if fault else unusable("E_SEG_REFERENCES", "no image series is here")
 
 
-def _contours(path: Path, images: Sequence[Series]) -> list[DrawnMask]:
-    """Contours say their frame of reference, not always their series: the first series they fit is theirs."""
+def _contours(path: Path, images: Sequence[Series]) -> list[Mask]:
+    """Contours say their frame of reference, not always their series: the first series they fit gives the lattice."""
     refused: UnusableError | None = None
     for one in images:
         if one.grid is None:
             continue
         try:
-            return [DrawnMask(mask, one.id) for mask in read_rtstruct(path, one.grid, one.header.frame_uid)]
+            return read_rtstruct(path, one.grid, one.header.frame_uid)
         except UnusableError as error:
             # The most telling refusal is that of a series which shares the frame.
             refused = error if refused is None or refused.code == "E_ROI_FRAME" else refused
@@ -141,14 +141,15 @@ def _contours(path: Path, images: Sequence[Series]) -> list[DrawnMask]:
 def _fitted(mask: Mask, images: Sequence[Series]) -> DrawnMask:
     """Raises UnusableError E_ROI_GRID_MISMATCH where a mask counts the voxels of no series, or E_ROI_EMPTY."""
     refused: UnusableError | None = None
+    fits: list[tuple[Series, Mask]] = []
     for one in images:
-        if one.grid is None:
-            continue
-        try:
-            placed = on_grid_of(mask, one.grid)
-        except UnusableError as error:
-            refused = refused or error
-            continue
-        frame = mask.frame_uid or one.header.frame_uid
-        return DrawnMask(replace(placed, frame_uid=frame), one.id)
-    raise refused or unusable("E_ROI_GRID_MISMATCH", "there is no image series that it could belong to")
+        if one.grid is not None and mask.frame_uid in ("", one.header.frame_uid):
+            try:
+                fits.append((one, on_grid_of(mask, one.grid)))
+            except UnusableError as error:
+                refused = refused or error
+    if not fits:
+        raise refused or unusable("E_ROI_GRID_MISMATCH", "there is no image series that it could belong to")
+    frames = {one.header.frame_uid for one, _ in fits}
+    placed = replace(fits[0][1], frame_uid=frames.pop() if len(frames) == 1 else "")
+    return DrawnMask(placed, frozenset(one.id for one, _ in fits))

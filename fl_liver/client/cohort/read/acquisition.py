@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from fl_liver.client.cohort.read.elements import codes, number, private_number, seconds, text, whole, whole_or
+from fl_liver.client.cohort.read.elements import code, codes, number, private_number, seconds, text, whole, whole_or
 from fl_liver.client.cohort.read.words import delay_s_of, description_digest, words_of
 
 ACQUISITION = (
     *("SeriesNumber", "AcquisitionTime", "ContentTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("TriggerTime", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue"),
-    *("ScanningSequence", "SequenceVariant", "ContrastBolusAgent", "ContrastBolusStartTime"),
+    *("ScanningSequence", "SequenceVariant", "EchoPulseSequence", "ContrastBolusAgent", "ContrastBolusStartTime"),
 )
 _SIEMENS_B, _PHILIPS_B, _GE_B = Tag(0x0019, 0x100C), Tag(0x2001, 0x1003), Tag(0x0043, 0x1039)
 PRIVATE_B_VALUES = (_SIEMENS_B, _PHILIPS_B, _GE_B)
 """Where machines wrote the b-value before DICOM had a place for it; numbers only are taken."""
 _GE_OFFSET = 1e9
+_ENHANCED_NAMES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
+"""What enhanced images call the kinds of echo, as classic ones do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def acquisition_from(dataset: Dataset) -> Acquisition:
         inversion_ms=number(dataset, "InversionTime"),
         flip_deg=number(dataset, "FlipAngle"),
         b_value=_b_value(dataset),
-        scanning_sequence=codes(dataset, "ScanningSequence"),
+        scanning_sequence=codes(dataset, "ScanningSequence")
+        or _ENHANCED_NAMES.get(code(dataset, "EchoPulseSequence"), ()),
         sequence_variant=codes(dataset, "SequenceVariant"),
         contrast=text(dataset, "ContrastBolusAgent").lower() not in ("", "no", "none"),
         contrast_s=seconds(dataset, "ContrastBolusStartTime"),

@@ -96,7 +96,7 @@ class Decoders:
                 if given in stream.done:
                     yield stream.done.pop(given)
                     given += 1
-                if given < taken:
+                if given < taken or (more and not self._idle()):
                     self._listen(wait=given not in stream.done)
         finally:
             for one in [one for one in self._decoders if one.stream is stream]:

@@ -168,6 +168,8 @@ def _gate_deflated(file: BinaryIO, offset: int, size: int) -> None:
 
 def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> None:
     """Refuse a file without its pixels; `file` stands where the reader stopped: at the pixel data, or at the end."""
+    if header.modality == "RTSTRUCT":  # no pixels, but what was drawn on some
+        return
     if not header.is_image:
         raise unusable("W_NOT_AN_IMAGE", f"an object of modality {header.modality}")
     if header.syntax == DeflatedExplicitVRLittleEndian:

@@ -55,7 +55,6 @@ def judged(error: BaseException) -> tuple[UnusableError, bool]:
 
     A panic in Rust is no `Exception`; it, an exhausted memory and an exhausted stack may leave a library in pieces.
     """
-    error.__traceback__ = error.__context__ = error.__cause__ = None  # frees what the reader held, memory first of all
     if isinstance(error, UnusableError):
         return UnusableError(str(error)), False
     kind = type(error).__name__

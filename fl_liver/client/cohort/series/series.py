@@ -128,7 +128,7 @@ def describe_series(uid: str, slices: list[Slice], names: Pseudonyms, case: str 
         slices=_slices(headers),
         spacing_mm=geometry.spacing_mm,
         orientation=geometry.orientation,
-        usable=first.is_image and not any(code.startswith("E") for code, _ in faults),
+        usable=(first.is_image or first.modality == "RTSTRUCT") and not any(code.startswith("E") for code, _ in faults),
         members=tuple(ordered),
         grid=geometry.grid,
         reordered=numbers not in (sorted(numbers), sorted(numbers, reverse=True)),

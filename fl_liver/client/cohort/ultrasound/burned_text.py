@@ -2,8 +2,9 @@
 
 Over black or a flat panel, text is found in any font from 12 pixels on, after a lossy JPEG too, and speckle is never
 taken for it. Over tissue only the hard-edged letters of a character generator are found: smooth ones look like speckle
-to a rule as simple as this, so no text found over tissue does not mean that there is none. Tried on 378 scans without
-text (phantoms, parts of real scans, speckle of many grains, each also as JPEG) and 39 megapixels of speckle: none found.
+to a rule as simple as this, so no text found over tissue does not mean that there is none. None was
+found in 378 scans without text (phantoms, parts of real scans, speckle of many grains, each also as JPEG) and in 39
+megapixels of speckle.
 """
 
 from __future__ import annotations

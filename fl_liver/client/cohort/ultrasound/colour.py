@@ -136,10 +136,22 @@ def _usual_colour(level: NDArray[np.float32], colour: NDArray[np.float32]) -> ND
         if here.sum() >= _COMMON * lit.sum():
             known.append(float(level[here].mean()))
             usual.append(np.median(colour[here], axis=0))
-    usual.append(usual[-1] * 256 / known[-1])
-    known.append(256.0)
-    between = [np.interp(level, known, [one[sample] for one in usual]) for sample in (0, 1)]
+    levels, colours = np.array(known), np.array(usual)
+    white = np.median(colours[1:] / levels[1:, None], axis=0) * 256
+    at, colours = _without_jumps(np.append(levels, 256.0), np.vstack([colours, white]))
+    between = [np.interp(level, at, colours[:, sample]) for sample in (0, 1)]
     return np.stack(between, axis=-1).astype(np.float32)
+
+
+def _without_jumps(
+    level: NDArray[np.float64], colour: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Leave out bands that Doppler has most of: a map's colours do not jump away and back from level to level."""
+    share = (level[1:-1] - level[:-2]) / (level[2:] - level[:-2])
+    expected = colour[:-2] + share[:, None] * (colour[2:] - colour[:-2])
+    smooth = np.abs(colour[1:-1] - expected).max(axis=1) <= _CLEAR
+    kept = np.array([True, *smooth, True])
+    return level[kept], colour[kept]
 
 
 def _as_bytes(image: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ _COARSE_SIDE = 120
 _FLAT = 2
 """Tissue never varies by so little over 5 × 5 pixels; panels do, in a lossy image too."""
 _SURE, _DIM = 0.5, 0.25
-"""Share of a block that is neither black nor flat: of tissue, and of tissue in the dim depth of a scan. Text has 0.35."""
+"""Share of a block that is neither black nor flat: of tissue, and in the dim depth of a scan. Text has about 0.35."""
 _OPENING = 2
 """Blocks: what is thinner than 2·2 + 1 blocks is no scan (one block is 4 pixels of a 480-row screen)."""
 _PIECE = 0.25
