@@ -29,7 +29,7 @@ def site_fetch(
     modality: Annotated[list[str] | None, typer.Option(help="Only these, over list and site.toml; repeatable.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many studies.")] = None,
 ) -> None:
-    """Fetch images of listed patients from the archive (table pacs of site.toml) into dicom/; prints pseudonyms only."""
+    """Fetch images of listed patients from the archive (table pacs of site.toml) into dicom/; prints pseudonyms."""
     from rich.console import Console
 
     from fl_liver.client.cohort.pacs.fetch import Choice, Miss, Task, fetch, preview

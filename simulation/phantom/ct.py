@@ -51,7 +51,7 @@ LESION_HU: dict[LesionKind, tuple[_Curve, dict[Zone, _Curve]]] = {
     "hemangioma": ((38, 44, 74, 122), {Zone.NODULE: (0, 190, 92, 2), Zone.CORE: (-2, -4, -14, -12)}),
     "fnh": ((52, 146, 117, 99), {Zone.CORE: (-8, -58, -24, 22)}),
     "other_benign": ((50, 92, 106, 92), {}),
-    "hcc": ((47, 122, 95, 76), {Zone.RIM: (0, 0, 16, 34), Zone.CORE: (-10, -42, -34, -24)}),
+    "hcc": ((47, 122, 99, 72), {Zone.RIM: (0, 0, 14, 34), Zone.CORE: (-10, -42, -34, -24)}),
     "metastasis": ((41, 48, 60, 64), {Zone.RIM: (0, 44, 26, 14), Zone.CORE: (-8, -12, -18, -16)}),
     "other_malignant": ((42, 52, 72, 100), {Zone.RIM: (0, 36, 18, 4), Zone.CORE: (-2, -6, 2, 14)}),
 }

@@ -1,36 +1,22 @@
-"""An archive that lies, breaks off or is broken: nothing but what was asked for becomes a file."""
+"""An archive that hands out (WADO-RS) other objects than were asked for, or half of them, or none."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from pydicom.uid import UID
 
-from fl_liver.client.cohort.pacs.fetch import Choice, Outcome
-from fl_liver.client.cohort.pacs.wanted import one_study
+from fl_liver.client.cohort.check.check import check_folder
+from fl_liver.client.cohort.pacs.fetch import Outcome
 from fl_liver.client.site import SiteConfig
-from fl_liver.errors import ConfigError, IncompleteError, UnreachableError
-from tests.pacs.dicom_objects import OTHER, PATIENT, as_bytes, changed, ct_slice, uid_of
+from tests.pacs.dicom_objects import OTHER, as_bytes, changed, ct_slice, uid_of
+from tests.pacs.outcomes import files, only_result
 from tests.pacs.tiny_archive import Answer, Hook, TinyArchive
 
 MakeSite = Callable[..., SiteConfig]
 Fetch = Callable[..., Outcome]
-
-
-def files(site: SiteConfig) -> list[Path]:
-    """Everything below `data`, hidden leftovers included."""
-    return sorted(path for path in site.data.rglob("*") if path.is_file())
-
-
-def only_result(outcome: Outcome) -> tuple[str, int, int, str]:
-    """(state, objects fetched, objects refused, why) of a run of one series."""
-    [(_, result)] = outcome.series
-    return result.state, result.fetched, result.refused, result.why
 
 
 def test_an_honest_archive_gives_every_object_byte_for_byte(
@@ -110,30 +96,6 @@ def test_an_archive_of_the_wrong_patient_throughout_leaves_nothing(
     assert [*(site.data / "dicom").iterdir()] == []
 
 
-def unfiltered(answer: Answer) -> None:
-    del answer.query["PatientID"]
-    answer.honest()
-
-
-def test_an_archive_that_ignores_the_filter_gives_nobody_elses_studies(make_site: MakeSite, fetch_all: Fetch) -> None:
-    both = TinyArchive([ct_slice(0), ct_slice(0, patient=OTHER)])
-    both.hooks["studies"] = unfiltered
-    outcome = fetch_all(make_site(both.url))
-    both.close()
-    assert [(task.patient, result.fetched) for task, result in outcome.series] == [(outcome.series[0][0].patient, 1)]
-    assert both.asked["series"] == 1
-
-
-def test_an_archive_with_another_patients_studies_only_says_so(make_site: MakeSite, fetch_all: Fetch) -> None:
-    """Orthanc finds MRN-1 where mrn-1 was asked for; the images' own id then differs from the worklist's."""
-    other = TinyArchive([ct_slice(0, patient=PATIENT.lower())])
-    other.hooks["studies"] = unfiltered
-    outcome = fetch_all(make_site(other.url))
-    other.close()
-    assert (outcome.exit_code, other.asked["series"]) == (2, 0)
-    assert "studies of another patient only; is archive_id written as in the archive" in outcome.misses[0].why
-
-
 def test_more_parts_than_announced_are_not_read(archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch) -> None:
     """The stream of parts has no end; it is left after the eighth."""
 
@@ -175,38 +137,6 @@ def test_an_object_without_end_is_cut_at_the_limit(
     assert sent < 100_000_000
 
 
-def test_a_listed_uid_that_is_none_is_never_asked_for(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch
-) -> None:
-    def lie(answer: Answer) -> None:
-        listed = answer.listed()
-        listed[0]["00080018"]["Value"] = ["../../../../etc/passwd"]
-        answer.json(listed)
-
-    archive.hooks["objects"] = lie
-    site = make_site(archive.url)
-    outcome = fetch_all(site)
-    state, fetched, refused, why = only_result(outcome)
-    assert (state, fetched, refused) == ("refused", 7, 1)
-    assert "the one asked for" in why or "whose UID is none" in why
-    assert {path.relative_to(site.data).parts[:2] for path in files(site)} == {("dicom", PATIENT)}
-
-
-@pytest.mark.parametrize(("kind", "tag"), [("studies", "0020000D"), ("series", "0020000E")])
-def test_a_study_or_series_whose_uid_is_none_is_a_miss(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch, kind: str, tag: str
-) -> None:
-    def lie(answer: Answer) -> None:
-        listed = answer.listed()
-        listed[0][tag]["Value"] = ["1.2/../../instances"]
-        answer.json(listed)
-
-    archive.hooks[kind] = lie
-    outcome = fetch_all(make_site(archive.url))
-    assert outcome.exit_code == 2
-    assert "whose UID is none" in outcome.misses[0].why
-
-
 def cut_before_the_end(answer: Answer) -> None:
     """The connection closes in the middle of the last object, and nothing else tells."""
     parts = [as_bytes(one) for one in answer.chosen()]
@@ -232,28 +162,6 @@ def test_an_archive_that_always_breaks_off_is_incomplete(
     assert (outcome.exit_code, *only_result(outcome)[:3]) == (1, "incomplete", 7, 0)
     assert "broke off in the middle of an answer" in only_result(outcome)[3]
     assert archive.asked["one"] == 2
-
-
-def test_fewer_objects_listed_than_announced_is_incomplete(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch
-) -> None:
-    def lie(answer: Answer) -> None:
-        listed = answer.listed()
-        listed[0]["00201209"]["Value"] = [10]
-        answer.json(listed)
-
-    archive.hooks["series"] = lie
-    outcome = fetch_all(make_site(archive.url))
-    assert (outcome.exit_code, *only_result(outcome)[:3]) == (1, "incomplete", 8, 0)
-    assert "lists fewer objects than it announces" in only_result(outcome)[3]
-
-
-def test_lists_are_read_page_by_page(make_site: MakeSite, fetch_all: Fetch) -> None:
-    """An archive may give fewer at a time than it was asked for."""
-    paged = TinyArchive([ct_slice(number) for number in range(8)], page=3)
-    outcome = fetch_all(make_site(paged.url))
-    paged.close()
-    assert (outcome.exit_code, only_result(outcome)[1], paged.asked["objects"]) == (0, 8, 3)
 
 
 def typed(kind: str) -> Hook:
@@ -304,180 +212,14 @@ def test_a_header_that_inflates_without_end_is_refused(
     assert "E_TOO_LARGE" in only_result(outcome)[3]
 
 
-@pytest.mark.parametrize(
-    ("body", "kind", "what"),
-    [
-        (b"<html>log in</html>", "text/html", "the list of studies is 'text/html', wanted application/dicom+json"),
-        (b"[1, 2]", "application/json", "is no list of DICOM JSON items"),
-        (b"[{", "application/dicom+json", "is no JSON (JSONDecodeError)"),
-        (b"[" * 100_000, "application/dicom+json", "is no JSON (RecursionError)"),
-        (b'[{"0020000D": 7, "00100020": {"Value": [{"a": 1}]}}]', "application/json", "whose UID is none"),
-    ],
-)
-def test_a_list_that_is_none_is_a_miss(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch, body: bytes, kind: str, what: str
-) -> None:
-    archive.hooks["studies"] = lambda answer: answer.whole(body, kind)
-    outcome = fetch_all(make_site(archive.url))
-    assert outcome.exit_code == 2
-    assert what in outcome.misses[0].why
-
-
-def test_a_list_that_is_too_long_is_not_read_to_its_end(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fl_liver.client.cohort.pacs.archive.MAX_ANSWER_BYTES", 1000)
-    archive.hooks["objects"] = lambda answer: answer.whole(json.dumps([{}] * 1000).encode(), "application/json")
-    assert "more than 1000 bytes for the list of objects" in fetch_all(make_site(archive.url)).misses[0].why
-
-
-def test_a_list_without_end_is_left(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Page after page of new objects; the archive decides neither how much memory nor how long."""
-    monkeypatch.setattr("fl_liver.client.cohort.pacs.query.MOST", 5000)
-
-    def lie(answer: Answer) -> None:
-        start = int(answer.query.get("offset", 0))
-        answer.json([{"00080018": {"Value": [f"1.2.{start + number}"]}} for number in range(1000)])
-
-    archive.hooks["objects"] = lie
-    assert "more than 5000 entries in the list of objects" in fetch_all(make_site(archive.url)).misses[0].why
-    assert archive.asked["objects"] == 6
-
-
-def test_a_lost_search_is_made_again(archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch) -> None:
-    """503 twice, then the answer: an archive that is restarted over night."""
-    busy = iter((503, 502))
-
-    def lie(answer: Answer) -> None:
-        status = next(busy, None)
-        answer.whole(b"", "text/plain", status) if status else answer.honest()
-
-    archive.hooks["studies"] = lie
-    assert fetch_all(make_site(archive.url)).exit_code == 0
-    assert archive.asked["studies"] == 3
-
-
-def test_one_series_that_the_archive_fails_on_costs_itself(make_site: MakeSite, fetch_all: Fetch) -> None:
-    two = TinyArchive([ct_slice(0, "portal"), ct_slice(0, "arterial")])
-    broken = uid_of(PATIENT, "portal")
-
-    def lie(answer: Answer) -> None:
-        answer.whole(b"", "text/plain", 500) if broken in answer.parts else answer.honest()
-
-    two.hooks.update(whole=lie, one=lie)
-    outcome = fetch_all(make_site(two.url))
-    two.close()
-    assert sorted(result.state for _, result in outcome.series) == ["failed", "fetched"]
-    assert (outcome.exit_code, two.asked["one"]) == (1, 3)
-
-
-def test_a_silent_archive_ends_the_run_after_its_timeout(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch
-) -> None:
-    def silent(answer: Answer) -> None:
-        time.sleep(1.5)
-
-    archive.hooks.update(
-        whole=silent, series=lambda answer: answer.honest() if not archive.asked["whole"] else silent(answer)
-    )
-    outcome = fetch_all(make_site(archive.url, timeout_s=0.5, retries=0))
-    assert isinstance(outcome.cut_by, UnreachableError)
-    assert outcome.exit_code == 69
-    assert "silent for 0.5 s (pacs.timeout_s)" in str(outcome.cut_by)
-
-
-def test_an_archive_that_drips_is_left_like_a_silent_one(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch
-) -> None:
-    """A byte now and then resets every timeout of a socket."""
-
-    def drip(answer: Answer) -> None:
-        answer.parts_of([], end=b"\r\n--b\r\n\r\n")
-        for _ in range(50):
-            answer.wfile.write(b".")
-            time.sleep(0.1)
-
-    archive.hooks.update(whole=drip, one=drip)
-    outcome = fetch_all(make_site(archive.url, timeout_s=0.5, retries=0))
-    assert "all but silent for 0.5 s" in only_result(outcome)[3]
-    assert outcome.exit_code == 2
-
-
-def test_a_redirect_is_not_followed(archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch) -> None:
-    """It would take the password along, or the patient's id."""
-    elsewhere = TinyArchive([ct_slice(0)])
-    archive.hooks["whole"] = lambda answer: answer.whole(b"", "text/plain", 302, Location=elsewhere.url + answer.path)
-    outcome = fetch_all(make_site(archive.url))
-    elsewhere.close()
-    assert (outcome.exit_code, sum(elsewhere.asked.values())) == (78, 0)
-    assert "redirects elsewhere (302), which is not followed" in str(outcome.cut_by)
-
-
-@pytest.mark.parametrize(
-    ("status", "what"),
-    [
-        (401, r"the archive refused the user \(401\); correct user_file and password_file of \[pacs\]"),
-        (403, r"does not let this user search \(403\)"),
-        (404, r"no DICOMweb under pacs.url \(404 for /studies\); wanted its root"),
-    ],
-)
-def test_a_refused_user_or_a_wrong_root_ends_the_run(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch, status: int, what: str
-) -> None:
-    archive.hooks["studies"] = lambda answer: answer.whole(b"", "text/plain", status)
-    outcome = fetch_all(make_site(archive.url))
-    assert isinstance(outcome.cut_by, ConfigError)
-    assert (outcome.exit_code, archive.asked["studies"]) == (78, 1)
-    with pytest.raises(ConfigError, match=what):
-        raise outcome.cut_by
-
-
-def test_a_disk_at_its_floor_ends_the_run_before_a_series(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch
-) -> None:
-    site = make_site(archive.url, free_gb=1e9)
-    outcome = fetch_all(site)
-    assert isinstance(outcome.cut_by, IncompleteError)
-    assert (outcome.exit_code, archive.asked["whole"], files(site)) == (75, 0, [])
-    assert "stay free (pacs.free_gb); make room and run it again" in str(outcome.cut_by)
-
-
-def test_a_disk_that_cannot_be_written_is_one_line(archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch) -> None:
+def test_contours_and_damaged_images_are_kept_for_the_check_to_name(make_site: MakeSite, fetch_all: Fetch) -> None:
+    """Lesions may be drawn in an RTSTRUCT; and an image that lies truncated in the archive never comes whole."""
+    archive = TinyArchive([changed(ct_slice(0, "contours"), Modality="RTSTRUCT"), ct_slice(0, "cut")])
+    del archive.objects[0].PixelData
+    archive.objects[1].PixelData = archive.objects[1].PixelData[:100]
     site = make_site(archive.url)
-    (site.data / "dicom").write_text("a file where the folder should be")
-    outcome = fetch_all(site)
-    assert "folder dicom of 'data': cannot be written (File exists)" in str(outcome.cut_by)
-
-
-def test_a_study_named_alone_lies_under_the_archives_own_id(
-    archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch
-) -> None:
-    site = make_site(archive.url)
-    assert fetch_all(site, one_study(uid_of(PATIENT))).exit_code == 0
-    assert len([*(site.data / "dicom" / PATIENT).rglob("*.dcm")]) == 8
-
-
-@pytest.mark.parametrize("patient", ["../../outside", "a/b", ".hidden", "x" * 65, "line\nbreak"])
-def test_an_archives_id_that_names_no_folder_is_a_miss(make_site: MakeSite, fetch_all: Fetch, patient: str) -> None:
-    archive = TinyArchive([ct_slice(0)])
-    changed(archive.objects[0], PatientID=patient)
-    outcome = fetch_all(site := make_site(archive.url), one_study(uid_of(PATIENT)))
+    assert fetch_all(site).exit_code == 0
     archive.close()
-    assert (outcome.exit_code, files(site)) == (2, [])
-    assert "use a worklist with patient_id and archive_id" in outcome.misses[0].why
-
-
-def test_a_limit_counts_studies(make_site: MakeSite, fetch_all: Fetch) -> None:
-    two = TinyArchive([ct_slice(0), changed(ct_slice(1, "later"), StudyInstanceUID=uid_of("second"))])
-    site = make_site(two.url)
-    assert len(fetch_all(site, choice=Choice(studies=1)).series) == 1
-    assert len(fetch_all(site).series) == 2
-    two.close()
-
-
-def test_series_of_other_modalities_are_left(archive: TinyArchive, make_site: MakeSite, fetch_all: Fetch) -> None:
-    outcome = fetch_all(make_site(archive.url), choice=Choice(modalities=("MR",)))
-    assert (outcome.exit_code, archive.asked) == (2, {"studies": 1})
-    assert "no series of MR that fits the row" in outcome.misses[0].why
+    assert len(files(site)) == 2
+    findings = [one.code for one in check_folder(site.data).findings]
+    assert "E_TRUNCATED" in findings

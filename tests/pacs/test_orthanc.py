@@ -25,12 +25,7 @@ MakeSite = Callable[..., SiteConfig]
 Fetch = Callable[..., Outcome]
 ROOT = f"{URL}/dicom-web"
 LARGE = "MRN-LARGE"
-COMMAND = """
-import sys
-from fl_liver import site_fetch_cli
-from fl_liver.cli import run_app
-sys.exit(run_app(site_fetch_cli.app))
-"""
+COMMAND = ("-m", "fl_liver.cli", "site", "fetch")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +45,7 @@ def files(site: SiteConfig) -> list[Path]:
 
 def started(orthanc: Orthanc, site: SiteConfig, *words: str) -> subprocess.Popen[str]:
     """The command line in the namespace of the archive."""
-    command = [sys.executable, "-c", COMMAND, "--dir", str(site.work.parent), *words]
+    command = [sys.executable, *COMMAND, "--dir", str(site.work.parent), *words]
     return subprocess.Popen(orthanc.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -231,12 +231,17 @@ def test_filters_show_what_they_say(browser: Browser, page: Path) -> None:
 
 
 def test_a_case_that_is_gone_to_begins_below_the_bar(browser: Browser, page: Path) -> None:
-    """Also in a narrow window, where the bar has several lines."""
+    """Also in a narrow window, where the bar has several lines, and when it gets one more."""
     browser.call("Emulation.setDeviceMetricsOverride", width=420, height=400, deviceScaleFactor=1, mobile=False)
     bar = "document.getElementById('bar').getBoundingClientRect()"
     browser.wait_for(f"{bar}.height > 100")
     for _ in range(2):
         browser.press("j")
     top = "document.querySelector('.here').getBoundingClientRect().top"
-    browser.wait_for(f"{bar}.top === 0 && {top} >= {bar}.bottom && {top} < {bar}.bottom + 20")
+    just_below = f"{bar}.top === 0 && {top} >= {bar}.bottom && {top} < {bar}.bottom + 20"
+    browser.wait_for(just_below)
+    before = browser.evaluate(f"{bar}.height")
+    browser.evaluate("document.getElementById('export').click()")
+    browser.downloaded("exclude.csv")
+    browser.wait_for(f"{bar}.height > {before} && {just_below}")
     browser.call("Emulation.clearDeviceMetricsOverride")

@@ -56,6 +56,7 @@ def test_binary_words_ages_and_missing_markers_are_read() -> None:
         ({"center": 1, "scale": 2}, ["4,5", "1.204,5"], [1.75, 601.75]),
         # What the end of an assay leaves open is missing, what follows from it is not.
         ({"above": 200}, [">200", "≥200", "> 60500", "<1,3", "<500", "≤200"], [1, np.nan, 1, 0, np.nan, 0]),
+        ({"above": 0}, ["yes", ">yes", "<062Y", "no"], [1, np.nan, np.nan, 0]),
         ({"at_least": 20, "below": 400}, ["<20", "≥20", ">=400", "20", "400"], [0, np.nan, 0, 1, 0]),
         ({"log10": True}, [">1000"], [np.nan]),
         # An AFP that was not measured may count as low; one that is not understood may not.

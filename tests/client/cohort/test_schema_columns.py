@@ -206,6 +206,19 @@ def test_a_value_that_the_schema_refuses_is_not_taken_for_one_that_was_not_measu
     )
 
 
+def test_a_schema_changes_no_diagnosis(study: Study) -> None:
+    """A marker or a code list for the outcome's column that forgets a class would make a patient of no class."""
+    names = ["patient_id", "malignant", "age_years", "sex", "afp_ng_ml", "background", "size_mm"]
+    table = pd.DataFrame(
+        [["P1", "0", "50", "M", "1", "normal", "9"], ["P2", "1", "50", "M", "1", "normal", "9"]],
+        columns=names,
+        dtype=str,
+    )
+    outcome = Column(name="malignant", kind="code", codes=("1",), missing=("0",))
+    found = clinical_from(table, study.model_copy(update={"column": (outcome,)}), NAMES, Path("t"))
+    assert found.label.tolist() == [0, 1]
+
+
 def zhen_study() -> Study:
     """The fragment in a study: malignant tumours of three kinds."""
     classes = {"hcc": "HCC", "metastasis": "MET", "other": "PRI"}

@@ -187,6 +187,8 @@ def test_a_result_that_is_no_table_of_patients_is_refused(
     with pytest.raises(DataError, match=r"did not answer the query \(OperationalError\)") as caught:
         read_clinical_table(folder, made(folder, url, "SELECT ziegenpeter FROM liver"))
     assert "ziegenpeter" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
     monkeypatch.setattr(sql, "MOST_ROWS", 1)
     with pytest.raises(DataError, match=r"query.sql: gives more than 1 rows"):
         read_clinical_table(folder, made(folder, url, "SELECT * FROM liver"))

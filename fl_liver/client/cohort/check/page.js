@@ -231,9 +231,14 @@
     cards.forEach(show);
     count();
     document.addEventListener("keydown", pressed);
-    // A case that is gone to must not begin below the bar, however many lines that has.
-    const measured = () => document.documentElement.style.setProperty("--bar", byId("bar").offsetHeight + "px");
-    new ResizeObserver(measured).observe(byId("bar"));
+    // A case that is gone to must not be hidden by the bar, however many lines that has, nor by one more line later.
+    let height = byId("bar").offsetHeight;
+    new ResizeObserver(() => {
+      const stays = here && Math.abs(here.getBoundingClientRect().top - height) < 40;
+      height = byId("bar").offsetHeight;
+      document.documentElement.style.setProperty("--bar", height + "px");
+      if (stays) here.scrollIntoView({ block: "start" });
+    }).observe(byId("bar"));
     byId("sheets").addEventListener("change", changed);
     byId("sheets").addEventListener("click", (event) => {
       const card = event.target.closest("article.case");

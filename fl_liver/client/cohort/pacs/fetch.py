@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +49,11 @@ class Task:
     def missing_bytes(self) -> int:
         """About, without compression."""
         return self.listing.about_bytes * self.missing // max(self.listing.announced, 1)
+
+    @property
+    def summary(self) -> Task:
+        """Without the UIDs of its objects: of ten thousand series they would fill the memory."""
+        return replace(self, listing=replace(self.listing, uids=()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def fetch(site: SiteConfig, rows: Iterable[Wanted], choice: Choice, watcher: Wat
                 watcher.began(found)
                 folder = SeriesFolder(site.data, found.series, names)
                 result = retrieve(archive, folder, found.listing, watcher.arrived)
-                outcome.series.append((found, result))
+                outcome.series.append((found.summary, result))
                 watcher.ended(found, result)
                 if result.cut_by is not None:
                     raise result.cut_by
@@ -131,7 +136,8 @@ def preview(site: SiteConfig, rows: Iterable[Wanted], choice: Choice) -> Iterato
     Raises: as `fetch`, and UnreachableError where the archive is away.
     """
     with Archive(require_pacs(site)) as archive:
-        yield from look_up(archive, site, rows, choice, site_pseudonyms(site.work))
+        for found in look_up(archive, site, rows, choice, site_pseudonyms(site.work)):
+            yield found.summary if isinstance(found, Task) else found
 
 
 def look_up(
@@ -152,6 +158,7 @@ class _Search:
         self.archive, self.site, self.choice, self.names = archive, site, choice, names
         self.seen: set[str] = set()
         self.studies = 0
+        self.series = 0
 
     def row(self, row: Wanted) -> Iterator[Task | Miss]:
         modalities = self.choice.modalities or row.modalities or self.archive.pacs.modalities
@@ -161,14 +168,12 @@ class _Search:
         except _OF_ONE_THING as error:
             yield Miss(patient, str(error))
             return
-        nothing = True
+        before = self.series
         for study in studies:
             if self.studies == self.choice.studies:
                 return
-            for found in self.study(study, modalities):
-                nothing = False
-                yield found
-        if nothing:
+            yield from self.study(study, modalities)
+        if self.series == before:
             yield Miss(patient, f"the archive has no series of {', '.join(modalities)} that fits the row")
 
     def study(self, study: Study, modalities: tuple[str, ...]) -> Iterator[Task | Miss]:
@@ -176,6 +181,7 @@ class _Search:
         try:
             many = find_series(self.archive, study, modalities)
             self.studies += bool(many)
+            self.series += len(many)
             for series in many:
                 if series.uid not in self.seen:
                     self.seen.add(series.uid)
@@ -184,6 +190,7 @@ class _Search:
                     here = len(folder.here(listing.uids))
                     yield Task(patient, self.names.series(series.uid), series, listing, here)
         except _OF_ONE_THING as error:
+            self.series += 1  # of which more is known than that nothing fits
             yield Miss(patient, str(error))
 
 

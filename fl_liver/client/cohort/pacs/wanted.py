@@ -57,8 +57,10 @@ class Wanted:
         return fnmatch.fnmatchcase(series_description.casefold(), pattern)
 
     def is_on(self, study_date: str) -> bool:
-        """Whether a study of this day, YYYYMMDD, is wanted; a study without a date is."""
-        return not study_date or (self.first_day or "0") <= study_date <= (self.last_day or "9")
+        """Whether a study of this day, YYYYMMDD, is wanted; a study without a day is."""
+        return not re.fullmatch(r"[0-9]{8}", study_date) or (self.first_day or "0") <= study_date <= (
+            self.last_day or "9"
+        )
 
 
 def valid_uid(text: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -59,7 +60,8 @@ def _plain(dataset: Dataset, keyword: str) -> list[Any]:
         value = dataset[tag].value
     if value is None or value == "":
         return []
-    return list(value) if not isinstance(value, str | bytes) and hasattr(value, "__iter__") else [value]
+    # Not by `__iter__`: a person's name has one, which gives its letters.
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
 
 
 @lru_cache(maxsize=256)

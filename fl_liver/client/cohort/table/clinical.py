@@ -78,7 +78,8 @@ def clinical_from(table: pd.DataFrame, study: Study, names: Pseudonyms, where: P
     return ClinicalTable(
         ids=tuple(clean["patient_id"]),
         seen=seen,
-        label=_codes(given[study.task.outcome], study.task.classes),
+        # As it was read above: a schema may find fault with a diagnosis, but not change it.
+        label=_codes(table.loc[clean.index, study.task.outcome], study.task.classes),
         factors=factors,
         background=background,
         size_mm=size_mm,

@@ -159,7 +159,8 @@ def duplicate_patients(hashes: Mapping[str, frozenset[str]]) -> dict[str, frozen
     Args:
         hashes: patient → `image_hash` of each image that is not flat.
 
-    >>> found = duplicate_patients({"a": frozenset("1"), "b": frozenset("12"), "c": frozenset("2"), "d": frozenset("3")})
+    >>> hashes = {"a": frozenset("1"), "b": frozenset("12"), "c": frozenset("2"), "d": frozenset("3")}
+    >>> found = duplicate_patients(hashes)
     >>> {patient: sorted(others) for patient, others in found.items()}
     {'a': ['b', 'c'], 'b': ['a', 'c'], 'c': ['a', 'b']}
     """

@@ -58,10 +58,10 @@ def read_bounds(texts: Sequence[str], words: bool = False) -> Bounds:
     bare = [_without_sign(text) for text in texts]
     comma = any(_is_comma(text) for text in bare)
     point = any(_is_point(text) for text in bare)
-    low, high = np.empty(len(texts)), np.empty(len(texts))
-    for i, text in enumerate(texts):
-        low[i], high[i] = _interval(text, comma, point, words)
-    return Bounds(low, high)
+    # Most cells of a clinical column are alike.
+    ends = {text: _interval(text, comma, point, words) for text in set(texts)}
+    found = np.array([ends[text] for text in texts], dtype=np.float64).reshape(-1, 2)
+    return Bounds(found[:, 0], found[:, 1])
 
 
 def years(text: str) -> float | None:

@@ -130,16 +130,16 @@ def _usual_colour(level: NDArray[np.float32], colour: NDArray[np.float32]) -> ND
     lit = level > _LIT
     if not lit.any() or np.abs(np.median(colour[lit] / level[lit][:, None], axis=0)).max() <= _GREY_MAP:
         return np.zeros_like(colour)
-    known, usual = [0.0], [np.zeros(2, dtype=np.float32)]
+    known, usual = [0.0], [np.zeros(2)]
     for band in range(0, 256, 16):
         here = lit & (level >= band) & (level < band + 16)
         if here.sum() >= _COMMON * lit.sum():
             known.append(float(level[here].mean()))
             usual.append(np.median(colour[here], axis=0))
-    levels, colours = np.array(known), np.array(usual)
+    levels, colours = np.array(known), np.array(usual, dtype=np.float64)
     white = np.median(colours[1:] / levels[1:, None], axis=0) * 256
-    at, colours = _without_jumps(np.append(levels, 256.0), np.vstack([colours, white]))
-    between = [np.interp(level, at, colours[:, sample]) for sample in (0, 1)]
+    levels, colours = _without_jumps(np.append(levels, 256.0), np.vstack([colours, white]))
+    between = [np.interp(level, levels, colours[:, sample]) for sample in (0, 1)]
     return np.stack(between, axis=-1).astype(np.float32)
 
 

@@ -1,0 +1,76 @@
+"""One coverage-guided run: `python -m tests.fuzz.harness TARGET CORPUS SECONDS`. Exit status 0: nothing was found.
+
+atheris mutates the files of CORPUS and keeps those that reach new lines of pydicom, highdicom or our readers. What it
+finds (an escape, a crash, an input of more than 10 s, more than 3 GiB) lies in CORPUS as crash-…, timeout-… or oom-….
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+with atheris.instrument_imports(include=["pydicom", "highdicom", "fl_liver.client.cohort"]):
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import highdicom  # noqa: F401 - here, where it is instrumented
+    from tests.fuzz.targets import TARGETS, EscapedError
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.chmod", "os.truncate", "shutil.")
+_REACHES = ("socket.connect", "socket.bind", "subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn")
+
+
+class Watch:
+    """Whether a reader writes, removes, calls a program or the network; it may not do any of these."""
+
+    def __init__(self) -> None:
+        self.on = False
+        sys.addaudithook(self._heard)
+
+    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.on:
+            return
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
+        if writes or event.startswith((*_CHANGES, *_REACHES)):
+            self.on = False
+            sys.stderr.write(f"ESCAPED: {event} {arguments}\n")
+            raise EscapedError(event)
+
+
+def one_input(target: Callable[[Path], str], folder: Path) -> Callable[[bytes], None]:
+    """The function that atheris calls with each input."""
+    path = folder / "input"
+    watch = Watch()
+
+    def test(data: bytes) -> None:
+        for left in folder.iterdir():
+            left.unlink()
+        path.write_bytes(data)
+        watch.on = target is not TARGETS["roi"]  # that target gives the file the name it needs
+        try:
+            target(path)
+        finally:
+            watch.on = False
+
+    return test
+
+
+def main() -> None:
+    name, corpus, seconds = sys.argv[1:4]
+    options = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=3072", "-max_len=32768", "-seed=1"]
+    with tempfile.TemporaryDirectory() as folder:
+        atheris.Setup(
+            [sys.argv[0], corpus, *options, f"-artifact_prefix={corpus}/"], one_input(TARGETS[name], Path(folder))
+        )
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
