@@ -78,6 +78,8 @@ def _write_page(report: CheckReport, folder: Path, html_file: Path, tell: OnProg
     from datetime import datetime
 
     from fl_liver.client.cohort.check.sheets import write_check_page
+    from fl_liver.client.cohort.layout import EXCLUDE_FILE
+    from fl_liver.client.cohort.table.exclude import read_excluded
     from fl_liver.client.site import load_site
 
     site = load_site(folder / "site.toml") if (folder / "site.toml").is_file() else None
@@ -87,6 +89,7 @@ def _write_page(report: CheckReport, folder: Path, html_file: Path, tell: OnProg
         title=site.site if site is not None else "Cohort",
         made=datetime.now().astimezone(),
         decoders=site.decoders if site is not None else None,
+        excluded=read_excluded((site.data if site is not None else folder) / EXCLUDE_FILE),
         on_progress=tell,
     )
 

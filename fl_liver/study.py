@@ -209,6 +209,9 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
+        columns = [column.name for column in self.column]
+        if len(set(columns)) != len(columns):
+            raise ValueError("two [[column]] sections have one name")
         known = [factor.name for factor in self.factor]
         if len(set(known)) != len(known):
             raise ValueError("two factors have one name")

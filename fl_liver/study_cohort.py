@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from fl_liver.toml_file import Count, Fraction, Positive, Section
 
-SequenceKind = Literal["t2", "dwi", "t1_pre", "arterial", "portal", "equilibrium", "plain", "delayed"]
+SequenceKind = Literal["t2", "dwi", "t1_pre", "plain", "arterial", "portal", "equilibrium", "delayed"]
 """MR: T2, diffusion, T1 before contrast, late arterial, portal venous, equilibrium. CT: plain, arterial, portal venous,
 delayed."""
 

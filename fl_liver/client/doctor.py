@@ -18,7 +18,7 @@ from fl_liver.client.connection import Connection, read_connection
 from fl_liver.client.doctor_network import network
 from fl_liver.client.finding import Found
 from fl_liver.client.site import SiteConfig, load_site
-from fl_liver.errors import FLLiverError
+from fl_liver.errors import ConfigError, DataError, FLLiverError
 
 _MIN_FREE = 10 << 30
 _WARN_DAYS = 30
@@ -91,11 +91,14 @@ def _settings(site: SiteConfig) -> Iterator[Found]:
 
 
 def _data(site: SiteConfig) -> Iterator[Found]:
-    table = site.data / "clinical.csv"
-    if table.is_file():
-        yield Found("data", "ok", f"{table.name} is there; `fl-liver site check` reads everything")
-    else:
-        yield Found("data", "fail", f"{site.data} has no clinical.csv", "correct 'data' in site.toml, or export it")
+    from fl_liver.client.cohort.table.source import table_place
+
+    try:
+        table = table_place(site.data, site.sql)
+    except (ConfigError, DataError) as error:
+        yield Found("data", "fail", str(error), "correct 'data' in site.toml, or export the clinical table")
+        return
+    yield Found("data", "ok", f"{table.name} is there; `fl-liver site check` reads everything")
 
 
 def _disk(site: SiteConfig) -> Iterator[Found]:

@@ -20,13 +20,12 @@ from fl_liver.client.cohort.layout import (
     DICOM_FOLDER,
     EXCLUDE_FILE,
     MASK_FOLDER,
-    TABLE_FILE,
     hospital_folder,
 )
 from fl_liver.client.cohort.pseudonym import site_pseudonyms
 from fl_liver.client.cohort.series.mapping import NO_MAPPING
 from fl_liver.client.cohort.table.exclude import read_excluded
-from fl_liver.client.cohort.table.source import read_clinical_table
+from fl_liver.client.cohort.table.source import TABLE_FILES, read_clinical_table
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.client.frozen_verdict import FOLDER, write_verdict
 from fl_liver.client.site import SiteConfig
@@ -35,6 +34,8 @@ from fl_liver.whole_file import write_whole
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SHOWN = 5
+_TABLE = TABLE_FILES[0]
+"""Where a snapshot keeps the clinical table, wherever it came from."""
 Stamp = tuple[int, int, str]
 """Size, time of change in ns, SHA-256 of the content: a file with the same size and time is not read again."""
 
@@ -159,7 +160,7 @@ def _read(
     """Pseudonym → digest of the patient's rows, images and drawn lesions; and the stamp of every file."""
     names = site_pseudonyms(site.work)
     rows: dict[str, list[Any]] = defaultdict(list)
-    everybody = {row.get("patient_id", "") for row in tables[TABLE_FILE]} - {""}
+    everybody = {row.get("patient_id", "") for row in tables[_TABLE]} - {""}
     for file, content in sorted(tables.items()):
         for row in content:
             rows[row.get("patient_id", "")].append([file, [row.get(name) for name in columns.get(file, [])]])
@@ -185,7 +186,7 @@ def _read(
 
 def _tables(site: SiteConfig) -> dict[str, list[dict[str, str]]]:
     """The clinical table, wherever it comes from, and the boxes, as text."""
-    found = {TABLE_FILE: read_clinical_table(site.data, site.sql)}
+    found = {_TABLE: read_clinical_table(site.data, site.sql)}
     if (site.data / BOX_FILE).is_file():
         found[BOX_FILE] = read_table(site.data / BOX_FILE)
     return {

@@ -100,7 +100,7 @@ class Part:
     over: tuple[Tissue, ...] = ()
 
 
-LESION_ROOM = Ellipsoid((-66, -2, -2), (64, 74, 72))
+LESION_ROOM = Ellipsoid((-69, -3, -2), (56, 67, 64))
 """The inside of the right lobe, where lesions are put."""
 
 _INSIDE = (Tissue.CAVITY, Tissue.LUNG, Tissue.HEART, Tissue.BOWEL, Tissue.STOMACH)
@@ -172,7 +172,7 @@ PARTS: tuple[Part, ...] = (
     Part(Tissue.SPLEEN, Ellipsoid((98, 34, 14), (32, 46, 52)), _INSIDE),
     Part(Tissue.STOMACH, Ellipsoid((68, -34, 18), (44, 40, 54)), _INSIDE),
     Part(Tissue.GAS, Ellipsoid((66, -58, 24), (25, 13, 30)), (Tissue.STOMACH,)),
-    Part(Tissue.LIVER, Ellipsoid((-70, -2, 0), (74, 84, 80)), _INSIDE),
+    Part(Tissue.LIVER, Ellipsoid((-72, -3, 0), (66, 77, 72)), _INSIDE),
     Part(Tissue.LIVER, Ellipsoid((2, -46, 24), (72, 36, 36)), _INSIDE),
     Part(Tissue.GALLBLADDER, Ellipsoid((-46, -46, -50), (15, 19, 28)), _INSIDE + _IN_LIVER),
     *_vessels(),

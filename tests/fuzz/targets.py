@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import string
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +30,8 @@ from tests.fuzz.seeds import FRAME_UID
 
 # Words and numbers of our own causes; a value of a file would bring other characters sooner or later.
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;()/×_'%*≥°+&-]*")
+_WORD = re.compile(r"[A-Za-z0-9_ ]{0,32}")
+_UID = re.compile(r"[0-9.]{0,64}")
 _LONGEST_CAUSE = 200
 GRID = Grid((3, 16, 16), (-100.0, -120.0, 0.0), (0.0, 0.0, 5.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 MOST_DECODED_BYTES = 1 << 22
@@ -121,18 +122,21 @@ def _checked(refusal: UnusableError | None) -> str:
 def _keep_quiet(text: str) -> None:
     named = [canary for canary in CANARIES if canary in text]
     if named:
-        raise EscapedError(f"{named} in {text}")
+        raise EscapedError(f"{named} in {text[:_LONGEST_CAUSE]!r}")
 
 
 def _check_header(header: Header) -> None:
+    """Numbers are finite; a word is a code and no free text, which could name a patient."""
     _keep_quiet(repr(header))
     vectors = (header.position_mm, header.orientation, header.spacing_mm)
     numbers = [header.slope, header.intercept, *(one for many in vectors for one in many or ())]
     if not all(math.isfinite(one) for one in numbers):
         raise EscapedError("a number that is none")
-    for word in (header.modality, header.photometric, header.manufacturer, header.sex):
-        if len(word) > 64 or set(word) - set(string.printable):
-            raise EscapedError("a word that is none")
+    words = (header.modality, header.photometric, header.manufacturer, header.sex, *header.image_type)
+    if any(not _WORD.fullmatch(word) for word in words):
+        raise EscapedError(f"a word that is no code: {[word[:64] for word in words]}")
+    if any(not _UID.fullmatch(uid) for uid in (header.sop_class, header.syntax)):
+        raise EscapedError(f"a UID that is none: {header.sop_class[:64]!r}, {header.syntax[:64]!r}")
 
 
 def _named(path: Path, start: bytes) -> Path:

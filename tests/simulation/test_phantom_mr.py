@@ -40,9 +40,9 @@ class Written:
 
 @pytest.fixture(scope="module", params=MR_MAKES)
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A patient of each make with a metastasis of 40 mm, which differs from the liver in all sequences."""
+    """A patient of each make with a cyst of 40 mm, which differs from the liver in all sequences."""
     folder = tmp_path_factory.mktemp(request.param)
-    truth = write_patient_mr("H01-0007", SEED, request.param, folder, kind="metastasis", size_mm=40, matrix=MATRIX)
+    truth = write_patient_mr("H01-0007", SEED, request.param, folder, kind="cyst", size_mm=40, matrix=MATRIX)
     return Written(truth, checked(folder))
 
 
@@ -68,14 +68,14 @@ def test_each_makes_six_sequences_are_read_clean_and_on_the_true_grid(written: W
     assert len({one.header.study_uid for one in written.report.series}) == 1
 
 
-def test_the_lesion_lies_within_half_a_voxel_of_the_truth_in_every_sequence(written: Written) -> None:
+def test_the_lesion_lies_within_a_third_of_a_voxel_of_the_truth_in_every_sequence(written: Written) -> None:
     """On oblique and shifted grids alike: this holds the direction cosines to what was drawn."""
     for true in written.truth.series:
         for number in range(len(true.kinds)):
             volume = volume_of(written.report, true, number)
             assert volume.grid.agrees_with(true.grid, 1e-4)
             off = index_error(volume, written.truth)
-            assert np.abs(off).max() < 0.5, (true.kinds[number], off)
+            assert np.abs(off).max() < 0.3, (true.kinds[number], off)
 
 
 def test_without_direction_cosines_the_lesion_would_be_missed(written: Written) -> None:

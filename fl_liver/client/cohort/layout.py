@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl_liver.client.cohort.lesions.boxes import Box, Boxes, read_boxes
+from fl_liver.client.cohort.lesions.masks import MASK_SUFFIXES
 from fl_liver.client.cohort.read.folder import Listed, list_files, meant_as_dicom
 from fl_liver.client.cohort.series.mapping import NO_MAPPING, Mapping, read_mapping
+from fl_liver.client.cohort.table.exclude import EXCLUDE_FILE
+from fl_liver.client.cohort.table.source import TABLE_FILES
 
 DICOM_FOLDER = "dicom"
 MASK_FOLDER = "masks"
-TABLE_FILE = "clinical.csv"
-TABLE_FILES = (TABLE_FILE, "clinical.xlsx")
 BOX_FILE = "lesions.csv"
 MAPPING_FILE = "series.toml"
-EXCLUDE_FILE = "exclude.csv"
 SITE_FILE = "site.toml"
 KNOWN_FILES = frozenset({*TABLE_FILES, BOX_FILE, MAPPING_FILE, EXCLUDE_FILE, SITE_FILE, "phantom.json"})
-MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 @dataclass(frozen=True, slots=True)

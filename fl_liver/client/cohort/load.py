@@ -182,9 +182,8 @@ def _with_images(site: SiteConfig, study: Study) -> HospitalFolder:
         raise DataError(f"{site.data}: has no {BOX_FILE}; wanted one row per lesion box, draw and export them")
     folder = hospital_folder(site.data)
     if not any(one.files for one in folder.patients.values()):
-        raise DataError(
-            f"{root}: no DICOM file in a patient's folder; export the images into {DICOM_FOLDER}/<patient_id>/"
-        )
+        found = f"{sum(path.is_file() for path in root.rglob('*'))} files, none of them DICOM in a patient's folder"
+        raise DataError(f"{root}: {found}; export the images into {DICOM_FOLDER}/<patient_id>/")
     return folder
 
 

@@ -17,6 +17,7 @@ from fl_liver.client.cohort.codes import REMEDIES
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.read.dicom import examine
 from fl_liver.client.cohort.read.header import Header, header_from
+from fl_liver.client.cohort.read.image_hash import image_hash
 from fl_liver.client.cohort.table.clinical import read_clinical
 from fl_liver.client.cohort.table.identity import (
     Person,
@@ -24,7 +25,6 @@ from fl_liver.client.cohort.table.identity import (
     date_faults,
     duplicate_patients,
     identity_columns,
-    image_hash,
     people_of,
     person_faults,
     sex_of,

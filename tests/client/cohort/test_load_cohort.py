@@ -329,7 +329,7 @@ def test_a_site_that_refuses_to_train_is_external_whatever_the_study_says(hospit
         ),
         (lambda data: (data / "lesions.csv").unlink(), "has no lesions.csv; wanted one row per lesion box"),
         (lambda data: (data / "dicom").rename(data / "images"), r"no such folder; export the images into dicom/"),
-        (lambda data: [p.unlink() for p in (data / "dicom").rglob("*.dcm")], "no DICOM file in a patient's folder"),
+        (lambda data: [p.unlink() for p in (data / "dicom").rglob("*.dcm")], "0 files, none of them DICOM"),
         (lambda data: data.rename(data.parent / "elsewhere"), "no folder .*; correct 'data' in site.toml"),
         (lambda data: [data.rename(data.parent / "old"), data.mkdir()], "is empty; wanted clinical.csv and"),
     ],

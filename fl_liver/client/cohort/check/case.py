@@ -101,8 +101,25 @@ def _volume(series: Series, files: CaseFiles, drawn: Drawn) -> CaseFound:
     return CaseFound(
         findings=tuple(finding(code, files.case, cause, series.id) for code, cause in faults),
         hashes=image_hashes(volume.values),
-        tiles=volume_tiles(title, volume.values, mask, volume.grid.spacing_mm, window=window) if files.shown else (),
+        tiles=_tiles(title, volume, mask, window, files, series) if files.shown else (),
         intensities=tuple((series.id, one) for one in _intensities(volume, mask)),
+    )
+
+
+def _tiles(
+    title: str,
+    volume: Volume,
+    mask: NDArray[np.uint16] | None,
+    window: tuple[float, float] | None,
+    files: CaseFiles,
+    series: Series,
+) -> tuple[Tile, ...]:
+    """One tile a series where there are several, and one whole slice, so that a patient's sequences stand in a row."""
+    volumes = [one.id for one in files.series if one.grid is not None]
+    alone = len(volumes) == 1
+    spacing_mm = volume.grid.spacing_mm
+    return volume_tiles(
+        title, volume.values, mask, spacing_mm, 3 if alone else 1, window=window, whole=series.id == volumes[0]
     )
 
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from fl_liver.client.cohort.cache import CACHE_FOLDER
 from fl_liver.client.cohort.check.case import CaseFiles, CaseFound, blame, look_at
@@ -42,7 +43,9 @@ from fl_liver.client.cohort.series.survey import Place, survey
 from fl_liver.client.site import SiteConfig, load_site
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
+from fl_liver.study_cohort import SequenceKind
 
+_READING_ORDER: tuple[SequenceKind, ...] = get_args(SequenceKind)
 _CASE_S = 300.0
 """Wall time for one patient's images."""
 
@@ -184,7 +187,7 @@ class _Check:
         return [
             CaseFiles(
                 case,
-                tuple(by_case[case]),
+                tuple(sorted(by_case[case], key=_clinical_order)),
                 tuple(one.path for one in drawn[case].masks) if case in drawn else (),
                 drawn[case].boxes if case in drawn else (),
             )
@@ -213,6 +216,14 @@ class _Check:
             if isinstance(result, UnusableError)
         ]
         return CaseFound(tuple(told) or (error.finding(files.case),))
+
+
+def _clinical_order(series: Series) -> tuple[int, float]:
+    """As people read an examination; what is not recognised comes last, in the order of its files."""
+    guess = series.guess
+    if guess is None or guess.kind is None:
+        return len(_READING_ORDER), 0.0
+    return _READING_ORDER.index(guess.kind), guess.b_value or 0.0
 
 
 def _names_from(wanted: list[Listed]) -> Pseudonyms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,9 +23,19 @@ _CASE_S = 300.0
 
 
 def write_check_page(
-    report: CheckReport, path: Path, *, title: str, made: datetime, decoders: int | None, on_progress: OnProgress
+    report: CheckReport,
+    path: Path,
+    *,
+    title: str,
+    made: datetime,
+    decoders: int | None,
+    excluded: Mapping[str, str],
+    on_progress: OnProgress,
 ) -> None:
     """Write the page; cases that cannot be used come first, since they are what people look for.
+
+    Args:
+        excluded: case → reason of those whom a person left out already, so that a new export keeps them.
 
     Raises:
         OSError: the folder is missing, full or not writable.
@@ -33,12 +43,12 @@ def write_check_page(
     by_case: dict[str, list[Finding]] = defaultdict(list)
     for one in report.findings:
         by_case[one.case].append(one)
-    excluded = report.excluded
-    cases = sorted(report.cases, key=lambda files: (files.case not in excluded, files.case))
-    with PageWriter(path, title, made) as page:
+    out = report.excluded
+    cases = sorted(report.cases, key=lambda files: (files.case not in out, files.case))
+    with PageWriter(path, title, made, excluded) as page:
         for done, (files, found) in enumerate(_pictures(cases, decoders), start=1):
             told = tuple(by_case[files.case])
-            page.case(CaseSheet(files.case, found.tiles, told, files.case not in excluded, found.notes))
+            page.case(CaseSheet(files.case, found.tiles, told, files.case not in out, found.notes))
             on_progress("pictures", done, len(cases))
         for case in sorted(set(report.patients) - {files.case for files in cases}):
             page.case(CaseSheet(case, (), tuple(by_case[case]), usable=False))

@@ -15,7 +15,7 @@ def image_hash(pixels: NDArray[Any]) -> str | None:
         return None
     little = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{pixels.shape}{little.dtype.str}".encode())
-    digest.update(little)
+    digest.update(little.data)
     return digest.hexdigest()
 
 

@@ -20,8 +20,6 @@ from fl_liver.client.cohort.table.values import Bounds, read_bounds, same_code, 
 from fl_liver.study import Study
 from fl_liver.study_cohort import Factor
 
-TABLE_FILE = "clinical.csv"
-
 
 @dataclass(frozen=True, slots=True)
 class ClinicalTable:

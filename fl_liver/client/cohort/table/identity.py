@@ -10,17 +10,14 @@ in one hospital and a woman in the next.
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fl_liver.client.cohort.codes import counted
-from fl_liver.client.cohort.read.header import Header
 from fl_liver.client.cohort.series.geometry import Fault
 from fl_liver.client.cohort.table.values import read_bounds, read_dates
 from fl_liver.study import Study
@@ -35,6 +32,17 @@ OLDEST_YEARS = 89.0
 _SEXES = dict.fromkeys(("m", "male", "mann", "männlich", "maennlich"), "M") | dict.fromkeys(
     ("f", "female", "frau", "w", "weiblich"), "F"
 )
+
+
+class Imaged(Protocol):
+    """What one header says of its patient (`read.header.Header`, or what the cache keeps of it)."""
+
+    @property
+    def age_years(self) -> float | None: ...
+    @property
+    def sex(self) -> str: ...
+    @property
+    def study_date(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ def sex_of(text: str) -> str:
     return _SEXES.get(text.strip().casefold(), "")
 
 
-def person_faults(person: Person, columns: Sequence[Column], headers: Sequence[Header]) -> list[Fault]:
+def person_faults(person: Person, columns: Sequence[Column], headers: Sequence[Imaged]) -> list[Fault]:
     """Every disagreement of a row with the headers of its patient's images, each once."""
     faults = age_sex_faults(person.age_years, person.sex, headers)
     studies = sorted({header.study_date for header in headers if header.study_date})
@@ -94,7 +102,7 @@ def person_faults(person: Person, columns: Sequence[Column], headers: Sequence[H
     return faults
 
 
-def age_sex_faults(row_age_years: float | None, row_sex: str, headers: Sequence[Header]) -> list[Fault]:
+def age_sex_faults(row_age_years: float | None, row_sex: str, headers: Sequence[Imaged]) -> list[Fault]:
     """E_AGE_SEX_DISAGREE where a header says M and the row F or the reverse, or ages lie more than two years apart.
 
     What is missing on either side, and "O", disagrees with nothing. The cause says neither age.
@@ -137,27 +145,13 @@ def date_faults(column: Column, value: str, study_date: str) -> Fault | None:
     return "E_DATE_ORDER", cause
 
 
-def image_hash(pixels: NDArray[Any]) -> str | None:
-    """SHA-256 of shape and stored values, None for a flat image: empty slices of two patients are alike."""
-    if pixels.size == 0 or bool((pixels == pixels.flat[0]).all()):
-        return None
-    kind = f"{pixels.shape}{pixels.dtype.newbyteorder('<').str}"
-    little = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
-    return hashlib.sha256(kind.encode() + little.tobytes()).hexdigest()
-
-
-def image_hashes(images: NDArray[Any]) -> frozenset[str]:
-    """Of every image along the first axis that is not flat."""
-    return frozenset(found for image in images if (found := image_hash(image)) is not None)
-
-
 def duplicate_patients(hashes: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     """Patients who share an image with another, each with the others of the group; also through a third.
 
     All of a group get E_DUPLICATE_PATIENT: one person under two ids would stand in training and in test.
 
     Args:
-        hashes: patient → `image_hash` of each image that is not flat.
+        hashes: patient → `read.image_hash` of each image that is not flat.
 
     >>> hashes = {"a": frozenset("1"), "b": frozenset("12"), "c": frozenset("2"), "d": frozenset("3")}
     >>> found = duplicate_patients(hashes)
