@@ -78,8 +78,7 @@ def _write_page(report: CheckReport, folder: Path, html_file: Path, tell: OnProg
     from datetime import datetime
 
     from fl_liver.client.cohort.check.sheets import write_check_page
-    from fl_liver.client.cohort.layout import EXCLUDE_FILE
-    from fl_liver.client.cohort.table.exclude import read_excluded
+    from fl_liver.client.cohort.table.exclude import EXCLUDE_FILE, read_excluded
     from fl_liver.client.site import load_site
 
     site = load_site(folder / "site.toml") if (folder / "site.toml").is_file() else None

@@ -18,13 +18,12 @@ from typing import Any
 from fl_liver.client.cohort.layout import (
     BOX_FILE,
     DICOM_FOLDER,
-    EXCLUDE_FILE,
     MASK_FOLDER,
     hospital_folder,
 )
 from fl_liver.client.cohort.pseudonym import site_pseudonyms
 from fl_liver.client.cohort.series.mapping import NO_MAPPING
-from fl_liver.client.cohort.table.exclude import read_excluded
+from fl_liver.client.cohort.table.exclude import EXCLUDE_FILE, read_excluded
 from fl_liver.client.cohort.table.source import TABLE_FILES, read_clinical_table
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.client.frozen_verdict import FOLDER, write_verdict

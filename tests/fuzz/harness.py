@@ -1,7 +1,7 @@
 """One coverage-guided run: `python -m tests.fuzz.harness TARGET CORPUS SECONDS`. Exit status 0: nothing was found.
 
 atheris mutates the files of CORPUS and keeps those that reach new lines of pydicom, highdicom or our readers. What it
-finds (an escape, a crash, an input of more than 10 s, more than 3 GiB) lies in CORPUS as crash-…, timeout-… or oom-….
+finds (an escape, a crash, an input of more than 20 s, more than 3 GiB) lies in CORPUS as crash-…, timeout-… or oom-….
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["pydicom", "highdicom", "fl_liver.clien
     if sys.argv[1] == "roi":
         with contextlib.suppress(ImportError):
             importlib.import_module("highdicom")  # here, where it is instrumented
-    from tests.fuzz.targets import TARGETS, EscapedError
+    from tests.fuzz.targets import TARGETS, EscapedError, suffix_of
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.chmod", "os.truncate", "shutil.")
@@ -54,29 +54,31 @@ class Watch:
 
 def one_input(target: Callable[[Path], str], folder: Path) -> Callable[[bytes], None]:
     """The function that atheris calls with each input."""
-    path = folder / "input"
     watch = Watch()
 
     def test(data: bytes) -> None:
-        for left in folder.iterdir():
-            left.unlink()
+        path = folder / f"input{suffix_of(data)}"
         path.write_bytes(data)
-        watch.on = target is not TARGETS["roi"]  # that target gives the file the name it needs
+        watch.on = True
         try:
             target(path)
         finally:
             watch.on = False
+        path.unlink()
+        if any(folder.iterdir()):
+            raise EscapedError("a file beside the input")
 
     return test
 
 
 def main() -> None:
-    name, corpus, seconds = sys.argv[1:4]
-    options = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=3072", "-max_len=32768", "-seed=1"]
+    """Entry point; libFuzzer ends the process."""
+    name, corpus, seconds = sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3]
+    options = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=3072", "-max_len=32768", "-seed=1"]
     with tempfile.TemporaryDirectory() as folder:
-        atheris.Setup(
-            [sys.argv[0], corpus, *options, f"-artifact_prefix={corpus}/"], one_input(TARGETS[name], Path(folder))
-        )
+        os.chdir(folder)
+        test = one_input(TARGETS[name], Path(folder))
+        atheris.Setup([sys.argv[0], str(corpus), *options, f"-artifact_prefix={corpus}/"], test)
         atheris.Fuzz()
 
 

@@ -74,22 +74,25 @@ def read_pixels(path: Path, most_bytes: int = MOST_DECODED_BYTES) -> str:
 
 
 def read_roi(path: Path) -> str:
-    """A drawn region of any format, by what the file begins with; the name's end says it to the reader."""
-    start = path.read_bytes()[:132]
-    if start[128:] != b"DICM":
-        return _mask(_named(path, start))
+    """A drawn region of any format; masks are told apart by the name's end, as `suffix_of` gives it."""
+    if path.name.endswith(MASK_SUFFIXES):
+        found = _refused_or(read_mask_file, path)
+        return found if isinstance(found, str) else _checked_masks([found])
     modality = getattr(examine(path).header, "modality", "")
     readers: dict[str, Callable[[Path], Any]] = {
         "RTSTRUCT": partial(read_rtstruct, grid=GRID, frame_uid=FRAME_UID),
         "SEG": read_seg,
     }
-    try:
-        found = readers.get(modality, _overlays)(path)
-    except UnusableError as refusal:
-        return _checked(refusal)
-    for one in found:
-        _check_mask(one)
-    return ""
+    found = _refused_or(readers.get(modality, _overlays), path)
+    return found if isinstance(found, str) else _checked_masks(found)
+
+
+def suffix_of(data: bytes) -> str:
+    """The end of a name under which `read_roi` opens a file that begins so; any other file is taken for NIfTI."""
+    kinds = {b"\x1f\x8b": ".nii.gz", b"NRRD": ".nrrd", b"ObjectType": ".mha", b"NDims": ".mha"}
+    if data[128:132] == b"DICM":
+        return ".dcm"
+    return next((suffix for mark, suffix in kinds.items() if data.startswith(mark)), ".nii")
 
 
 TARGETS: dict[str, Callable[[Path], str]] = {"header": read_header, "pixels": read_pixels, "roi": read_roi}
@@ -139,29 +142,19 @@ def _check_header(header: Header) -> None:
         raise EscapedError(f"a UID that is none: {header.sop_class[:64]!r}, {header.syntax[:64]!r}")
 
 
-def _named(path: Path, start: bytes) -> Path:
-    kinds = {b"\x1f\x8b": ".nii.gz", b"NRRD": ".nrrd", b"ObjectType": ".mha", b"NDims": ".mha"}
-    suffix = next((suffix for mark, suffix in kinds.items() if start.startswith(mark)), ".nii")
-    if path.name.endswith(MASK_SUFFIXES):
-        return path
-    named = path.with_name(f"{path.name}{suffix}")
-    named.unlink(missing_ok=True)
-    named.hardlink_to(path)
-    return named
-
-
-def _mask(path: Path) -> str:
+def _refused_or(reader: Callable[[Path], Any], path: Path) -> Any:
     try:
-        _check_mask(read_mask_file(path))
+        return reader(path)
     except UnusableError as refusal:
         return _checked(refusal)
-    return ""
 
 
 def _overlays(path: Path) -> list[Any]:
     return [ring for plane in read_overlays(path) for ring in closed_contours(plane)]
 
 
-def _check_mask(mask: Any) -> None:
-    if isinstance(mask, Mask) and (mask.labels.shape != mask.grid.shape or not mask.labels.any()):
-        raise EscapedError("labels that are not those of the grid, or none at all")
+def _checked_masks(masks: list[Any]) -> str:
+    for mask in masks:
+        if isinstance(mask, Mask) and (mask.labels.shape != mask.grid.shape or not mask.labels.any()):
+            raise EscapedError("labels that are not those of the grid, or none at all")
+    return ""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fl_liver.client.cohort.cache import Entry, load_entry, store_entry
 from fl_liver.client.cohort.codes import UnusableError, finding, in_fixed_order
 from fl_liver.client.cohort.cohort import Cohort, Finding
-from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, EXCLUDE_FILE, HospitalFolder, hospital_folder
+from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, HospitalFolder, hospital_folder
 from fl_liver.client.cohort.people import left_out_here, seen_twice, small_classes, told_apart
 from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
 from fl_liver.client.cohort.read.decoders import decoders_for
@@ -23,6 +23,7 @@ from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, re
 from fl_liver.client.cohort.sections import read_sections
 from fl_liver.client.cohort.split import split_patients
 from fl_liver.client.cohort.table.clinical import ClinicalTable, clinical_from
+from fl_liver.client.cohort.table.exclude import EXCLUDE_FILE
 from fl_liver.client.cohort.table.source import read_clinical_table, table_place
 from fl_liver.client.cohort.ultrasound.stills import read_stills
 from fl_liver.client.site import SiteConfig

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from fl_liver.client.cohort.codes import finding
 from fl_liver.client.cohort.cohort import Finding
-from fl_liver.client.cohort.layout import EXCLUDE_FILE, TABLE_FILES, HospitalFolder
+from fl_liver.client.cohort.layout import HospitalFolder
 from fl_liver.client.cohort.people import duplicates, left_out_here
 from fl_liver.client.cohort.pseudonym import Pseudonyms
-from fl_liver.client.cohort.table.source import read_clinical_table, table_place
+from fl_liver.client.cohort.table.exclude import EXCLUDE_FILE
+from fl_liver.client.cohort.table.source import TABLE_FILES, read_clinical_table, table_place
 from fl_liver.client.cohort.table.tables import require_columns
 from fl_liver.client.site import SiteConfig
 
