@@ -102,6 +102,9 @@ class Part:
 
 LESION_ROOM = Ellipsoid((-69, -3, -2), (56, 67, 64))
 """The inside of the right lobe, where lesions are put."""
+_GALLBLADDER, _CAVA = Ellipsoid((-46, -46, -50), (15, 19, 28)), Ellipsoid((-22, 30, 0), (13, 11, _LONG))
+KEPT_CLEAR = (_GALLBLADDER, _CAVA)
+"""What lesions are not put on, where there is other room."""
 
 _INSIDE = (Tissue.CAVITY, Tissue.LUNG, Tissue.HEART, Tissue.BOWEL, Tissue.STOMACH)
 _IN_LIVER = (Tissue.LIVER,)
@@ -152,7 +155,7 @@ def _vessels() -> list[Part]:
     return [
         *(Part(Tissue.PORTAL_VEIN, Tube(*one), (Tissue.LIVER, Tissue.CAVITY)) for one in portal),
         *(Part(Tissue.HEPATIC_VEIN, Tube(*one), _IN_LIVER) for one in hepatic),
-        Part(Tissue.CAVA, Ellipsoid((-22, 30, 0), (13, 11, _LONG))),
+        Part(Tissue.CAVA, _CAVA),
         Part(Tissue.AORTA, Ellipsoid((8, 26, 0), (11, 11, _LONG))),
     ]
 
@@ -174,6 +177,6 @@ PARTS: tuple[Part, ...] = (
     Part(Tissue.GAS, Ellipsoid((66, -58, 24), (25, 13, 30)), (Tissue.STOMACH,)),
     Part(Tissue.LIVER, Ellipsoid((-72, -3, 0), (66, 77, 72)), _INSIDE),
     Part(Tissue.LIVER, Ellipsoid((2, -46, 24), (72, 36, 36)), _INSIDE),
-    Part(Tissue.GALLBLADDER, Ellipsoid((-46, -46, -50), (15, 19, 28)), _INSIDE + _IN_LIVER),
+    Part(Tissue.GALLBLADDER, _GALLBLADDER, _INSIDE + _IN_LIVER),
     *_vessels(),
 )

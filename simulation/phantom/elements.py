@@ -9,8 +9,8 @@ from pydicom.sequence import Sequence
 def group(**elements: object) -> Dataset:
     """A dataset from keywords; a nested dataset becomes a sequence of one item, a list of them one of several.
 
-    >>> group(Modality="CT", ReferencedImageSequence=group(InstanceNumber=3)).ReferencedImageSequence[0].InstanceNumber
-    3
+    >>> group(PixelMeasuresSequence=group(SliceThickness=5)).PixelMeasuresSequence[0].SliceThickness == 5
+    True
     """
     dataset = Dataset()
     for keyword, value in elements.items():

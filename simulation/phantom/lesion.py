@@ -35,7 +35,7 @@ class Zone(IntEnum):
     RIM = 2
     """Outermost 2 mm: capsule, rim enhancement."""
     NODULE = 3
-    """Patches of the periphery: where a haemangioma fills first."""
+    """Patches of the periphery of a haemangioma, where it fills first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ class SolidLesion:
         found[inside] = Zone.BULK
         found[depth < _CORE] = Zone.CORE
         found[inside & (depth > max(1 - _RIM_MM / radius_mm, 0.7))] = Zone.RIM
-        found[inside & (depth > _NODULE) & (_patches(self.lobes, direction) > 0)] = Zone.NODULE
+        if self.kind == "hemangioma":
+            found[inside & (depth > _NODULE) & (_patches(self.lobes, direction) > 0)] = Zone.NODULE
         return found
 
     def _polar(self, x: Coordinates, y: Coordinates, z: Coordinates) -> tuple[Coordinates, Coordinates]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fl_liver.client.cohort.series.grid import Grid, Triple
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study_cohort import SequenceKind
-from simulation.phantom.anatomy import LESION_ROOM
+from simulation.phantom.anatomy import KEPT_CLEAR, LESION_ROOM, Ellipsoid
 from simulation.phantom.body import Body, lesion_mask
 from simulation.phantom.lesion import LESION_KINDS, LesionKind, SolidLesion, draw_lobes
 from simulation.phantom.patients import CaseMix, Patient, draw_patient
@@ -180,14 +180,22 @@ def _place(random: np.random.Generator, body: Body, patient: Patient, size_mm: f
     radii = random.permutation(size_mm / 2 / np.array([1.0, aspect**0.5, aspect]))
     lobes = draw_lobes(random, patient.lesion.irregularity)
     room = np.maximum(np.asarray(LESION_ROOM.radii) - size_mm / 2 / body.scale - _GAP_MM, 0)
-    for _ in range(_PLACES):
+    for attempt in range(_PLACES):
         point = random.normal(size=3)
         point *= random.random() ** (1 / 3) / np.linalg.norm(point)
-        centre = np.asarray(body.centre_mm) + body.scale * (np.asarray(LESION_ROOM.centre) + room * point)
-        lesion = SolidLesion(centre_mm=_triple(np.round(centre, 3)), radii_mm=_triple(np.round(radii, 3)), lobes=lobes)
-        if all(_apart(lesion, other) for other in body.lesions):
+        point = np.asarray(LESION_ROOM.centre) + room * point
+        centre = np.round(np.asarray(body.centre_mm) + body.scale * point, 3)
+        lesion = SolidLesion(centre_mm=_triple(centre), radii_mm=_triple(np.round(radii, 3)), lobes=lobes)
+        clear = attempt > _PLACES / 2 or all(_is_clear(point, size_mm / body.scale, part) for part in KEPT_CLEAR)
+        if clear and all(_apart(lesion, other) for other in body.lesions):
             return lesion
     raise ConfigError(f"phantom: no room for {len(body.lesions) + 1} lesions of this size; draw fewer or smaller ones")
+
+
+def _is_clear(point: NDArray[np.float64], size_mm: float, part: Ellipsoid) -> bool:
+    """Whether a lesion there, in body coordinates, leaves a part of the body free."""
+    away = (point - np.asarray(part.centre)) / (np.asarray(part.radii) + size_mm / 2 + _GAP_MM)
+    return float(np.linalg.norm(away)) > 1
 
 
 def _apart(one: SolidLesion, other: SolidLesion) -> bool:

@@ -166,7 +166,8 @@ def test_slices_may_overlap(tmp_path: Path) -> None:
     report = checked(tmp_path)
     assert errors(report) == []
     series = report.series[0]
-    assert (series.spacing_mm or ())[2] == 2.5
+    assert series.spacing_mm is not None
+    assert series.spacing_mm[2] == 2.5
     assert series.header.thickness_mm == 5
     assert truth.series[0].grid.shape == (24, 32, 32)
 

@@ -64,7 +64,7 @@ def test_the_mask_of_a_turned_grid_holds_the_same_volume() -> None:
 
 
 def test_zones_fill_the_lesion_from_core_to_rim() -> None:
-    lesion, grid = lobed(1), fine_grid(1.0)
+    lesion, grid = replace(lobed(1), kind="hemangioma"), fine_grid(1.0)
     x, y, z = np.moveaxis(grid.position_mm(np.moveaxis(np.indices(grid.shape), 0, -1)), -1, 0).astype(np.float32)
     depth, zones = lesion.depth(x, y, z), lesion.zones(x, y, z)
     assert ((zones >= 0) == (depth <= 1)).all()
@@ -72,6 +72,7 @@ def test_zones_fill_the_lesion_from_core_to_rim() -> None:
     shares = [float((zones == zone).sum() / (zones >= 0).sum()) for zone in Zone]
     assert shares[Zone.CORE] == pytest.approx(0.35**3, abs=0.005)
     assert all(0.1 < shares[zone] < 0.7 for zone in (Zone.BULK, Zone.RIM, Zone.NODULE))
+    assert Zone.NODULE not in replace(lesion, kind="hcc").zones(x, y, z)
 
 
 def test_a_thick_slice_averages_what_it_cuts() -> None:

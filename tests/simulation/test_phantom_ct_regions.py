@@ -16,10 +16,11 @@ from fl_liver.client.cohort.lesions.seg import read_seg
 from simulation.phantom.ct_files import write_patient_ct
 from simulation.phantom.mr_files import write_patient_mr
 from simulation.phantom.volume_contours import contours
+from simulation.phantom.volume_regions import RegionForm
 from simulation.phantom.volumes import Truth
 from tests.simulation.phantom_reading import checked, errors, fingerprint
 
-FORMS = ("nifti", "seg", "rtstruct")
+FORMS: tuple[RegionForm, ...] = ("nifti", "seg", "rtstruct")
 WRITE: dict[str, Callable[..., Truth]] = {"CT": write_patient_ct, "MR": write_patient_mr}
 
 

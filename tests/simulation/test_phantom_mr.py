@@ -158,7 +158,7 @@ def test_the_dynamic_is_told_by_its_times_and_its_contrast(written: Written) -> 
     for kind in DYNAMIC:
         (part,) = parts_of(written.report, written.truth.of(kind))
         acquisition = part.header.acquisition
-        acquired.append(acquisition.acquired_s)
+        acquired.append(acquisition.acquired_s or 0.0)
         given.append(acquisition.contrast)
         assert (acquisition.contrast_s is not None) == (make.bolus_start and kind != "t1_pre")
         assert (acquisition.temporal_position is not None) == make.temporal

@@ -1,10 +1,10 @@
-"""Whether text is burned into an image: bright, sharp pieces of like height on one line. Nothing is read, only found.
+"""Whether text is burned into an image: bright pieces of like height on one line. Nothing is read, only found.
 
-Over black or a flat panel, text is found in any font from 12 pixels on, after a lossy JPEG too, and speckle is never
-taken for it. Over tissue only the hard-edged letters of a character generator are found: smooth ones look like speckle
-to a rule as simple as this, so no text found over tissue does not mean that there is none. None was
-found in 378 scans without text (phantoms, parts of real scans, speckle of many grains, each also as JPEG) and in 39
-megapixels of speckle.
+A letter is as bright as the next one and stands 60 grey levels above nearly all that lies round it, which speckle does
+not do three times in a row. Tried on letters of 10 to 24 pixels, over black and over tissue up to a level of 90, raw
+and as JPEG: all lines found; over brighter tissue only white letters are. Tried on 378 scans without text (phantoms,
+parts of real scans, speckle of many grains, each also as JPEG) and 39 megapixels of speckle: none found, but in the two
+of a power Doppler, whose vessels stand side by side like letters.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 _STROKE_PX = 9
 """What is thinner than this in one direction can be a stroke."""
 _CONTRAST = 60
-"""Grey levels by which a stroke is brighter than what lies round it."""
+"""Grey levels by which a stroke is brighter than four fifths of what lies round it."""
 _HEIGHT_PX = (5, 48)
-_EVEN = 12
-"""Round a letter on black or on a panel, the middle three fifths of the pixels differ by no more."""
-_ONE_LEVEL, _LEVEL_SHARE = 0.12, 0.8
-"""Of a hard-edged letter, so much lies within so much of its own bright level."""
 _LIKE_BRIGHT = 0.1
 _GLYPHS = 3
 
@@ -48,15 +44,13 @@ class TextLine:
 
 @dataclass(frozen=True, slots=True)
 class _Glyph:
-    """A piece that could be a letter: one of an even surround, or a hard-edged one, or both."""
+    """A piece that could be a letter."""
 
     top: int
     bottom: int
     left: int
     right: int
     level: float
-    on_even: bool
-    hard_edged: bool
 
     @property
     def height(self) -> int:
@@ -102,21 +96,12 @@ def _glyphs(level: NDArray[np.float32]) -> list[_Glyph]:
         piece = pieces[rows, columns] == number
         if piece.mean() > 0.9 and width > 3:  # a mark, not a letter
             continue
+        bright = float(np.percentile(level[rows, columns][piece], 80))
         here = (slice(rows.start, rows.stop + 6), slice(columns.start, columns.stop + 6))
-        glyph = _judged(level[rows, columns][piece], wide[here][apart[here]], rows, columns)
-        if glyph.on_even or glyph.hard_edged:
-            found.append(glyph)
+        surround = wide[here][apart[here]]
+        if surround.size >= 4 and bright - np.percentile(surround, 80) >= _CONTRAST:
+            found.append(_Glyph(rows.start, rows.stop, columns.start, columns.stop, bright))
     return found
-
-
-def _judged(values: NDArray[np.float32], surround: NDArray[np.float32], rows: slice, columns: slice) -> _Glyph:
-    bright = float(np.percentile(values, 80))
-    low, high = np.percentile(surround, (20, 80)) if surround.size >= 4 else (0.0, 255.0)
-    return _Glyph(
-        *(rows.start, rows.stop, columns.start, columns.stop, bright),
-        on_even=bool(high - low <= _EVEN and bright - high >= _CONTRAST),
-        hard_edged=bool((np.abs(values - bright) <= _ONE_LEVEL * bright).mean() >= _LEVEL_SHARE),
-    )
 
 
 def _line(glyphs: list[_Glyph], first: int, taken: set[int]) -> list[int]:
@@ -136,14 +121,13 @@ def _line(glyphs: list[_Glyph], first: int, taken: set[int]) -> list[int]:
 def _follows(last: _Glyph, glyph: _Glyph) -> bool:
     """On one line, alike in brightness and height, and at most one height apart."""
     short, tall = sorted((last.height, glyph.height))
-    beside = -1 <= glyph.left - last.right <= tall
-    if not beside or abs(glyph.level - last.level) > _LIKE_BRIGHT * max(glyph.level, last.level):
-        return False
-    if last.on_even and glyph.on_even:  # small letters beside capitals: one of the two edges agrees
-        same_base, same_top = abs(glyph.bottom - last.bottom) <= 1, abs(glyph.top - last.top) <= 1
-        return (same_base or same_top) and tall <= 1.7 * short
-    # Over tissue a pixel more of latitude would find lines in every third megapixel of speckle.
-    return last.hard_edged and glyph.hard_edged and glyph.bottom == last.bottom and tall - short <= 1
+    same_base, same_top = abs(glyph.bottom - last.bottom) <= 1, abs(glyph.top - last.top) <= 1
+    return (
+        -1 <= glyph.left - last.right <= tall
+        and abs(glyph.level - last.level) <= _LIKE_BRIGHT * max(glyph.level, last.level)
+        and (same_base or same_top)  # small letters beside capitals: one of the two edges agrees
+        and tall <= 1.7 * short
+    )
 
 
 def _has_a_broad_one(line: list[_Glyph]) -> bool:
