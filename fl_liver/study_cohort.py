@@ -83,6 +83,9 @@ class CohortRules(Section):
     """Share of the training part kept from the network for fusion and cut-off; 0 with `folds`."""
     folds: Annotated[int, Field(ge=0, le=10)] = 0
     """Cross-fitting: federations trained without one fold each, so that every training patient gets an unseen score."""
+    crops: Literal["lesion", "whole"] = "lesion"
+    """Ultrasound: a square round the lesion's box, standardised by itself, or the whole scan with its brightness
+    rescaled (Schmauch 2019)."""
     lesion_margin: Positive = 1.45
     """Side of the square crop over the longer side of the lesion's box."""
     sequences: tuple[SequenceKind, ...] = ()

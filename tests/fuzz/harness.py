@@ -1,7 +1,7 @@
 """One coverage-guided run: `python -m tests.fuzz.harness TARGET CORPUS SECONDS`. Exit status 0: nothing was found.
 
 atheris mutates the files of CORPUS and keeps those that reach new lines of pydicom, highdicom or our readers. What it
-finds (an escape, a crash, an input of more than 20 s, more than 3 GiB) lies in CORPUS as crash-…, timeout-… or oom-….
+finds (an escape, a crash, an input of more than 30 s, more than 3 GiB) lies in CORPUS as crash-…, timeout-… or oom-….
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def one_input(target: Callable[[Path], str], folder: Path) -> Callable[[bytes], 
 def main() -> None:
     """Entry point; libFuzzer ends the process."""
     name, corpus, seconds = sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3]
-    options = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=3072", "-max_len=32768", "-seed=1"]
+    options = [f"-max_total_time={seconds}", "-timeout=30", "-rss_limit_mb=3072", "-max_len=32768", "-seed=1"]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         test = one_input(TARGETS[name], Path(folder))

@@ -86,12 +86,12 @@ def _raw(keyword: str, value: bytes) -> Any:
     from pydicom.tag import Tag
 
     tag = Tag(tag_for_keyword(keyword) or 0)
-    return RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    return RawDataElement(tag, dictionary_VR(tag).split(" ")[0], len(value), value, 0, False, True)
 
 
 def _bytes(dataset: Dataset) -> bytes:
     buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
+    dataset.save_as(buffer)  # as it stands, without another word on what it holds
     return buffer.getvalue()
 
 

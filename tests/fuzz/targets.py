@@ -29,7 +29,7 @@ from tests.client.cohort.conftest import CANARIES
 from tests.fuzz.seeds import FRAME_UID
 
 # Words and numbers of our own causes; a value of a file would bring other characters sooner or later.
-_PLAIN = re.compile(r"[A-Za-z0-9 .,:;()/×_'%*≥°+&-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9 .,:;()/×_'%*≥°…+&-]*")
 _WORD = re.compile(r"[A-Za-z0-9_ ]{0,32}")
 _UID = re.compile(r"[0-9.]{0,64}")
 _LONGEST_CAUSE = 200

@@ -5,9 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.tag import Tag
 
@@ -99,8 +102,8 @@ def flipped(name: str, step: int, end: int | None = None) -> Cases:
     data = seed(name)
     start = 128 if data[128:132] == b"DICM" else 0
     for place in range(start, len(data[:end]), step):
-        for bits in (0xFF, 0x01):
-            yield f"{name}, byte {place} ^ {bits}", patched(data, place, bytes([data[place] ^ bits]))
+        bits = (0xFF, 0x01)[place // step % 2]
+        yield f"{name}, byte {place} ^ {bits}", patched(data, place, bytes([data[place] ^ bits]))
 
 
 @pytest.mark.parametrize("name", sorted(kinds.seeds()))
@@ -134,7 +137,7 @@ def test_a_damaged_header_ends_in_a_header_or_a_code(name: str, outcomes: Outcom
 
 @pytest.mark.parametrize("name", sorted(kinds.ROI))
 def test_a_damaged_region_ends_in_a_mask_or_a_code(name: str, outcomes: Outcomes) -> None:
-    outcomes("roi", flipped(name, 7 if len(seed(name)) > 1000 else 2))
+    outcomes("roi", flipped(name, 1 + len(seed(name)) // 100))
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -142,16 +145,26 @@ def test_a_damaged_codestream_ends_in_pixels_or_a_code(name: str, outcomes: Outc
     """With python-gdcm a changed byte of JPEG 2000 ends the process; pylibjpeg's RLE panics. Neither is used."""
     changed = (
         (f"{name}, byte {place} ^ {bits}", kinds.changed_stream(seed(name), place, bits))
-        for place in range(0, 400, 3)
+        for place in range(0, 400, 4)
         for bits in (0xFF, 0x01)
     )
     assert set(outcomes("pixels", changed).values()) <= {"", "E_DECODE_FAILED"}
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", [name for name in STREAMS if name != "ct_jpeg_ls"])
 def test_a_codestream_that_ends_early_in_a_whole_file_is_not_a_crash(name: str, outcomes: Outcomes) -> None:
-    cut = ((f"{name}[:{end}]", kinds.changed_stream(seed(name), 0, 0, end)) for end in range(2, 400, 10))
+    cut = ((f"{name}[:{end}]", kinds.changed_stream(seed(name), 0, 0, end)) for end in range(5, 400, 10))
     assert set(outcomes("pixels", cut).values()) <= {"", "E_DECODE_FAILED"}
+
+
+def test_a_codestream_at_which_a_library_counts_for_seconds_is_stopped(tmp_path: Path) -> None:
+    """CharLS, behind pyjpegls 1.5.1, takes 7 s to find that this one ends after 60 bytes."""
+    path = tmp_path / "cut.dcm"
+    path.write_bytes(kinds.changed_stream(seed("ct_jpeg_ls"), 0, 0, 60))
+    with Decoders(1, seconds=1.0) as decoders:
+        (result,) = decoders.map(timed, [("pixels", path)])
+    with pytest.raises(UnusableError, match="E_DECODE_TIMEOUT: not read after 1 s"):
+        raise result  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("keyword", sorted({*ALLOWED, *ACQUISITION, *COMPARED} - {"SequenceOfUltrasoundRegions"}))
@@ -174,8 +187,8 @@ def test_any_length_of_an_element_ends_in_a_header_or_a_code(length: int, outcom
     data = seed("ct_implicit")
     cases = []
     for keyword in ("SOPClassUID", "PatientID", "Modality", "ImagePositionPatient", "Rows", "BitsStored", "PixelData"):
-        tag = Tag(tag_for_keyword(keyword) or 0)
-        place = data.index(struct.pack("<HH", tag.group, tag.element), 300) + 4
+        element: Any = dcmread(BytesIO(data), defer_size=None).get_item(keyword)
+        place = element.value_tell - 4
         cases.append((f"{keyword} of {length} bytes", patched(data, place, struct.pack("<L", length))))
     assert "" not in outcomes("pixels", cases).values()
 
@@ -197,11 +210,11 @@ ABSURD = {
     "no rows": ({"Rows": 0}, {"E_TRUNCATED", "E_UNREADABLE"}),
     "a billion frames": ({"NumberOfFrames": b"1000000000"}, {"E_TOO_LARGE"}),
     "minus one frame": ({"NumberOfFrames": b"-1"}, {"E_UNREADABLE"}),
-    "half a frame": ({"NumberOfFrames": b"0.5 "}, {"E_UNREADABLE", ""}),
+    "half a frame": ({"NumberOfFrames": b"0.5 "}, {"E_DECODE_FAILED", ""}),
     "seven samples": ({"SamplesPerPixel": 7}, {"E_TRUNCATED", "E_DECODE_FAILED"}),
     "1 bit": ({"BitsAllocated": 1}, {"", "E_DECODE_FAILED"}),
     "33 bits": ({"BitsAllocated": 33}, {"E_TRUNCATED", "E_DECODE_FAILED"}),
-    "65535 bits": ({"BitsAllocated": 65535}, {"E_TRUNCATED", "E_DECODE_FAILED"}),
+    "65535 bits": ({"BitsAllocated": 65535}, {"E_TRUNCATED"}),
     "more bits stored than there are": ({"BitsStored": 60}, {"E_DECODE_FAILED"}),
     "no slope": ({"RescaleSlope": b"NaN "}, {""}),
     "endless slope": ({"RescaleSlope": b"1e39"}, {""}),
@@ -213,8 +226,8 @@ ABSURD = {
 def test_absurd_sizes_have_their_code(name: str, label: str, outcomes: Outcomes) -> None:
     """Of a compressed file no length of the pixel data is promised: its decoder finds the lie."""
     values, wanted = ABSURD[label]
-    if name != "ct":
-        wanted = wanted | {"", "E_DECODE_FAILED"} - ({""} if "E_TOO_LARGE" in wanted else set())
+    if name != "ct" and "E_TOO_LARGE" not in wanted:
+        wanted = wanted | {"", "E_DECODE_FAILED", "E_TOO_LARGE"}
     found = outcomes("pixels", [(label, kinds.changed(seed(name), **values))])
     assert set(found.values()) <= wanted
 

@@ -15,6 +15,7 @@ from fl_liver.client.cohort.layout import PatientFolder
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.read.header import Header
 from fl_liver.client.cohort.series.mapping import NO_MAPPING, Mapping
+from fl_liver.client.cohort.ultrasound.brightness import COLUMNS, ROWS
 from fl_liver.study import Study
 from fl_liver.study_cohort import SequenceKind
 
@@ -28,6 +29,7 @@ class Recipe:
     image_px: int
     lesion_margin: float
     background: bool = False
+    whole: bool = False
     sequences: tuple[SequenceKind, ...] = ()
     drawn_on: SequenceKind | None = None
     spacing_mm: tuple[float, float, float] | None = None
@@ -44,7 +46,9 @@ class Recipe:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W), or (C, H, W) where several sequences are the channels."""
+        """(H, W), or (C, H, W) where several sequences are the channels; a whole scan keeps its published shape."""
+        if self.whole:
+            return self.image_px, round(self.image_px * COLUMNS / ROWS)
         channels = (len(self.sequences),) if len(self.sequences) > 1 else ()
         return (*channels, self.image_px, self.image_px)
 
@@ -57,7 +61,8 @@ def recipe_of(study: Study) -> Recipe:
         views=rules.views,
         image_px=study.model.image_px,
         lesion_margin=rules.lesion_margin,
-        background=study.task.background is not None,
+        background=study.task.background is not None and rules.crops == "lesion",
+        whole=rules.crops == "whole",
         sequences=rules.sequences,
         drawn_on=rules.drawn_on or (rules.sequences[0] if rules.sequences else None),
         spacing_mm=rules.spacing_mm,

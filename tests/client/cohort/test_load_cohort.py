@@ -370,3 +370,13 @@ def test_a_site_with_one_class_sits_out_of_training(hospital: MakeHospital, stud
         require_trainable(load_cohort(site, study), study, site)
     external = site.model_copy(update={"role": "external"})
     require_trainable(load_cohort(external, study), study, external)
+
+
+def test_a_study_of_whole_scans_gets_them_at_one_brightness_and_shape(hospital: MakeHospital, study: Study) -> None:
+    """Schmauch 2019: 240 × 345, the median of the upper fifth at 70 of 255; here at a fifteenth of the size."""
+    whole = study.changed(cohort={"crops": "whole"}, model={"image_px": 16})
+    images = load_cohort(hospital(), whole).images
+    assert list(images) == ["lesion"]
+    assert images["lesion"].shape == (24, 16, 23)
+    upper = np.median(images["lesion"][:, :3].reshape(24, -1), axis=1)
+    assert pytest.approx(float(np.median(upper)), abs=0.05) == 70 / 255

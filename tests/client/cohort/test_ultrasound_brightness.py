@@ -184,6 +184,13 @@ def test_a_box_goes_with_its_image() -> None:
     assert (box.sop_uid, box.kind) == ("u", "lesion")
 
 
+def test_rows_and_columns_of_a_box_have_scales_of_their_own() -> None:
+    """Half of 100 rows from −20 on, a tenth of 50 columns from 10 on."""
+    placed = Cut(-20, 80, 10, 60).place(Box("u", 3, "background", 35, 30, 40, 31), 200, 500)
+    assert (placed.x_min_px, placed.y_min_px, placed.x_max_px, placed.y_max_px) == (250, 100, 300, 102)
+    assert placed.frame == 3
+
+
 @pytest.mark.parametrize("name", ["gdcm-US-ALOKA-16", "examples_ybr_color"])
 def test_real_scans_get_the_common_brightness(shared_data: Path, name: str) -> None:
     path = shared_data / "pydicom-samples" / f"{name}.dcm"

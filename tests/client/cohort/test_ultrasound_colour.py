@@ -197,6 +197,13 @@ def test_a_spot_of_flow_is_measured_over_every_map(
     assert found == pytest.approx(0.02, rel=0.25 if compressed else 0.02)
 
 
+def test_flow_brighter_than_any_tissue_is_measured() -> None:
+    """At low gain no tissue shares a grey level with power Doppler: there, the usual colour would be the flow's."""
+    picture = scan("grey") // 3
+    picture[60:120, 100:200] = np.linspace((255, 100, 0), (255, 255, 60), 100)[None]
+    assert doppler_share(picture, WHOLE) == pytest.approx(0.1, rel=0.02)
+
+
 def test_coloured_lines_and_letters_are_not_doppler() -> None:
     """Callipers, the ruler and the frame of a Doppler box are two pixels wide."""
     picture = scan("grey")

@@ -1,4 +1,4 @@
-"""What was drawn of one patient, whatever the file: mask files, DICOM SEG and RTSTRUCT, each with the series it fits.
+"""What was drawn of one patient, whatever the file: masks, DICOM SEG, RTSTRUCT, overlays, each with its series.
 
 The series is found by the lattice, never by a file's name: a mask belongs to the image whose voxels it counts.
 """
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fl_liver.client.cohort.codes import UnusableError, unusable
 from fl_liver.client.cohort.lesions.carry import carry_labels
 from fl_liver.client.cohort.lesions.masks import on_grid_of, read_mask_file
+from fl_liver.client.cohort.lesions.overlay import closed_contours, read_overlays
 from fl_liver.client.cohort.lesions.rtstruct import read_rtstruct
 from fl_liver.client.cohort.lesions.seg import check_references, read_seg
 from fl_liver.client.cohort.series.geometry import Fault
@@ -77,7 +78,8 @@ def read_drawn(masks: Sequence[Path], series: Sequence[Series]) -> Drawn:
 
     Args:
         masks: mask files, in name order.
-        series: of the patient; those of modality SEG and RTSTRUCT are read as masks.
+        series: of the patient; those of modality SEG and RTSTRUCT are read as masks. Where there is neither, closed
+            contours in overlay planes count.
     """
     images = [one for one in series if one.grid is not None and one.usable]
     objects = [one for one in series if one.modality in DRAWN]
@@ -92,7 +94,26 @@ def read_drawn(masks: Sequence[Path], series: Sequence[Series]) -> Drawn:
             found += read()
         except UnusableError as error:
             faults.append(((error.code, f"{where}: {error.cause}"), series_id))
+    if not reads:
+        for one in images:
+            try:
+                found += _of_overlays(one)
+            except UnusableError as error:
+                faults.append(((error.code, f"overlay: {error.cause}"), one.id))
     return Drawn(tuple(found), tuple(faults))
+
+
+def _of_overlays(series: Series) -> list[DrawnMask]:
+    """Contours that a radiologist left in overlay planes; asked for only where nothing else was drawn."""
+    if series.grid is None or not any(one.header.overlay for one in series.members):
+        return []
+    labels = np.zeros(series.grid.shape, dtype=np.uint16)
+    for place, one in enumerate(series.members):
+        for overlay in read_overlays(one.path) if one.header.overlay else ():
+            for contour in closed_contours(overlay):
+                labels[place][contour] = 1
+    mask = Mask(labels, series.grid, frame_uid=series.header.frame_uid)
+    return [DrawnMask(mask, frozenset({series.id}))] if labels.any() else []
 
 
 def _of_file(path: Path, images: Sequence[Series]) -> list[DrawnMask]:

@@ -41,7 +41,8 @@ ALLOWED = (
 )
 COMPARED = ("PatientName", "PatientBirthDate", "PatientAge", "PatientSex", "SeriesDescription", "ProtocolName")
 """Read, turned into something that names nobody (a flag, years, M or F, words of a list), and not kept."""
-ALLOWED_TAGS = [*(Tag(keyword) for keyword in (*ALLOWED, *ACQUISITION, *COMPARED)), *PRIVATE_B_VALUES]
+_OVERLAY_ROWS = Tag(0x6000, 0x0010)
+ALLOWED_TAGS = [*(Tag(one) for one in (*ALLOWED, *ACQUISITION, *COMPARED)), *PRIVATE_B_VALUES, _OVERLAY_ROWS]
 _MAKERS = {
     "siemens": "Siemens",
     "ge med": "GE",
@@ -115,6 +116,8 @@ class Header:
     regions: tuple[UltrasoundRegion, ...] = ()
     colour_data: bool = False
     """UltrasoundColorDataPresent: Doppler or another colour map lies over the image."""
+    overlay: bool = False
+    """Something is drawn over the image in an overlay plane (`lesions.overlay`)."""
     frame: int = 0
     """0-based frame of its file; above 0 only in what `read.enhanced` makes of a multi-frame file."""
 
@@ -166,6 +169,7 @@ def header_from(dataset: Dataset, syntax: str) -> Header:
         acquisition=acquisition_from(dataset),
         regions=regions_from(dataset),
         colour_data=number(dataset, "UltrasoundColorDataPresent") == 1,
+        overlay=_OVERLAY_ROWS in dataset,
     )
 
 

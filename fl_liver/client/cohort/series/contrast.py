@@ -6,9 +6,10 @@ late arterial phase is made at about 25–45 s and the portal venous phase at 60
 scans last 5–20 s, so each window is widened by 5 s at its ends (portal venous to 90 s), and time between two windows
 tells nothing. What is later than 5 min is neither equilibrium nor delayed phase.
 
-Order. Without a time of contrast the phases of one examination are told from each other: after the first with contrast
-the portal venous phase follows by 20–65 s and the late one by 90–270 s. Where the pattern does not fit, or fits in two
-ways, nothing is told.
+Order. Without a time of contrast phases of one examination are told from each other: 25–60 s after the arterial phase
+begins the portal venous one, 90–270 s after it the late one, and 30 s or more before it one without contrast. Where the
+pattern does not fit, or fits in two ways, nothing is told. What it cannot see: that the arterial phase is missing and
+portal venous phases were made twice.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from fl_liver.client.cohort.series.facts import SeriesFacts, unwrapped
 Phase = Literal["pre", "arterial", "portal", "late"]
 """Late is the equilibrium phase of MR and the delayed phase of CT."""
 WINDOWS_S: dict[Phase, tuple[float, float]] = {"arterial": (20.0, 50.0), "portal": (55.0, 90.0), "late": (120.0, 300.0)}
-_PORTAL_AFTER_S = (20.0, 65.0)
+_PORTAL_AFTER_S = (25.0, 60.0)
 _LATE_AFTER_S = (90.0, 270.0)
+_ARTERIAL_AFTER_PRE_S = 30.0
 _OVER_S = WINDOWS_S["late"][1]
 _UNRELATED_S = 7200.0
 _COPIED_S = 1.0
@@ -146,17 +148,17 @@ def _first_with_contrast(starts: list[float], agents: list[bool]) -> int | None:
     """The place of the first acquisition after contrast; None where it cannot be told.
 
     An agent named from one place on tells it. Named for all, either the first or the second place begins the pattern
-    of phases, and exactly one of them must. Named for none, a full examination of four phases must follow its pattern.
+    of phases, and exactly one of them must. Named for none, the whole pattern must begin at the second place alone.
     """
-    if not any(agents):
-        return 1 if _fits(starts[1:], whole=True) else None
-    first = agents.index(True)
-    if not all(agents[first:]):
+    named = any(agents)
+    if named and not all(agents):
+        first = agents.index(True)
+        return first if all(agents[first:]) else None
+    at_once = _fits(starts)
+    after_pre = _fits(starts[1:], whole=not named) and starts[1] - starts[0] >= _ARTERIAL_AFTER_PRE_S
+    if at_once == after_pre:
         return None
-    if first > 0:
-        return first
-    fitting = [place for place in (0, 1) if _fits(starts[place:])]
-    return fitting[0] if len(fitting) == 1 else None
+    return 1 if after_pre else (0 if named else None)
 
 
 def _fits(starts: list[float], *, whole: bool = False) -> bool:

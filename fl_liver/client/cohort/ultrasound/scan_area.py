@@ -93,11 +93,10 @@ def _pieces(share: NDArray[np.float32], movement: NDArray[np.float32] | None) ->
 
 
 def _opened(blocks: Bits, times: int) -> Bits:
-    """Without what is thin; the image is thought to go on beyond its edge, so that a scan keeps its corners there."""
+    """Without what is thin."""
     from scipy import ndimage
 
-    padded = np.pad(blocks, times, mode="edge")
-    opened: Bits = ndimage.binary_opening(padded, _SQUARE, iterations=times)[times:-times, times:-times]
+    opened: Bits = ndimage.binary_opening(blocks, _SQUARE, iterations=times)
     return opened
 
 

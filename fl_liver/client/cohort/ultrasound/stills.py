@@ -18,7 +18,8 @@ from fl_liver.client.cohort.read.header import Header
 from fl_liver.client.cohort.read.image_hash import image_hashes
 from fl_liver.client.cohort.read.pixels import read_frames
 from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, told_by
-from fl_liver.client.cohort.ultrasound.screen import Window, find_window, screen_faults
+from fl_liver.client.cohort.ultrasound.brightness import standard_image
+from fl_liver.client.cohort.ultrasound.screen import Window, eight_bit, find_window, screen_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,10 @@ def _crops(views: list[_View], recipe: Recipe) -> tuple[dict[str, NDArray[np.flo
         frame = read_frames(view.path, view.header, [view.lesion.frame])[0]
         hashes |= image_hashes(frame[None])
         window = _window(view, frame)
+        if recipe.whole:
+            scan, _ = standard_image(eight_bit(view.header, window.cut(frame)), *recipe.image_shape)
+            images["lesion"].append((scan / 255).astype(np.float16))
+            continue
         for name, box in (("lesion", view.lesion), ("background", view.background)):
             if name in images and box is not None:
                 require_inside(box, *frame.shape)
