@@ -39,6 +39,11 @@ UNCOMPRESSED = {
     "ct_big_endian": ExplicitVRBigEndian,
     "ct_deflated": DeflatedExplicitVRLittleEndian,
 }
+DICOM = (
+    *(*UNCOMPRESSED, *COMPRESSED, "ct_jpeg_lossless", "us", "us_colour", "us_clip", "us_palette", "enhanced"),
+    *("overlay", "contours", "segmentation"),
+)
+NAMES = (*DICOM, *sorted(MASKS))
 _ORIGIN_MM = (-100.0, -120.0, 0.0)
 
 

@@ -45,6 +45,8 @@ BAD_VALUES = {
 
 @cache
 def seed(name: str) -> bytes:
+    if name not in _all_seeds():
+        pytest.skip("the extra seg (highdicom) is not installed")
     return _all_seeds()[name]
 
 
@@ -106,7 +108,7 @@ def flipped(name: str, step: int, end: int | None = None) -> Cases:
         yield f"{name}, byte {place} ^ {bits}", patched(data, place, bytes([data[place] ^ bits]))
 
 
-@pytest.mark.parametrize("name", sorted(kinds.seeds()))
+@pytest.mark.parametrize("name", kinds.NAMES)
 def test_good_files_are_read(name: str, outcomes: Outcomes) -> None:
     """Else the corpus would be refused for its seeds' sake."""
     without_pixels = name == "contours" or name in kinds.MASKS

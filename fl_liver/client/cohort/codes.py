@@ -54,7 +54,9 @@ REMEDIES: dict[str, str] = {
     "W_HU_RANGE": "look at the series: its Hounsfield units are not those of a body in air",
     "W_LOSSY": "nothing to do, unless the study asks for uncompressed images",
     "W_NON_AXIAL": "nothing to do, unless the study asks for axial series",
+    "W_MAPPING_UNUSED": "correct the entry of series.toml, or remove it",
     "W_RESCALE_VARIES": "nothing to do; slope and intercept are applied slice by slice",
+    "W_SERIES_PASSED_OVER": "nothing to do, unless it is the right one; then name it in series.toml",
     "W_THICKNESS_NE_SPACING": "look whether every second slice was left out of the export",
     # an ultrasound image
     "E_BURNED_IN": "text is burned in and no image region is described; export without annotation",

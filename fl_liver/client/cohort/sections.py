@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.client.cohort.codes import counted, finding, unusable
+from fl_liver.client.cohort.codes import finding, unusable
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.lesions.boxes import Box, crop, standardise
 from fl_liver.client.cohort.lesions.carry import Carried, CarryRules, carry
@@ -20,7 +20,7 @@ from fl_liver.client.cohort.lesions.roi_checks import roi_faults
 from fl_liver.client.cohort.read.image_hash import image_hashes
 from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, told_by
 from fl_liver.client.cohort.series.grid import Mask
-from fl_liver.client.cohort.series.recognise import KIND_NAMES, best_of_kind, facts_of
+from fl_liver.client.cohort.series.recognise import KIND_NAMES, best_of_kind, facts_of, passed_over
 from fl_liver.client.cohort.series.series import Series
 from fl_liver.client.cohort.series.survey import Place, survey
 from fl_liver.client.cohort.series.volume import read_volume
@@ -40,12 +40,12 @@ def read_sections(item: PatientItem) -> PatientImages:
     told = survey(item.folder.files, place)
     headers = [member.header for one in told.series for member in one.members]
     _require_one_person({header.patient_id for header in headers}, item)
-    chosen = _chosen(told.series, item.recipe)
+    chosen, passed = _chosen(told.series, item)
     used = [*chosen.values(), *(one for one in told.series if one.modality in DRAWN)]
     drawn_on = chosen[_reference(item.recipe)]
     drawn = read_drawn([one.path for one in item.folder.masks], used)
     mask = _mask(drawn, drawn_on)
-    warned = _roi_warnings(mask, drawn_on, item.case)
+    warned = [*passed, *_roi_warnings(mask, drawn_on, item.case)]
     volumes = {kind: read_volume(one) for kind, one in chosen.items()}
     rules = CarryRules(spacing_mm=item.recipe.spacing_mm, other_frames=item.recipe.other_frames)
     carried = carry(mask, _reference(item.recipe), volumes, rules, _CONTEXT_MM)
@@ -74,22 +74,29 @@ def _reference(recipe: Recipe) -> SequenceKind:
     return recipe.drawn_on
 
 
-def _chosen(series: tuple[Series, ...], recipe: Recipe) -> dict[SequenceKind, Series]:
-    """The best series of each kind that the study wants.
+def _chosen(series: tuple[Series, ...], item: PatientItem) -> tuple[dict[SequenceKind, Series], list[Finding]]:
+    """The best series of each kind that the study wants, and a word on each other one of those kinds.
 
     Raises:
         UnusableError: E_MISSING_SEQUENCE; the cause names what is missing and what there is.
     """
+    recipe = item.recipe
     volumes = [one for one in series if one.usable and one.modality == recipe.modality and one.guess is not None]
     guesses = [one.guess for one in volumes if one.guess is not None]
-    best = best_of_kind(guesses, [facts_of([member.header for member in one.members]) for one in volumes])
+    facts = [facts_of([member.header for member in one.members]) for one in volumes]
+    best = best_of_kind(guesses, facts)
     missing = [KIND_NAMES[recipe.modality, kind] for kind in recipe.sequences if kind not in best]
     if missing:
         there = ", ".join(sorted({one.kind or one.modality for one in volumes})) or "none"
         spoilt = sum(not one.usable and one.modality == recipe.modality for one in series)
-        also = f"; {counted(spoilt, 'series')} cannot be used".replace("seriess", "series") if spoilt else ""
+        also = f"; {spoilt} more cannot be used" if spoilt else ""
         raise unusable("E_MISSING_SEQUENCE", f"no {' and no '.join(missing)} series; there are: {there}{also}")
-    return {kind: volumes[best[kind]] for kind in recipe.sequences}
+    passed = [
+        finding("W_SERIES_PASSED_OVER", item.case, f"another {volumes[i].kind} is used: {why}", volumes[i].id)
+        for i, why in passed_over(guesses, facts).items()
+        if guesses[i].kind in recipe.sequences
+    ]
+    return {kind: volumes[best[kind]] for kind in recipe.sequences}, passed
 
 
 def _mask(drawn: Drawn, drawn_on: Series) -> Mask:

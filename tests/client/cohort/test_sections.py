@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fl_liver.client.cohort.check.check import check_folder
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.site import SiteConfig
@@ -155,3 +156,19 @@ def test_guarded_processes_give_the_same_arrays(volumes: MakeVolumes) -> None:
         "lesion"
     ]
     np.testing.assert_array_equal(here, elsewhere)
+
+
+def test_another_series_of_a_kind_is_passed_over_with_a_word(volumes: MakeVolumes) -> None:
+    """Two b-values are two diffusion series; the study takes the one nearest 800."""
+    cohort = load_cohort(volumes(write_patient_mr, {}), MR_STUDY)
+    passed = [one.cause for one in cohort.findings if one.code == "W_SERIES_PASSED_OVER"]
+    assert passed == ["another MR diffusion is used: b 50 s/mm² is below 400"]
+
+
+def test_an_entry_of_series_toml_that_fits_nothing_is_told(volumes: MakeVolumes) -> None:
+    site = volumes(write_patient_mr, {})
+    (site.data / "series.toml").write_text(
+        '[[series]]\nfolder = "V0"\nkind = "ignore"\n[[series]]\ndescription = "LAVA ARTT"\nkind = "arterial"\n'
+    )
+    told = [one.cause for one in check_folder(site.data).findings if one.code == "W_MAPPING_UNUSED"]
+    assert told == ["entry 2 of series.toml fits no series"]

@@ -142,7 +142,21 @@ class _Check:
             found += told.series
             self._findings += told.findings
             self._options.on_progress("headers", done, len(places))
+        self._findings += self._mapping_findings(found)
         return found
+
+    def _mapping_findings(self, series: list[Series]) -> list[Finding]:
+        """Entries of series.toml that fit nothing: most often slips of the pen."""
+        if self._hospital is None:
+            return []
+        root = self._hospital.dicom
+        seen = {
+            (one.header.acquisition.description, one.members[0].path.parent.relative_to(root).as_posix())
+            for one in series
+            if one.members[0].path.is_relative_to(root)
+        }
+        unused = self._hospital.mapping.unused(seen)
+        return [finding("W_MAPPING_UNUSED", "", f"entry {number} of series.toml fits no series") for number in unused]
 
     def _places(self, wanted: list[Listed]) -> Iterator[tuple[Place, Sequence[Listed]]]:
         if self._hospital is None:

@@ -14,6 +14,7 @@ ACQUISITION = (
     *("SeriesNumber", "AcquisitionTime", "ContentTime", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("TriggerTime", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue"),
     *("ScanningSequence", "SequenceVariant", "EchoPulseSequence", "ContrastBolusAgent", "ContrastBolusStartTime"),
+    "ContrastBolusAgentSequence",
 )
 _SIEMENS_B, _PHILIPS_B, _GE_B = Tag(0x0019, 0x100C), Tag(0x2001, 0x1003), Tag(0x0043, 0x1039)
 PRIVATE_B_VALUES = (_SIEMENS_B, _PHILIPS_B, _GE_B)
@@ -71,12 +72,18 @@ def acquisition_from(dataset: Dataset) -> Acquisition:
         scanning_sequence=codes(dataset, "ScanningSequence")
         or _ENHANCED_NAMES.get(code(dataset, "EchoPulseSequence"), ()),
         sequence_variant=codes(dataset, "SequenceVariant"),
-        contrast=text(dataset, "ContrastBolusAgent").lower() not in ("", "no", "none"),
+        contrast=_agent(dataset),
         contrast_s=seconds(dataset, "ContrastBolusStartTime"),
         words=words_of(text(dataset, "SeriesDescription"), text(dataset, "ProtocolName")),
         described_delay_s=delay_s_of(text(dataset, "SeriesDescription")),
         description=description_digest(text(dataset, "SeriesDescription")),
     )
+
+
+def _agent(dataset: Dataset) -> bool:
+    """Enhanced images name agents in a sequence; whether one was given by then, each frame says for itself."""
+    named = text(dataset, "ContrastBolusAgent").lower() not in ("", "no", "none")
+    return named or len(dataset.get("ContrastBolusAgentSequence") or ()) > 0
 
 
 def _b_value(dataset: Dataset) -> float | None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydicom.dataset import Dataset
 
 from fl_liver.client.cohort.read.acquisition import Acquisition
-from fl_liver.client.cohort.read.elements import number, seconds_of, text, values, vector, whole
+from fl_liver.client.cohort.read.elements import code, number, seconds_of, text, values, vector, whole
 from fl_liver.client.cohort.read.header import Header
 
 _T = TypeVar("_T")
@@ -74,6 +74,7 @@ def _frame(header: Header, index: int, group: _Groups) -> Header:
 
 def _acquisition(stated: Acquisition, group: _Groups) -> Acquisition:
     content, timing, echo = group("FrameContent"), group("MRTimingAndRelatedParameters"), group("MREcho")
+    given = code(group("ContrastBolusUsage"), "ContrastBolusAgentAdministered")
     acquired = seconds_of(text(content, "FrameAcquisitionDateTime")[8:])
     return replace(
         stated,
@@ -83,6 +84,7 @@ def _acquisition(stated: Acquisition, group: _Groups) -> Acquisition:
         repetition_ms=_or(number(timing, "RepetitionTime"), stated.repetition_ms),
         flip_deg=_or(number(timing, "FlipAngle"), stated.flip_deg),
         echo_ms=_or(number(echo, "EffectiveEchoTime"), stated.echo_ms),
+        contrast=stated.contrast if given not in ("YES", "NO") else given == "YES",
         b_value=_or(number(group("MRDiffusion"), "DiffusionBValue"), stated.b_value),
     )
 
