@@ -37,8 +37,8 @@ import resource, sys
 from pathlib import Path
 from fl_liver.client.cohort.check.check import check_folder
 check_folder(Path(sys.argv[1]))
-for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-    print(resource.getrusage(who).ru_maxrss / 1e3)
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1e3)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3)
 """
 
 

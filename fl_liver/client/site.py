@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fl_liver.client.cohort.pacs.config import PacsConfig
-from fl_liver.client.cohort.table.source import SqlSource
+from fl_liver.client.cohort.table.sql_source import SqlSource
 from fl_liver.errors import ProtocolError
 from fl_liver.study import SiteName, Study
 from fl_liver.toml_file import Section, read_toml

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 
 import numpy as np
@@ -78,7 +79,8 @@ def paint(labels: NDArray[np.uint8], appearance: Appearance) -> NDArray[np.float
             values[_FIRST_LESION + len(Zone) * number + zone] = value
     image = np.empty((labels.shape[0], *labels.shape[2:]), np.float32)
     for into, slab in zip(image, labels, strict=True):
-        np.mean(values[slab], axis=0, out=into)
+        np.add.reduce(values[slab], axis=0, out=into)
+    image /= labels.shape[1]
     return image
 
 
@@ -139,7 +141,13 @@ def _cut(coordinates: list[Coordinates], box: tuple[slice, ...]) -> list[Coordin
 def _paint_part(labels: NDArray[np.uint8], canonical: list[Coordinates], part: Part) -> None:
     inside = np.broadcast_to(part.shape.inside(*canonical), labels.shape)
     if part.over:
-        allowed = np.zeros(256, np.bool_)
-        allowed[list(part.over)] = True
-        inside = inside & allowed[labels]
+        inside = inside & _among(part.over)[labels]
     np.copyto(labels, np.uint8(part.tissue), where=inside)
+
+
+@lru_cache
+def _among(tissues: tuple[Tissue, ...]) -> NDArray[np.bool_]:
+    """(256,) True at the labels of some tissues."""
+    found = np.zeros(256, np.bool_)
+    found[list(tissues)] = True
+    return found

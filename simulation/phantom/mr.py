@@ -108,7 +108,10 @@ def mr_volume(
     real *= np.float32(noise)
     real += signal
     imaginary *= np.float32(noise)
-    return np.hypot(real, imaginary, out=signal)
+    real *= real  # np.hypot takes three times as long
+    imaginary *= imaginary
+    real += imaginary
+    return np.sqrt(real, out=real)
 
 
 def stored_signal(signal: NDArray[np.float32], gain: float) -> NDArray[np.uint16]:

@@ -23,7 +23,7 @@ from simulation.phantom.volume_files import (
     Stack,
     orientation,
     pixel_spacing,
-    position,
+    positions,
     series_object,
     slice_order,
     time_text,
@@ -69,11 +69,12 @@ def _shared(plan: SeriesPlan) -> Dataset:
 
 
 def _frames(plan: SeriesPlan, order: list[int], date: str) -> Iterable[Dataset]:
+    corners = positions(plan.grid)
     for number, stack in enumerate(plan.stacks, start=1):
         for place, index in enumerate(order, start=1):
             yield merged(
                 group(
-                    PlanePositionSequence=group(ImagePositionPatient=position(plan.grid, index)),
+                    PlanePositionSequence=group(ImagePositionPatient=corners[index]),
                     FrameContentSequence=_content(plan, stack, date, [1, place, number]),
                 ),
                 stack.elements,

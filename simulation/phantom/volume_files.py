@@ -132,9 +132,10 @@ def pixel_spacing(grid: Grid) -> list[float]:
     return [round(step, 6) for step in grid.spacing_mm[1:]]
 
 
-def position(grid: Grid, number: int) -> list[float]:
-    """Centre of the first pixel of slice `number`, to a nanometre as it is written."""
-    found: list[float] = np.round(grid.position_mm([number, 0, 0]), 6).tolist()
+def positions(grid: Grid) -> list[list[float]]:
+    """Centre of the first pixel of each slice, to a nanometre as it is written."""
+    first_pixels = np.arange(grid.shape[0])[:, None] * [1, 0, 0]
+    found: list[list[float]] = np.round(grid.position_mm(first_pixels), 6).tolist()
     return found
 
 
@@ -182,13 +183,13 @@ def _slice_of(grid: Grid, holder: Dataset) -> int:
 
 def _slices(series_uid: UID, plan: SeriesPlan, number: int) -> Iterator[dict[str, str | bytes]]:
     """The elements that each slice of stack `number` has for itself."""
-    order, normal = slice_order(plan), plan.grid.normal
+    order, corners = slice_order(plan), positions(plan.grid)
+    locations = np.round(np.array(corners) @ plan.grid.normal, 4).tolist()
     for instance, index in enumerate(order, start=1 + number * len(order)):
-        corner = plan.grid.position_mm([index, 0, 0])
         yield {
             "SOPInstanceUID": uid(series_uid, "slice", instance),
             "InstanceNumber": str(instance),
-            "ImagePositionPatient": "\\".join(map(str, position(plan.grid, index))),
-            "SliceLocation": str(round(float(corner @ normal), 4)),
+            "ImagePositionPatient": "\\".join(map(str, corners[index])),
+            "SliceLocation": str(locations[index]),
             "PixelData": plan.stacks[number].stored[index].tobytes(),
         }

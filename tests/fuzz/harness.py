@@ -18,10 +18,14 @@ from typing import Any
 
 _READERS = ("pydicom", "highdicom", "fl_liver.client.cohort")
 # Instrumenting takes longer than importing; dictionaries, encoders and what builds documents read no file.
-_PYDICOM = ("_dicom_dict", "_private_dict", "_uid_dict", "uid", "sr", "examples", "filewriter", "jsonrep", "waveforms")
-_PYDICOM += ("pixels.encoders", "pixel_data_handlers", "data", "datadict", "util", "config", "hooks", "misc")
-_HIGHDICOM = ("ann", "sr", "ko", "legacy", "pm", "pr", "sc", "content", "color", "uid", "_standard_utils", "valuerep")
-_HIGHDICOM += ("_pyramid", "frame", "utils", "coding_schemes", "base_content")
+_PYDICOM = (
+    *("_dicom_dict", "_private_dict", "_uid_dict", "uid", "sr", "examples", "filewriter", "jsonrep", "waveforms"),
+    *("pixels.encoders", "pixel_data_handlers", "data", "datadict", "util", "config", "hooks", "misc"),
+)
+_HIGHDICOM = (
+    *("ann", "sr", "ko", "legacy", "pm", "pr", "sc", "content", "color", "uid", "_standard_utils", "valuerep"),
+    *("_pyramid", "frame", "utils", "coding_schemes", "base_content"),
+)
 _PLAIN = [f"pydicom.{one}" for one in _PYDICOM] + [f"highdicom.{one}" for one in _HIGHDICOM]
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -79,8 +83,7 @@ def instrumented_targets(atheris: ModuleType, name: str) -> ModuleType:
 
 def main() -> None:
     """Entry point; libFuzzer ends the process."""
-    import atheris
-
+    atheris = importlib.import_module("atheris")
     name, corpus, seconds = sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3]
     targets = instrumented_targets(atheris, name)
     options = [f"-max_total_time={seconds}", "-timeout=30", "-rss_limit_mb=3072", "-max_len=32768", "-seed=1"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     UID,
@@ -86,8 +86,8 @@ def changed_stream(seed: bytes, place: int, flip: int = 0xFF, cut: int | None = 
 
 
 def _raw(keyword: str, value: bytes) -> Any:
-    from pydicom.dataelem import RawDataElement
     from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import RawDataElement
     from pydicom.tag import Tag
 
     tag = Tag(tag_for_keyword(keyword) or 0)
@@ -118,8 +118,6 @@ def _ct() -> Dataset:
 
 
 def _compressed(syntax: UID) -> Dataset:
-    from pydicom.dataset import FileMetaDataset
-
     dataset = _ct()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -223,7 +221,7 @@ def _segmentation() -> Dataset:
     dataset.FrameOfReferenceUID, dataset.SliceThickness = FRAME_UID, 5
     dataset.PatientSex, dataset.StudyID, dataset.SeriesNumber = "F", "1", 1
     dataset.StudyDate = dataset.StudyTime = dataset.ReferringPhysicianName = ""
-    dataset.file_meta = Dataset()
+    dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     drawn = np.zeros((1, 16, 16), np.uint8)
     drawn[0, 4:9, 5:11] = 1

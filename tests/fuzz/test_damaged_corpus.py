@@ -35,7 +35,8 @@ BAD_VALUES = {
     "negative": b"-5",
     "negative whole": b"\xfb\xff",
     "too large": b"1e999 ",
-    "words": b"ZIEGENPETER^ANNA",
+    "a name": b"Ziegenpeter^Anna",
+    "a word": b"Ziegenpeter ",
     "no text": b"\xff\xfe\x00\x80",
     "separators": b"\\\\\\\\",
     "many": b"\\".join([b"1"] * 5000),
@@ -139,7 +140,7 @@ def test_a_damaged_header_ends_in_a_header_or_a_code(name: str, outcomes: Outcom
 
 @pytest.mark.parametrize("name", sorted(kinds.ROI))
 def test_a_damaged_region_ends_in_a_mask_or_a_code(name: str, outcomes: Outcomes) -> None:
-    outcomes("roi", flipped(name, 1 + len(seed(name)) // 100))
+    outcomes("roi", flipped(name, 1 + len(seed(name)) // 60))
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -147,7 +148,7 @@ def test_a_damaged_codestream_ends_in_pixels_or_a_code(name: str, outcomes: Outc
     """With python-gdcm a changed byte of JPEG 2000 ends the process; pylibjpeg's RLE panics. Neither is used."""
     changed = (
         (f"{name}, byte {place} ^ {bits}", kinds.changed_stream(seed(name), place, bits))
-        for place in range(0, 400, 4)
+        for place in (*range(24), *range(24, 400, 9))
         for bits in (0xFF, 0x01)
     )
     assert set(outcomes("pixels", changed).values()) <= {"", "E_DECODE_FAILED"}
@@ -173,7 +174,8 @@ def test_a_codestream_at_which_a_library_counts_for_seconds_is_stopped(tmp_path:
 def test_any_value_of_an_element_that_is_read_ends_in_a_header_or_a_code(keyword: str, outcomes: Outcomes) -> None:
     if keyword.endswith("Sequence"):
         pytest.skip("sequences have tests of their own")
-    cases = ((label, kinds.changed(seed("ct"), **{keyword: value})) for label, value in BAD_VALUES.items())
+    cases = [(label, kinds.changed(seed("ct"), **{keyword: value})) for label, value in BAD_VALUES.items()]
+    outcomes("header", cases)
     outcomes("pixels", cases)
 
 
@@ -207,7 +209,7 @@ def test_sequences_within_sequences_end_in_a_header_or_a_code(name: str, depth: 
     outcomes("pixels", ((label, seed(name)[:start] + middle) for label, middle in nested.items()))
 
 
-ABSURD = {
+ABSURD: dict[str, tuple[dict[str, Any], set[str]]] = {
     "Rows 65535 × Columns 65535": ({"Rows": 65535, "Columns": 65535}, {"E_TOO_LARGE"}),
     "no rows": ({"Rows": 0}, {"E_TRUNCATED", "E_UNREADABLE"}),
     "a billion frames": ({"NumberOfFrames": b"1000000000"}, {"E_TOO_LARGE"}),

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage
+from pydicom.uid import UID, CTImageStorage
 
 from fl_liver.client.cohort.series.grid import Grid
 from simulation.phantom.anatomy import Tissue
 from simulation.phantom.body import Appearance, Body, lesion_mask, paint, sample, sections
-from simulation.phantom.dicom import new_object, save, save_alike, set_pixels, uid
+from simulation.phantom.dicom import new_object, save, save_alike, set_pixels
 from simulation.phantom.lesion import SolidLesion, Zone, draw_lobes
 from simulation.phantom.volumes import body_grid, cut_at_lesion, draw_body, imaged_patient
 
@@ -154,11 +154,11 @@ def test_files_written_alike_are_those_that_pydicom_writes(tmp_path: Path) -> No
     template.ReferencedImageSequence = [Dataset()]
     template.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", 800)
     own: dict[str, str | bytes] = {
-        "SOPInstanceUID": uid("x", 3), "InstanceNumber": "7", "ImagePositionPatient": "-1.5\\2.0\\30.25",
+        "SOPInstanceUID": "1.2.345", "InstanceNumber": "7", "ImagePositionPatient": "-1.5\\2.0\\30.25",
         "PixelData": bytes(range(18)),
     }  # fmt: skip
     save_alike(template, [own], [tmp_path / "quick.dcm"])
-    template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = uid("x", 3)
+    template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = UID("1.2.345")
     template.InstanceNumber, template.ImagePositionPatient = 7, [-1.5, 2.0, 30.25]
     template.PixelData = bytes(range(18))
     save(template, tmp_path / "slow.dcm")

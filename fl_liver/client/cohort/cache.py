@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from fl_liver.client.cohort.codes import finding
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, Told
-from fl_liver.whole_file import write_whole
+from fl_liver.whole_file import instead_of
 
 CACHE_FOLDER = "cache"
 _MOST_HEADER_BYTES = 64 << 20
@@ -38,6 +37,7 @@ _DTYPES: dict[str, type[np.generic]] = {
     "U16": np.uint16,
     "BOOL": np.bool_,
 }
+_NAMES = {np.dtype(kind).str: name for name, kind in _DTYPES.items()}
 _log = logging.getLogger(__name__)
 
 
@@ -107,10 +107,24 @@ def store_entry(work: Path, item: PatientItem, entry: Entry) -> None:
 
 
 def store_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, str]) -> None:
-    """Write a safetensors file, mode 0600, its folder 0700."""
+    """Write a safetensors file, mode 0600, its folder 0700; arrays go to the disk as they lie, without a copy."""
     for folder in (path.parent.parent, path.parent):  # with `parents`, only the last would get the mode
         folder.mkdir(mode=0o700, exist_ok=True)
-    write_whole(path, save({name: np.ascontiguousarray(one) for name, one in arrays.items()}, dict(meta)))
+    header: dict[str, Any] = {"__metadata__": dict(meta)}
+    start = 0
+    for name, one in arrays.items():
+        header[name] = {
+            "dtype": _NAMES[one.dtype.str],
+            "shape": list(one.shape),
+            "data_offsets": [start, start + one.nbytes],
+        }
+        start += one.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the first array is aligned
+    with instead_of(path) as part, part.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for one in arrays.values():
+            file.write(np.ascontiguousarray(one).data)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

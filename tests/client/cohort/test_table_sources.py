@@ -14,7 +14,8 @@ import pytest
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.table import tables
 from fl_liver.client.cohort.table.clinical import clinical_from, numbers, read_clinical
-from fl_liver.client.cohort.table.source import SqlSource, read_clinical_table, table_place
+from fl_liver.client.cohort.table.source import read_clinical_table, table_place
+from fl_liver.client.cohort.table.sql_source import SqlSource
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError, DataError

@@ -18,8 +18,9 @@ from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.table import sql
 from fl_liver.client.cohort.table.clinical import clinical_from
 from fl_liver.client.cohort.table.rows import cell_text
-from fl_liver.client.cohort.table.source import SqlSource, read_clinical_table
+from fl_liver.client.cohort.table.source import read_clinical_table
 from fl_liver.client.cohort.table.sql import one_select
+from fl_liver.client.cohort.table.sql_source import SqlSource
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
 

@@ -31,7 +31,8 @@ from fl_liver.client.cohort.ultrasound.colour import (
     may_hold_colour,
     read_colour,
 )
-from fl_liver.client.cohort.ultrasound.screen import Window, find_window
+from fl_liver.client.cohort.ultrasound.screen import find_window
+from fl_liver.client.cohort.ultrasound.window import Window
 
 Channels = tuple[Any, Any, Any]
 WHOLE = Window(0, 200, 0, 300, mm_per_px=None, source="pixels")

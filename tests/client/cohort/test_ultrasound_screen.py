@@ -1,123 +1,43 @@
-"""The scan on the screen: by header, by pixels, and what is said of burned-in text. Real screens and made-up ones."""
+"""The scan on the screen, by header and by pixels. Real screens and made-up ones."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from pydicom.dataset import Dataset
-from scipy.ndimage import gaussian_filter
+from PIL import Image
 
-from fl_liver.client.cohort.codes import REMEDIES, UnusableError
+from fl_liver.client.cohort.codes import UnusableError
 from fl_liver.client.cohort.read.dicom import read_header
-from fl_liver.client.cohort.read.header import Header, header_from
 from fl_liver.client.cohort.read.pixels import read_frames
-from fl_liver.client.cohort.read.region import UltrasoundRegion
-from fl_liver.client.cohort.ultrasound.burned_text import text_like_share, text_lines
+from fl_liver.client.cohort.ultrasound.burned_text import text_lines
 from fl_liver.client.cohort.ultrasound.scan_area import scan_edges
 from fl_liver.client.cohort.ultrasound.screen import (
-    Window,
     eight_bit,
     find_window,
     header_windows,
     screen_faults,
 )
+from fl_liver.client.cohort.ultrasound.window import Window
 from simulation.phantom import phantom_hospitals
 from simulation.phantom.ultrasound import COLUMNS, ROWS
 from simulation.phantom.ultrasound_files import write_ultrasound
-
-Edges = tuple[int, int, int, int]
-PLAIN = header_from(Dataset(), "1.2.840.10008.1.2.1")
-BLACK = np.zeros((480, 640), dtype=np.uint8)
-
-
-def header(*regions: UltrasoundRegion, rows: int = 480, columns: int = 640, **changes: Any) -> Header:
-    return replace(PLAIN, rows=rows, columns=columns, regions=regions, bits_stored=8, bits_allocated=8, **changes)
-
-
-def region(left: int, top: int, right: int, bottom: int, *, spatial: int = 1, data: int = 1) -> UltrasoundRegion:
-    """Upper edges included, as in DICOM."""
-    return UltrasoundRegion(spatial, data, left, top, right, bottom, (0.3, 0.3))
-
-
-def edges(window: Window) -> Edges:
-    return window.row_min_px, window.row_max_px, window.column_min_px, window.column_max_px
-
-
-def overlap(found: Edges | None, truth: Edges) -> float:
-    """Intersection over union."""
-    assert found is not None
-    height = max(0, min(found[1], truth[1]) - max(found[0], truth[0]))
-    width = max(0, min(found[3], truth[3]) - max(found[2], truth[2]))
-    areas = [(one[1] - one[0]) * (one[3] - one[2]) for one in (found, truth)]
-    return height * width / (sum(areas) - height * width)
-
-
-def speckle(shape: tuple[int, int], level: float, seed: int = 1) -> NDArray[np.float64]:
-    """Log-compressed speckle at 3.2 grey levels a decibel, 10 dB darker at the bottom."""
-    noise = gaussian_filter(np.random.default_rng(seed).normal(size=(2, *shape)), (0, 1.0, 1.8))
-    power = (noise**2).sum(axis=0)
-    depth_db = np.linspace(0, 10, shape[0])[:, None]
-    grey: NDArray[np.float64] = np.clip(level + 3.2 * (10 * np.log10(power / power.mean() + 1e-4) - depth_db), 0, 255)
-    return grey
-
-
-def fan(shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """What a convex probe sees: between two arcs and two radii."""
-    rows, columns = shape
-    deep, half_angle = 1.35 * rows, np.arcsin(min(0.99, columns / 2.7 / rows))
-    down = np.arange(rows)[:, None] + 0.5 + deep - rows
-    across = np.arange(columns)[None] + 0.5 - columns / 2
-    radius = np.hypot(down, across)
-    in_reach = (radius < deep) & (radius > (deep - rows) / np.cos(half_angle))
-    return np.asarray(in_reach & (np.abs(np.arctan2(across, down)) < half_angle))
-
-
-def screen(shape: str, *, rows: int = 480, level: float = 90, text: bool = True) -> tuple[NDArray[np.uint8], Edges]:
-    """A scan on a 4:3 screen with a grey banner, a colour bar, a ruler and text; and where the scan truly is."""
-    unit, columns = rows / 480, rows * 4 // 3
-    picture = np.zeros((rows, columns), dtype=np.float32)
-    size = (int(330 * unit), int(430 * unit))
-    top, left = int(80 * unit), int(90 * unit)
-    seen = np.ones(size, dtype=bool) if shape == "linear" else fan(size)
-    picture[top : top + size[0], left : left + size[1]] = np.where(seen, speckle(size, level), 0)
-    picture[: int(60 * unit)] = 26
-    bar = int(160 * unit)
-    picture[top : top + bar, columns - int(40 * unit) : columns - int(25 * unit)] = np.linspace(255, 0, bar)[:, None]
-    ruler = left + size[1] + int(8 * unit)
-    picture[top : top + size[0] : int(25 * unit), ruler : ruler + int(8 * unit)] = 170
-    image = Image.fromarray(picture.astype(np.uint8))
-    if text:
-        write(image, (10, 8), "ZIEGENPETER ANNA 19530217", unit)
-        write(image, (10, 32), "ABDOMEN GENERAL", unit)
-        write(image, (10, 440), "Gain 58 DR 66", unit)
-    down, across = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
-    truth = (top + down[0], top + down[-1] + 1, left + across[0], left + across[-1] + 1)
-    return np.asarray(image), tuple(int(edge) for edge in truth)  # type: ignore[return-value]
-
-
-def write(image: Image.Image, place: tuple[float, float], text: str, unit: float = 1.0) -> None:
-    at = (place[0] * unit, place[1] * unit)
-    ImageDraw.Draw(image).text(at, text, fill=230, font=ImageFont.load_default(size=15 * unit))
-
-
-def as_jpeg(image: NDArray[np.uint8], quality: int = 75) -> NDArray[np.uint8]:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
-
-
-def public(shared_data: Path, name: str, frames: range = range(1)) -> tuple[Header, NDArray[Any]]:
-    path = shared_data / "pydicom-samples" / f"{name}.dcm"
-    found = read_header(path)
-    return found, read_frames(path, found, frames)
-
+from tests.client.cohort.ultrasound_screens import (
+    BLACK,
+    PLAIN,
+    Edges,
+    as_jpeg,
+    edges,
+    header,
+    overlap,
+    public,
+    region,
+    screen,
+    speckle,
+    write,
+)
 
 # --- by the header
 
@@ -281,121 +201,6 @@ def test_grey_levels_are_read_as_8_bit_whatever_the_depth(bits: int, slope: floa
     np.testing.assert_allclose(found, [[0, 255]], atol=1e-3)
     levels = np.array([[0, 200]], dtype=np.int16)
     assert eight_bit(replace(PLAIN, bits_stored=16), levels) is levels
-
-
-# --- text
-
-
-@pytest.mark.parametrize("jpeg", [False, True])
-@pytest.mark.parametrize("size", [12, 18, 28])
-def test_text_over_black_is_found_line_by_line(size: int, jpeg: bool) -> None:
-    image = Image.new("L", (500, 150))
-    for line, words in enumerate(("SMITHJOHN", "LiverRlobe", "1234567")):
-        ImageDraw.Draw(image).text((20, 10 + 45 * line), words, 200, font=ImageFont.load_default(size=size))
-    picture = np.asarray(image)
-    found = text_lines(as_jpeg(picture) if jpeg else picture)
-    assert {line.row_min_px // 45 for line in found} == {0, 1, 2}
-
-
-@pytest.mark.parametrize("jpeg", [False, True])
-@pytest.mark.parametrize("size", [18, 22, 28])
-def test_text_over_tissue_is_found_line_by_line(size: int, jpeg: bool) -> None:
-    image = Image.fromarray(speckle((150, 500), 90).astype(np.uint8))
-    for line, words in enumerate(("SMITHJOHN", "LiverRlobe", "1234567")):
-        ImageDraw.Draw(image).text((20, 10 + 45 * line), words, 255, font=ImageFont.load_default(size=size))
-    picture = np.asarray(image)
-    found = text_lines(as_jpeg(picture) if jpeg else picture)
-    assert {line.row_min_px // 45 for line in found} == {0, 1, 2}
-
-
-def test_no_text_is_found_in_scans_rulers_and_bars() -> None:
-    for shape in ("convex", "linear"):
-        picture, _ = screen(shape, text=False)
-        assert text_lines(picture) == text_lines(as_jpeg(picture)) == ()
-    ticks = np.zeros((100, 400), dtype=np.uint8)
-    ticks[40:48, 20:380:4] = 200
-    assert text_lines(ticks) == ()
-
-
-@pytest.mark.parametrize(("change", "lines"), [("none", 1), ("higher", 0), ("darker", 0), ("apart", 0), ("taller", 0)])
-def test_letters_are_alike_and_stand_on_one_line(change: str, lines: int) -> None:
-    """Three L of 12 × 7 pixels make a line; one that is 3 pixels higher, a fifth darker, far off or twice as tall ends
-    it."""
-    picture = np.zeros((100, 200), dtype=np.uint8)
-    for number in range(3):
-        odd = change if number == 2 else "none"
-        bottom, left = 60 - 3 * (odd == "higher"), 20 + 12 * number + 14 * (odd == "apart")
-        height, level = 12 * (1 + (odd == "taller")), 200 - 40 * (odd == "darker")
-        picture[bottom - height : bottom, left : left + 2] = picture[bottom - 2 : bottom, left : left + 7] = level
-    assert len(text_lines(picture)) == lines
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_no_text_is_found_in_a_megapixel_of_speckle(seed: int) -> None:
-    assert text_lines(speckle((1000, 1000), 130, seed).astype(np.uint8)) == ()
-
-
-def test_the_share_of_text_is_that_of_its_lines() -> None:
-    image = Image.new("L", (400, 100))
-    write(image, (100, 40), "LIVER")
-    picture = np.asarray(image)
-    (line,) = text_lines(picture)
-    whole = Window(0, 100, 0, 400, mm_per_px=None, source="pixels")
-    assert text_like_share(picture, whole) == pytest.approx(line.area_px / 40000)
-    assert text_like_share(picture, replace(whole, column_max_px=95)) == 0
-
-
-# --- what is said
-
-
-def test_declared_text_is_a_warning_where_the_header_says_what_to_cut() -> None:
-    described = header(region(100, 50, 499, 449), burned_in=True)
-    assert screen_faults(described) == [
-        ("W_BURNED_IN", "the header declares burned-in text; an image region is described")
-    ]
-
-
-@pytest.mark.parametrize("regions", [(), (region(0, 0, 639, 479),)])
-def test_declared_text_without_a_region_to_cut_keeps_the_image_out(regions: tuple[UltrasoundRegion, ...]) -> None:
-    """A region that is the whole screen leaves no text outside."""
-    found = screen_faults(header(*regions, burned_in=True))
-    assert ("E_BURNED_IN", "the header declares burned-in text; no image region is described") in found
-
-
-def test_text_in_a_guessed_window_keeps_the_image_out() -> None:
-    """The header is silent; a name in the black corner beside the fan is inside the rectangle that would be used."""
-    picture, truth = screen("convex")
-    image = Image.fromarray(picture)
-    write(image, (truth[2] + 4, truth[0] + 6), "ANNA Z")
-    silent, marked = header(), np.asarray(image)
-    window = find_window(silent, marked)
-    found = dict(screen_faults(silent, window, marked))
-    assert found["E_BURNED_IN"] == "no image region is described, and 1 line of text in what looks like the scan"
-    assert "E_BURNED_IN" not in dict(screen_faults(silent, window, picture))
-
-
-def test_text_beside_a_guessed_window_is_a_warning() -> None:
-    picture, _ = screen("convex")
-    found = screen_faults(header(), find_window(header(), picture), picture)
-    assert [code for code, _ in found] == ["W_US_NO_PIXEL_SIZE", "W_BURNED_IN"]
-
-
-def test_text_beside_a_described_region_needs_no_word_and_inside_it_is_a_warning() -> None:
-    picture, truth = screen("convex")
-    described = header(region(truth[2], truth[0], truth[3] - 1, truth[1] - 1))
-    window = find_window(described, picture)
-    assert screen_faults(described, window, picture) == []
-    image = Image.fromarray(picture)
-    write(image, (truth[2] + 4, truth[0] + 6), "LIVER")
-    assert screen_faults(described, window, np.asarray(image)) == [
-        ("W_BURNED_IN", "1 line of text inside the image region")
-    ]
-
-
-def test_a_clip_is_said_and_every_code_has_a_remedy() -> None:
-    found = screen_faults(header(burned_in=True, frames=30))
-    assert found[0] == ("W_US_CINE", "a clip of 30 frames")
-    assert {code for code, _ in found} == {"W_US_CINE", "W_US_NO_PIXEL_SIZE", "E_BURNED_IN"} <= REMEDIES.keys()
 
 
 # --- real screens; where their scans are was read off by eye

@@ -122,7 +122,8 @@ class Decoders:
         busy = [one for one in self._decoders if one.stream is not None]
         soonest = min((one.deadline for one in busy), default=0.0)
         for key, _ in self._selector.select(max(0.0, soonest - time.monotonic()) if wait else 0):
-            self._hear(key.data)
+            if key.data in self._decoders:
+                self._hear(key.data)
         now = time.monotonic()
         for one in busy:
             if one.deadline < now and one in self._decoders:

@@ -11,7 +11,7 @@ import stat
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,7 @@ from pydicom import dcmread
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
 )
@@ -32,6 +33,7 @@ MAX_FILE_BYTES = 2 << 30
 MAX_PIXEL_BYTES = 1 << 30
 MAX_INFLATED_BYTES = 256 << 20
 
+_PLAIN = frozenset({str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)})
 _PIXEL_TAGS = frozenset({(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)})
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _UNDEFINED = 0xFFFFFFFF
@@ -91,7 +93,7 @@ def examine(path: Path, relative: str = "") -> Reading:
                 header = header_from(dataset, syntax)
                 named = names_its_patient(dataset, relative) if relative else False
                 if held is None:
-                    _gate_pixels(file, header, size, cut=cut)
+                    header = replace(header, pixel_offset=_gate_pixels(file, header, size, cut=cut))
                 frames = frames_of(dataset, header)
     except UnusableError as refusal:
         return Reading(header, held or refusal, frames, named)
@@ -166,31 +168,35 @@ def _gate_deflated(file: BinaryIO, offset: int, size: int) -> None:
             raise unusable("E_TOO_LARGE", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
 
 
-def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> None:
-    """Refuse a file without its pixels; `file` stands where the reader stopped: at the pixel data, or at the end."""
+def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> int | None:
+    """Refuse a file without its pixels; `file` stands where the reader stopped: at the pixel data, or at the end.
+
+    Returns: where uncompressed pixels begin; None where they are compressed, or big-endian.
+    """
     if header.modality == "RTSTRUCT":  # no pixels, but what was drawn on some
-        return
+        return None
     if not header.is_image:
         raise unusable("W_NOT_AN_IMAGE", f"an object of modality {header.modality}")
-    if header.syntax == DeflatedExplicitVRLittleEndian:
-        where: tuple[int, int] | None = None
-    else:
-        where = _pixel_element(file, header.syntax)
-        if where is None and (cut or file.tell() > size or header.rows == 0):
+    where = None if header.syntax == DeflatedExplicitVRLittleEndian else _pixel_element(file, header.syntax)
+    if where is None and header.syntax != DeflatedExplicitVRLittleEndian:
+        if cut or file.tell() > size or header.rows == 0:
             raise unusable("E_TRUNCATED", f"the header ends early, at byte {size}")
-        if where is None:
-            raise unusable("E_NO_PIXELS", "the file ends without pixel data")
+        raise unusable("E_NO_PIXELS", "the file ends without pixel data")
     if min(header.rows, header.columns, header.frames, header.samples, header.bits_allocated) < 1:
         raise unusable("E_UNREADABLE", f"impossible image size {header.rows} × {header.columns} × {header.frames}")
     if header.pixel_bytes > MAX_PIXEL_BYTES:
         raise unusable("E_TOO_LARGE", f"{header.pixel_bytes} bytes of pixels, at most {MAX_PIXEL_BYTES} are decoded")
-    if where is not None:
-        _gate_pixel_length(file, header, where, size)
+    if where is None:
+        return None
+    _gate_pixel_length(file, header, where, size)
+    return where[0] if header.syntax in _PLAIN else None
 
 
 def _gate_pixel_length(file: BinaryIO, header: Header, where: tuple[int, int], size: int) -> None:
     start, length = where
     if length == _UNDEFINED:
+        if header.syntax in _PLAIN:
+            raise unusable("E_UNREADABLE", "uncompressed pixel data without a length")
         _walk_fragments(file, start, size)
         return
     # 4:2:2 keeps two of three samples.

@@ -118,6 +118,8 @@ class Header:
     """UltrasoundColorDataPresent: Doppler or another colour map lies over the image."""
     overlay: bool = False
     """Something is drawn over the image in an overlay plane (`lesions.overlay`)."""
+    pixel_offset: int | None = None
+    """Of the first byte of uncompressed, little-endian pixels in the file; set by `read.dicom` once all are there."""
     frame: int = 0
     """0-based frame of its file; above 0 only in what `read.enhanced` makes of a multi-frame file."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fl_liver.client.cohort.codes import counted
 from fl_liver.client.cohort.table.rows import MOST_ROWS, Rows, cell_text
-from fl_liver.client.cohort.table.source import SqlSource
+from fl_liver.client.cohort.table.sql_source import SqlSource
 from fl_liver.errors import ConfigError, DataError
 
 _SQLITE = "sqlite:///"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from fl_liver.client.cohort.ultrasound.screen import Window
+    from fl_liver.client.cohort.ultrasound.window import Window
 
 _STROKE_PX = 9
 """What is thinner than this in one direction can be a stroke."""

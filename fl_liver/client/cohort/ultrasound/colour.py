@@ -6,21 +6,18 @@ over grey levels that have another.
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
 
-from fl_liver.client.cohort.codes import UnusableError, unusable
+from fl_liver.client.cohort.codes import unusable
 from fl_liver.client.cohort.read.header import Header
-from fl_liver.client.cohort.read.pixels import DECODE_TAGS, read_frames
-from fl_liver.client.cohort.read.syntax import JPEG_LOSSLESS
+from fl_liver.client.cohort.read.pixels import Stored, decoded, read_frames
 from fl_liver.client.cohort.series.geometry import Fault
-from fl_liver.client.cohort.ultrasound.screen import Window, eight_bit
+from fl_liver.client.cohort.ultrasound.screen import eight_bit
+from fl_liver.client.cohort.ultrasound.window import Window
 
 DOPPLER_SHARE = 0.005
 """From this share of a window on it is colour imaging: a spot of 24 × 24 pixels in a scan of 340 × 340. Coloured marks
@@ -88,41 +85,16 @@ def read_colour(path: Path, header: Header, frame: int = 0) -> NDArray[np.uint8]
     if not may_hold_colour(header):
         grey = eight_bit(header, read_frames(path, header, [frame])[0])
         return np.repeat(_as_bytes(grey.astype(np.float32))[..., None], 3, axis=-1)
-    if not 0 <= frame < header.frames:
-        raise unusable("E_TRUNCATED", f"frame {frame} is wanted, the file holds {header.frames}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote values
-            colour = _decoded(path, header, frame)
-    except UnusableError:
-        raise
-    except Exception as error:  # as in read.pixels: every decoder has its own exception types
-        raise unusable("E_DECODE_FAILED", f"the pixels stop the decoder ({type(error).__name__})") from None
+    return decoded(path, [replace(header, frame=frame)], _colour)[0]
+
+
+def _colour(stored: Stored, header: Header) -> NDArray[np.uint8]:
+    """uint8, or uint16 where a palette or the samples have 16 bits, as uint8."""
+    colour = stored.values
     if colour.shape[:2] != (header.rows, header.columns) or colour.ndim != 3 or colour.shape[2] not in (3, 4):
         raise unusable("E_DECODE_FAILED", f"colour image of shape {colour.shape}, wanted rows × columns × 3")
     samples = colour[:, :, :3].astype(np.float32)
     return _as_bytes(samples * np.float32(1 if colour.dtype == np.uint8 else 255 / 65535))
-
-
-def _decoded(path: Path, header: Header, frame: int) -> NDArray[np.generic]:
-    """uint8, or uint16 where a palette or the samples have 16 bits."""
-    if header.syntax in JPEG_LOSSLESS:
-        return _by_simpleitk(path, header, frame)
-    dataset = dcmread(path, specific_tags=DECODE_TAGS)
-    image: NDArray[np.generic] = pixel_array(dataset, index=frame)
-    return apply_color_lut(image, dataset) if header.photometric == "PALETTE COLOR" else image
-
-
-def _by_simpleitk(path: Path, header: Header, frame: int) -> NDArray[np.generic]:
-    import SimpleITK
-
-    if header.photometric == "PALETTE COLOR":
-        raise unusable("E_TS_NO_DECODER", "PALETTE COLOR in JPEG Lossless is not read")
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    frames: NDArray[np.generic] = SimpleITK.GetArrayFromImage(reader.Execute())
-    return frames[frame] if frames.ndim == 4 else frames
 
 
 def _usual_colour(level: NDArray[np.float32], colour: NDArray[np.float32]) -> NDArray[np.float32]:

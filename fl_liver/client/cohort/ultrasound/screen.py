@@ -7,9 +7,6 @@ keeps them away from a network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +16,7 @@ from fl_liver.client.cohort.read.region import UltrasoundRegion
 from fl_liver.client.cohort.series.geometry import Fault
 from fl_liver.client.cohort.ultrasound.burned_text import text_lines
 from fl_liver.client.cohort.ultrasound.scan_area import scan_edges
+from fl_liver.client.cohort.ultrasound.window import Window
 
 MIN_SIDE_PX = 64
 MIN_SHARE = 0.10
@@ -29,40 +27,6 @@ _BEYOND = 0.01
 size, as in a screen that was made smaller after it was described, and neither its edges nor its scale are true."""
 _WHOLE = 0.98
 """A region with this share of the frame leaves nothing beside it: text would lie inside."""
-
-_Value = TypeVar("_Value", bound=np.generic)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The part of a frame that is scan: rows and columns from 0, upper edges excluded.
-
-    mm_per_px   (rows, columns); None where the header does not give it
-    source      who says so: the header, or the pixels
-    """
-
-    row_min_px: int
-    row_max_px: int
-    column_min_px: int
-    column_max_px: int
-    mm_per_px: tuple[float, float] | None
-    source: Literal["header", "pixels"]
-
-    @property
-    def rows(self) -> int:
-        return self.row_max_px - self.row_min_px
-
-    @property
-    def columns(self) -> int:
-        return self.column_max_px - self.column_min_px
-
-    def holds(self, row_px: float, column_px: float) -> bool:
-        """Whether a point lies inside."""
-        return self.row_min_px <= row_px < self.row_max_px and self.column_min_px <= column_px < self.column_max_px
-
-    def cut(self, image: NDArray[_Value]) -> NDArray[_Value]:
-        """The window out of (…, rows, columns), as a view."""
-        return image[..., self.row_min_px : self.row_max_px, self.column_min_px : self.column_max_px]
 
 
 def find_window(header: Header, grey: NDArray[np.generic], holding: tuple[float, float] | None = None) -> Window:

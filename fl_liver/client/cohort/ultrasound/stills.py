@@ -19,7 +19,8 @@ from fl_liver.client.cohort.read.image_hash import image_hashes
 from fl_liver.client.cohort.read.pixels import read_frames
 from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, told_by
 from fl_liver.client.cohort.ultrasound.brightness import standard_image
-from fl_liver.client.cohort.ultrasound.screen import Window, eight_bit, find_window, screen_faults
+from fl_liver.client.cohort.ultrasound.screen import eight_bit, find_window, screen_faults
+from fl_liver.client.cohort.ultrasound.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,11 @@ def _window(view: _View, frame: NDArray[np.generic]) -> Window:
     Raises:
         UnusableError: E_US_NO_CROP, or E_BURNED_IN where text lies within what would be used.
     """
-    window = find_window(view.header, frame)
-    for code, cause in screen_faults(view.header, window, frame):
+    centre = (view.lesion.y_min_px + view.lesion.height_px / 2, view.lesion.x_min_px + view.lesion.width_px / 2)
+    window = find_window(view.header, frame, holding=centre)
+    # Text beside a region of the header is cut away; only what was guessed from pixels is searched for it.
+    searched = frame if window.source == "pixels" or view.header.burned_in else None
+    for code, cause in screen_faults(view.header, window, searched):
         if code.startswith("E"):
             raise unusable(code, cause)
     return window
