@@ -75,7 +75,7 @@ def write_hospital(folder: Path, patients: int) -> Path:
     return folder
 
 
-def _base(patient: str, modality: str, sop_class: UID, pixels: np.ndarray, bits: int) -> Dataset:  # type: ignore[type-arg]
+def _base(patient: str, modality: str, sop_class: UID, pixels: np.ndarray, bits: int) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, generate_uid()
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()

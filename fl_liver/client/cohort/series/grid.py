@@ -47,9 +47,10 @@ class Grid:
     @property
     def normal(self) -> NDArray[np.float64]:
         """(3,) unit vector perpendicular to the slices, on the side to which slices are counted."""
-        normal = np.cross(self.column_step_mm, self.row_step_mm)
+        slices, rows, columns = self.steps_mm
+        normal: NDArray[np.float64] = np.cross(columns, rows)
         normal /= np.linalg.norm(normal)
-        return normal if float(normal @ np.array(self.slice_step_mm)) >= 0 else -normal
+        return normal if float(normal @ slices) >= 0 else -normal
 
     @property
     def voxel_mm3(self) -> float:
