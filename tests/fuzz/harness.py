@@ -90,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         seeds = [path.read_bytes() for path in sorted(corpus.iterdir())]
-        test = one_input(targets.TARGETS[name], targets.suffix_of, Path(folder), seeds)
+        test = one_input(targets.FUZZED[name], targets.suffix_of, Path(folder), seeds)
         atheris.Setup([sys.argv[0], str(corpus), *options, f"-artifact_prefix={corpus}/"], test)
         atheris.Fuzz()
 

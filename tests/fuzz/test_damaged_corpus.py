@@ -151,7 +151,17 @@ def test_a_damaged_codestream_ends_in_pixels_or_a_code(name: str, outcomes: Outc
         for place in (*range(24), *range(24, 400, 9))
         for bits in (0xFF, 0x01)
     )
-    assert set(outcomes("pixels", changed).values()) <= {"", "E_DECODE_FAILED"}
+    ended = {"E_DECODE_CRASH"} if name == "ct_jpeg_lossless" else set()  # the next test
+    assert set(outcomes("pixels", changed).values()) <= {"", "E_DECODE_FAILED"} | ended
+
+
+def test_a_codestream_that_ends_its_process_costs_one_file(outcomes: Outcomes) -> None:
+    """GDCM, in SimpleITK 2.5, gets a SIGSEGV from JPEG Lossless that claims more than 16 bits (the seventh byte)."""
+    good = seed("ct_jpeg_lossless")
+    files = {"before": good, "17 bits": kinds.changed_stream(good, 6, 16 ^ 17), "after": good}
+    found = outcomes("pixels", files.items())
+    assert (found["before"], found["after"]) == ("", "")
+    assert found["17 bits"] in ("E_DECODE_CRASH", "E_DECODE_FAILED")
 
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if name != "ct_jpeg_ls"])
@@ -170,10 +180,8 @@ def test_a_codestream_at_which_a_library_counts_for_seconds_is_stopped(tmp_path:
         raise result  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("keyword", sorted({*ALLOWED, *ACQUISITION, *COMPARED} - {"SequenceOfUltrasoundRegions"}))
+@pytest.mark.parametrize("keyword", [one for one in (*ALLOWED, *ACQUISITION, *COMPARED) if dictionary_VR(one) != "SQ"])
 def test_any_value_of_an_element_that_is_read_ends_in_a_header_or_a_code(keyword: str, outcomes: Outcomes) -> None:
-    if keyword.endswith("Sequence"):
-        pytest.skip("sequences have tests of their own")
     cases = [(label, kinds.changed(seed("ct"), **{keyword: value})) for label, value in BAD_VALUES.items()]
     outcomes("header", cases)
     outcomes("pixels", cases)
@@ -219,7 +227,8 @@ ABSURD: dict[str, tuple[dict[str, Any], set[str]]] = {
     "1 bit": ({"BitsAllocated": 1}, {"", "E_DECODE_FAILED"}),
     "33 bits": ({"BitsAllocated": 33}, {"E_TRUNCATED", "E_DECODE_FAILED"}),
     "65535 bits": ({"BitsAllocated": 65535}, {"E_TRUNCATED"}),
-    "more bits stored than there are": ({"BitsStored": 60}, {"E_DECODE_FAILED"}),
+    "more bits stored than there are": ({"BitsStored": 60}, {"E_DECODE_FAILED", "E_UNREADABLE"}),
+    "no bits stored": ({"BitsStored": 0}, {"E_DECODE_FAILED", "E_UNREADABLE"}),
     "no slope": ({"RescaleSlope": b"NaN "}, {""}),
     "endless slope": ({"RescaleSlope": b"1e39"}, {""}),
 }

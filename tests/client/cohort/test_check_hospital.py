@@ -220,3 +220,11 @@ def test_a_pseudonym_is_told_to_people_here(hospital: MakeHospital) -> None:
     case = site_pseudonyms(site.work).patient("H01-002")
     run = CliRunner().invoke(app, ["site", "cohort", "whois", case, "--dir", str(site.data)])
     assert (run.exit_code, run.output) == (0, "H01-002\n")
+
+
+def test_a_changed_box_is_looked_at_again(hospital: MakeHospital) -> None:
+    site = hospital(patients=3)
+    assert _codes(site) == []
+    boxes = site.data / "lesions.csv"
+    boxes.write_text(boxes.read_text().replace("lesion,30,20,50,36", "lesion,70,20,90,36", 1))
+    assert _codes(site) == ["E_BOX_OUTSIDE"]
