@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_liver.client.cohort.codes import unusable
-from fl_liver.client.cohort.read.decoders import block_array
 
 CANARY = "Ziegenpeter"
 PATIENCE_S = 20.0
@@ -66,16 +65,6 @@ def hang_and_say(folder: str) -> None:
 
 def ramp(size: int) -> NDArray[np.uint8]:
     return np.arange(size, dtype=np.uint8)
-
-
-def paint(item: tuple[str, tuple[int, ...], int]) -> None:
-    """Fill one slice of a block with its number; slice 3 ends the process halfway."""
-    name, shape, place = item
-    block = block_array(name, shape, np.int16)
-    if place == 3:
-        block[place, 0] = place
-        os.kill(os.getpid(), signal.SIGKILL)
-    block[place] = place
 
 
 def spoil_or_suffer(how: str) -> str:

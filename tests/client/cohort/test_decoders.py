@@ -17,7 +17,7 @@ import pytest
 
 from fl_liver.client.cohort.codes import UnusableError
 from fl_liver.client.cohort.read import decoder
-from fl_liver.client.cohort.read.decoders import Decoders, block_array, decoders_for, shared_block
+from fl_liver.client.cohort.read.decoders import Decoders, decoders_for
 from fl_liver.errors import FLLiverError
 from tests.client.cohort import decoder_tasks as tasks
 
@@ -193,41 +193,11 @@ def test_a_site_gets_a_decoder_per_processor_but_four_at_most(monkeypatch: pytes
     assert [decoders_for(number)._most for number in (0, 9)] == [0, 9]
 
 
-def test_a_block_is_written_by_several_processes_and_outlives_its_with() -> None:
-    """The slice at which a process dies is said; the block keeps what the others wrote, and nothing stays behind."""
-    shape, before = (12, 40, 50), _left_behind()
-    with Decoders(2) as decoders, shared_block(12 * 40 * 50 * 2) as block:
-        results = list(decoders.map(tasks.paint, [(block.name, shape, place) for place in range(12)], chunk=4))
-        volume, name = block.array(shape, np.int16), block.name
-    assert [place for place, one in enumerate(results) if one is not None] == [3]
-    assert [int(volume[place].min()) for place in range(12)] == [0, 1, 2, 0, *range(4, 12)]
-    assert int(volume[3].max()) == 3
-    with pytest.raises(FLLiverError, match="the shared block is not open"):
-        block_array(name, shape, np.int16)
-    del volume, block
-    assert _left_behind() == before
-
-
-def test_a_block_cannot_be_cut_short_by_a_decoder() -> None:
-    """Else the parent's next look at it would be a SIGBUS."""
-    with shared_block(4096) as block:
-        process, number, _ = block.name.split("/")
-        with pytest.raises(PermissionError):
-            os.truncate(f"/proc/{process}/fd/{number}", 10)
-
-
-def test_a_name_whose_place_was_taken_by_another_block_opens_nothing() -> None:
-    with shared_block(4096) as block:
-        name = block.name
-    with shared_block(4096), pytest.raises(FLLiverError, match="the shared block is not open"):
-        block_array(name, (10,), np.uint8)
-
-
 SCRIPT = """
 import sys
-from fl_liver.client.cohort.read.decoders import Decoders, shared_block
+from fl_liver.client.cohort.read.decoders import Decoders
 from tests.client.cohort.decoder_tasks import hang_and_say
-with Decoders(2) as decoders, shared_block(1 << 20) as block:
+with Decoders(2) as decoders:
     list(decoders.map(hang_and_say, [sys.argv[1]] * 2))
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.pixels.processing import apply_rescale
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fl_liver.client.cohort.codes import UnusableError
 from fl_liver.client.cohort.read import pixels
@@ -24,7 +24,7 @@ WriteStill = Callable[..., Path]
 @pytest.mark.parametrize(("bits", "stored", "signed"), [(8, 8, 0), (16, 16, 0), (16, 12, 0), (16, 16, 1), (16, 12, 1)])
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (1, -1024), (0.5, 3.25)])
 def test_every_depth_and_sign_agrees_with_pydicom(
-    tmp_path: Path, syntax: str, bits: int, stored: int, signed: int, slope: float, intercept: float
+    tmp_path: Path, syntax: UID, bits: int, stored: int, signed: int, slope: float, intercept: float
 ) -> None:
     dataset = still("P1", 1)
     random = np.random.default_rng(bits + stored + signed)

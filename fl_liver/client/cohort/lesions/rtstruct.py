@@ -102,16 +102,19 @@ def filled(contours: tuple[NDArray[np.float64], ...], grid: Grid) -> NDArray[np.
 
 
 def _flip_inside(image: NDArray[np.bool_], polygon: NDArray[np.float64]) -> None:
-    """Turn every pixel of `image` whose centre lies inside a polygon of (row, column) points, which closes itself."""
-    from matplotlib.path import Path as Polygon
+    """Turn every pixel of `image` whose centre lies inside a polygon of (row, column) points, which closes itself.
 
-    first = np.maximum(np.ceil(polygon.min(axis=0)), 0).astype(np.int64)
-    last = np.minimum(np.floor(polygon.max(axis=0)), np.array(image.shape) - 1).astype(np.int64)
-    if (first > last).any():
-        return
-    rows, columns = np.mgrid[first[0] : last[0] + 1, first[1] : last[1] + 1]
-    inside = Polygon(polygon).contains_points(np.stack([rows.ravel(), columns.ravel()], axis=1))
-    image[first[0] : last[0] + 1, first[1] : last[1] + 1] ^= inside.reshape(rows.shape)
+    Even-odd rule: a centre is inside where an odd number of edges cross its row to the left of it.
+    """
+    rows, columns = image.shape
+    crossed = np.zeros((rows, columns + 1), dtype=np.int64)
+    for (r0, c0), (r1, c1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        (r0, c0), (r1, c1) = sorted(((r0, c0), (r1, c1)))
+        here = np.arange(max(0, int(np.ceil(r0))), min(rows, int(np.ceil(r1))))
+        if here.size:
+            at = c0 + (here - r0) * (c1 - c0) / (r1 - r0)
+            np.add.at(crossed, (here, np.clip(np.ceil(at), 0, columns).astype(np.int64)), 1)
+    image ^= (np.cumsum(crossed, axis=1)[:, :columns] % 2).astype(np.bool_)
 
 
 def _dataset(path: Path) -> Dataset:

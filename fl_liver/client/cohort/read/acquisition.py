@@ -20,6 +20,8 @@ _SIEMENS_B, _PHILIPS_B, _GE_B = Tag(0x0019, 0x100C), Tag(0x2001, 0x1003), Tag(0x
 PRIVATE_B_VALUES = (_SIEMENS_B, _PHILIPS_B, _GE_B)
 """Where machines wrote the b-value before DICOM had a place for it; numbers only are taken."""
 _GE_OFFSET = 1e9
+_SEQUENCES = frozenset({"SE", "IR", "GR", "EP", "RM"})
+_VARIANTS = frozenset({"SK", "MTC", "SS", "TRSS", "SP", "MP", "OSP", "NONE"})
 _ENHANCED_NAMES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
 """What enhanced images call the kinds of echo, as classic ones do."""
 
@@ -69,9 +71,9 @@ def acquisition_from(dataset: Dataset) -> Acquisition:
         inversion_ms=number(dataset, "InversionTime"),
         flip_deg=number(dataset, "FlipAngle"),
         b_value=_b_value(dataset),
-        scanning_sequence=codes(dataset, "ScanningSequence")
+        scanning_sequence=codes(dataset, "ScanningSequence", _SEQUENCES)
         or _ENHANCED_NAMES.get(code(dataset, "EchoPulseSequence"), ()),
-        sequence_variant=codes(dataset, "SequenceVariant"),
+        sequence_variant=codes(dataset, "SequenceVariant", _VARIANTS),
         contrast=_agent(dataset),
         contrast_s=seconds(dataset, "ContrastBolusStartTime"),
         words=words_of(text(dataset, "SeriesDescription"), text(dataset, "ProtocolName")),

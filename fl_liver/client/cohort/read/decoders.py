@@ -1,7 +1,7 @@
 """Processes of their own in which every untrusted file is opened, so that a file that ends one costs itself alone.
 
 Each has bounds on memory, processor time and wall time (`worker`); here items are handed out, deaths blamed and results
-put in order. Large results travel better in a `block`.
+put in order.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from fl_liver.client.cohort.codes import UnusableError, unusable
-from fl_liver.client.cohort.read.block import SharedBlock, block_array, shared_block
 from fl_liver.client.cohort.read.channel import pack
 from fl_liver.client.cohort.read.decoder import Decoder, Stream, start, verdict
 from fl_liver.client.cohort.read.worker import BROKEN, SPENT, STARTED, attempted
 from fl_liver.errors import FLLiverError
-
-__all__ = ["Decoders", "SharedBlock", "block_array", "decoders_for", "shared_block"]
 
 T = TypeVar("T")
 R = TypeVar("R")

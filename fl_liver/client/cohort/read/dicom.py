@@ -7,6 +7,7 @@ them. Decoding is `pixels`.
 from __future__ import annotations
 
 import logging
+import re
 import stat
 import struct
 import warnings
@@ -27,7 +28,7 @@ from pydicom.uid import (
 from fl_liver.client.cohort.codes import UnusableError, unusable
 from fl_liver.client.cohort.read.enhanced import frames_of
 from fl_liver.client.cohort.read.header import ALLOWED_TAGS, Header, header_from, names_its_patient
-from fl_liver.client.cohort.read.syntax import without_decoder
+from fl_liver.client.cohort.read.syntax import stream_fault, without_decoder
 
 MAX_FILE_BYTES = 2 << 30
 MAX_PIXEL_BYTES = 1 << 30
@@ -148,7 +149,9 @@ def _file_meta(file: BinaryIO) -> tuple[str, str, int]:
             length = int.from_bytes(file.read(4), "little")
         element = int.from_bytes(head[2:4], "little")
         if element in found:
-            found[element] = file.read(min(length, 64)).decode("ascii", "replace").strip("\0 ")
+            text = file.read(min(length, 64)).decode("ascii", "replace").strip("\0 ")
+            # A damaged length takes in the elements behind: a patient's name is not kept as a transfer syntax.
+            found[element] = text if re.fullmatch(r"[0-9.]*", text) else ""
             file.seek(start + 8 + length)
         else:
             file.seek(length, 1)
@@ -184,6 +187,8 @@ def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> int
         raise unusable("E_NO_PIXELS", "the file ends without pixel data")
     if min(header.rows, header.columns, header.frames, header.samples, header.bits_allocated) < 1:
         raise unusable("E_UNREADABLE", f"impossible image size {header.rows} × {header.columns} × {header.frames}")
+    if not 1 <= header.bits_stored <= header.bits_allocated:
+        raise unusable("E_UNREADABLE", f"{header.bits_stored} bits stored in {header.bits_allocated}")
     if header.pixel_bytes > MAX_PIXEL_BYTES:
         raise unusable("E_TOO_LARGE", f"{header.pixel_bytes} bytes of pixels, at most {MAX_PIXEL_BYTES} are decoded")
     if where is None:
@@ -197,7 +202,10 @@ def _gate_pixel_length(file: BinaryIO, header: Header, where: tuple[int, int], s
     if length == _UNDEFINED:
         if header.syntax in _PLAIN:
             raise unusable("E_UNREADABLE", "uncompressed pixel data without a length")
-        _walk_fragments(file, start, size)
+        first, end = _walk_fragments(file, start, size)
+        fault = stream_fault(file, header.syntax, first, end)
+        if fault is not None:
+            raise fault
         return
     # 4:2:2 keeps two of three samples.
     wanted = header.pixel_bytes * 2 // 3 if header.photometric == "YBR_FULL_422" else header.pixel_bytes
@@ -221,14 +229,19 @@ def _pixel_element(file: BinaryIO, syntax: str) -> tuple[int, int] | None:
     return start + 12, struct.unpack(little + "L", raw[8:12])[0]
 
 
-def _walk_fragments(file: BinaryIO, start: int, size: int) -> None:
-    """Step over the fragments of encapsulated pixel data up to its delimiter."""
+def _walk_fragments(file: BinaryIO, start: int, size: int) -> tuple[int, int]:
+    """Step over the fragments of encapsulated pixel data up to its delimiter.
+
+    Returns: where the first frame's first fragment begins (behind the offset table), and where the last one ends.
+    """
+    begins: list[int] = []
     while start + 8 <= size:
         file.seek(start)
         group, element, length = struct.unpack("<HHL", file.read(8))
         if (group, element) == _SEQUENCE_END:
-            return
+            return begins[1] if len(begins) > 1 else start, start
         if (group, element) != _ITEM:
             raise unusable("E_UNREADABLE", "the compressed pixel data are not a sequence of fragments")
+        begins.append(start + 8)
         start += 8 + length
     raise unusable("E_TRUNCATED", f"the compressed pixel data end early, at byte {size}")

@@ -76,8 +76,9 @@ def code(dataset: Dataset, keyword: str) -> str:
     return found if len(found) <= 16 and found.replace("_", "").replace(" ", "").isalnum() else ""
 
 
-def codes(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    return tuple(one for one in values(dataset, keyword, str) if len(one) <= 16 and one.isalnum())
+def codes(dataset: Dataset, keyword: str, known: frozenset[str]) -> tuple[str, ...]:
+    """The values that are among the codes that the standard defines; what else stands there is dropped."""
+    return tuple(one for one in values(dataset, keyword, str) if one in known)
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:

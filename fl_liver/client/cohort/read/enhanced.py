@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from fl_liver.client.cohort.read.acquisition import Acquisition
 from fl_liver.client.cohort.read.elements import code, number, seconds_of, text, values, vector, whole
 from fl_liver.client.cohort.read.header import Header
+from fl_liver.client.cohort.read.words import image_type_words
 
 _T = TypeVar("_T")
 ENHANCED = frozenset(
@@ -61,7 +62,7 @@ def _frame(header: Header, index: int, group: _Groups) -> Header:
         header,
         frame=index,
         instance_number=index + 1,
-        image_type=tuple(kinds) or header.image_type,
+        image_type=image_type_words(kinds) or header.image_type,
         position_mm=vector(group("PlanePosition"), "ImagePositionPatient", 3) or header.position_mm,
         orientation=vector(group("PlaneOrientation"), "ImageOrientationPatient", 6) or header.orientation,
         spacing_mm=vector(measures, "PixelSpacing", 2) or header.spacing_mm,

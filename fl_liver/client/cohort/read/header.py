@@ -28,6 +28,7 @@ from fl_liver.client.cohort.read.elements import (
     whole_or,
 )
 from fl_liver.client.cohort.read.region import UltrasoundRegion, regions_from
+from fl_liver.client.cohort.read.words import image_type_words
 
 ALLOWED = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"),
@@ -65,6 +66,12 @@ _MAKERS = {
     "uih": "United Imaging",
     "neusoft": "Neusoft",
 }
+_PHOTOMETRICS = frozenset(
+    {
+        *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+        *("YBR_PARTIAL_422", "YBR_PARTIAL_420"),
+    }
+)
 _SEXES = frozenset({"M", "F", "O"})
 _IMAGES = frozenset({"CT", "MR", "US", "IVUS", "PT", "NM", "XA", "RF", "DX", "CR", "MG", "SEG", "SC", "OT"})
 _WITHOUT_IMAGE = frozenset({"SR", "KO", "PR", "DOC", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "PLAN", "FID"})
@@ -142,10 +149,10 @@ def header_from(dataset: Dataset, syntax: str) -> Header:
         series_uid=text(dataset, "SeriesInstanceUID"),
         sop_uid=text(dataset, "SOPInstanceUID"),
         frame_uid=text(dataset, "FrameOfReferenceUID"),
-        sop_class=text(dataset, "SOPClassUID"),
+        sop_class=_standard_uid(text(dataset, "SOPClassUID")),
         syntax=syntax,
         modality=_modality(code(dataset, "Modality")),
-        image_type=tuple(values(dataset, "ImageType", str)),
+        image_type=image_type_words(values(dataset, "ImageType", str)),
         instance_number=whole_or(dataset, "InstanceNumber", 0),
         position_mm=vector(dataset, "ImagePositionPatient", 3),
         orientation=vector(dataset, "ImageOrientationPatient", 6),
@@ -154,9 +161,9 @@ def header_from(dataset: Dataset, syntax: str) -> Header:
         columns=whole_or(dataset, "Columns", 0),
         frames=whole_or(dataset, "NumberOfFrames", 1),
         samples=whole_or(dataset, "SamplesPerPixel", 1),
-        photometric=code(dataset, "PhotometricInterpretation"),
+        photometric=_one_of(code(dataset, "PhotometricInterpretation"), _PHOTOMETRICS),
         bits_allocated=whole_or(dataset, "BitsAllocated", 0),
-        bits_stored=whole_or(dataset, "BitsStored", 0),
+        bits_stored=int(number_or(dataset, "BitsStored", whole_or(dataset, "BitsAllocated", 0))),
         signed=number(dataset, "PixelRepresentation") == 1,
         slope=number_or(dataset, "RescaleSlope", 1.0),
         intercept=number_or(dataset, "RescaleIntercept", 0.0),
@@ -200,6 +207,11 @@ def names_its_patient(dataset: Dataset, relative_path: str) -> bool:
 def _modality(found: str) -> str:
     """One of the modalities that DICOM defines; any other word becomes OT, an absent one ""."""
     return found if not found or found in _IMAGES | _WITHOUT_IMAGE else "OT"
+
+
+def _standard_uid(found: str) -> str:
+    """A UID of the standard; others, and what a damaged length swallowed, become ""."""
+    return found if re.fullmatch(r"1\.2\.840\.10008\.[0-9.]{1,50}", found) else ""
 
 
 def _one_of(found: str, wanted: frozenset[str]) -> str:

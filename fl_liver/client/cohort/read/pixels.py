@@ -143,11 +143,13 @@ def _by_simpleitk(path: Path, headers: Sequence[Header]) -> Iterator[Stored]:
 
 def _grey(stored: Stored, header: Header) -> Grey:
     image = stored.values
+    if image.shape[:2] != (header.rows, header.columns):
+        raise unusable("E_DECODE_FAILED", f"an image of shape {image.shape}, wanted {header.rows} × {header.columns}")
     if header.photometric == "PALETTE COLOR":
         return _luminance(image) * np.float32(255.0 / (255.0 if image.dtype == np.uint8 else 65535.0))
     if header.samples == 3:
         return _luminance(image)
-    if image.shape != (header.rows, header.columns):
+    if image.ndim != 2:
         raise unusable("E_DECODE_FAILED", f"an image of shape {image.shape}, wanted {header.rows} × {header.columns}")
     if stored.rescaled:
         return image.astype(np.float32)

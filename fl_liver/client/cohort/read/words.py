@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 _LONGEST = 256
@@ -152,3 +153,35 @@ def _folded(text: str) -> str:
     """Lower case, without accents, with spaces for underscores."""
     apart = unicodedata.normalize("NFKD", text[:_LONGEST].casefold())
     return " ".join("".join(c for c in apart if not unicodedata.combining(c)).replace("_", " ").split())
+
+
+_IMAGE_TYPES = frozenset(
+    {
+        *("ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "OTHER", "MIXED", "AXIAL", "LOCALIZER", "NONE", "NORM"),
+        *("ND", "DIS2D", "DIS3D", "RESAMPLED", "VOLUME"),
+        *("MPR", "REFORMATTED", "CURVED", "CPR", "MIP", "MINIP", "MAX", "MIN", "PROJECTION", "VRT", "SSD", "VOLREN"),
+        *("RENDERING",),
+        *("SCREEN", "SCREENSHOT", "POSDISP", "DOSE", "REPORT", "SUB", "SUBTRACT", "SUBTRACTION", "SUBTRACTED"),
+        *("DIFFUSION", "TRACEW", "TRACE", "ADC", "EADC", "FA", "CALC", "MAP", "R2", "STAR", "FF", "FRACTION"),
+        *("PDFF", "T1", "T2", "STIR", "PERFUSION", "DYNAMIC", "CONTRAST"),
+        *("WATER", "FAT", "W", "F", "IN", "OPP", "OUT", "PHASE", "INPHASE", "OUTPHASE", "IP", "OP", "M", "R"),
+        *("P", "I", "FFE", "SE", "IR", "MAGNITUDE", "REAL", "IMAGINARY"),
+    }
+)
+
+
+def image_type_words(values: Iterable[str]) -> tuple[str, ...]:
+    """ImageType without the words that no list knows: machines write codes there, and people could write names.
+
+    A value whose parts are all known stays whole; of any other, its known parts.
+
+    >>> image_type_words(["ORIGINAL", "PRIMARY", "OPP_PHASE", "CT_SOM4 SPI", "DIFFUSION/ZIEGENPETER"])
+    ('ORIGINAL', 'PRIMARY', 'OPP_PHASE', 'DIFFUSION')
+    """
+    kept: list[str] = []
+    for value in values:
+        parts = [part for part in re.split(r"[^A-Z0-9]+", value.strip().upper()) if part]
+        known = [part for part in parts if part in _IMAGE_TYPES]
+        plain = bool(parts) and len(known) == len(parts) and re.fullmatch(r"[A-Z0-9_ ]+", value.strip())
+        kept += [value.strip()] if plain else known
+    return tuple(kept)

@@ -111,7 +111,7 @@ def _confine(memory_bytes: int, parent: int) -> None:
             Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     if os.getppid() != parent:
         os._exit(1)
-    # A core dump holds patients' pixels. A reader writes no file, and a block is memory: no file may grow at all.
+    # A core dump holds patients' pixels. A reader writes no file: none may grow at all.
     limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
     for limit, wanted in limits.items():
         most = _at_most(wanted, resource.getrlimit(limit)[1])
