@@ -65,6 +65,21 @@ def test_new_patients_are_counted_here_and_not_read(site: SiteConfig, plain_stud
     assert (cohort.part == before.part).all()
 
 
+def test_a_mask_drawn_anew_and_a_patient_left_out_are_changes(site: SiteConfig) -> None:
+    """Both change what a study would read of a patient whose row and images are as they were."""
+    masks = site.data / "masks"
+    masks.mkdir()
+    (masks / "P001.nii.gz").write_bytes(b"one")
+    (masks / "P002.nii.gz").write_bytes(b"two")
+    freeze(site, "spring")
+    assert compare(site, read_frozen(site, "spring")).changed == ()
+    names = site_pseudonyms(site.work)
+    (masks / "P002.nii.gz").write_bytes(b"drawn anew")
+    (site.data / "exclude.csv").write_text(f"case,reason\n{names.patient('P003')},blurred\n")
+    wanted = tuple(sorted(names.patient(patient) for patient in ("P002", "P003")))
+    assert compare(site, read_frozen(site, "spring")).changed == wanted
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

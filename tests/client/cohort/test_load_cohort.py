@@ -69,6 +69,19 @@ def test_images_are_the_crops_of_their_boxes_by_instance_number(hospital: MakeHo
         np.testing.assert_array_equal(cohort.images["lesion"][10 + number - 1], wanted)
 
 
+def test_a_crop_ends_where_the_scan_ends(hospital: MakeHospital, study: Study) -> None:
+    """Beyond the region of the header stands what the machine writes; the scan's own edge is repeated instead."""
+    site = hospital()
+    path = _folder(site, 5) / "IM8.dcm"
+    dataset = dcmread(path)
+    region = dataset.SequenceOfUltrasoundRegions[0]
+    region.RegionLocationMinX0, region.RegionLocationMaxX1 = 4, 69  # 66 columns; the box ends at 50
+    dataset.save_as(path)
+    scan = dcmread(path).pixel_array[:, 4:70]
+    wanted = standardise(crop(scan, Box("", 0, "lesion", 26, 20, 46, 36), 16, study.cohort.lesion_margin))
+    np.testing.assert_array_equal(load_cohort(site, study).images["lesion"][10], wanted)
+
+
 def test_the_second_load_decodes_nothing_and_is_the_same(
     hospital: MakeHospital, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

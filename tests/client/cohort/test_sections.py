@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_liver.client.cohort.check.check import check_folder
+from fl_liver.client.cohort.check.check import CheckOptions, check_folder
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.site import SiteConfig
@@ -33,7 +33,7 @@ def _study(modality: str, **cohort: Any) -> Study:
     }
     raw["factor"], raw["analysis"] = [], {}
     raw["model"] = {"name": "lesion_us_fusion", "image_px": 48}
-    raw["cohort"] = {"views": 3, **cohort}
+    raw["cohort"] = {"views": 3} | cohort
     return parse(raw, Study, "test")
 
 
@@ -172,3 +172,20 @@ def test_an_entry_of_series_toml_that_fits_nothing_is_told(volumes: MakeVolumes)
     )
     told = [one.cause for one in check_folder(site.data).findings if one.code == "W_MAPPING_UNUSED"]
     assert told == ["entry 2 of series.toml fits no series"]
+
+
+def test_the_sections_taken_are_those_where_the_lesion_is_largest(volumes: MakeVolumes) -> None:
+    """A cyst is far brighter than the liver on T2; a section beside it would have no bright middle."""
+    study = _study("MR", sequences=["t2"], spacing_mm=[7.0, 0.7, 0.7], views=1)
+    images = load_cohort(volumes(write_patient_mr, {"kind": "cyst", "size_mm": 40.0}), study).images["lesion"]
+    assert images.shape == (1, 48, 48)
+    assert images[0, 18:30, 18:30].mean() > images[0, :4].mean() + 1
+
+
+@pytest.mark.parametrize(("maker", "guessed"), [("siemens", 3), ("ge", 0)])
+def test_a_phase_told_by_order_alone_is_flagged_with_its_reason(volumes: MakeVolumes, maker: str, guessed: int) -> None:
+    """GE writes when the bolus began; Siemens does not, and the phases are known by following each other."""
+    report = check_folder(volumes(write_patient_mr, {"maker": maker}).data, options=CheckOptions(pixels=False))
+    causes = [one.cause for one in report.findings if one.code == "W_PHASE_GUESSED"]
+    assert len(causes) == guessed
+    assert all("by its order in time" in cause for cause in causes)

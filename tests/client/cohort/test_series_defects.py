@@ -51,6 +51,10 @@ def test_a_clean_series_gets_no_finding_and_comes_out_in_slice_order(write_ct: W
     assert report.findings == ()
     assert report.exit_code == 0
     assert (series.kind, series.slices, series.spacing_mm) == ("CT axial", 12, (0.7, 0.8, 5.0))
+    assert series.grid is not None
+    assert series.grid.position_mm([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]) == pytest.approx(
+        np.array([[-100, -120, 0], [-99.2, -120, 0], [-100, -119.3, 0], [-100, -120, 5]])
+    ), "0.8 mm along a row, 0.7 mm down a column, 5 mm from slice to slice"
     files = files_in_slice_order(report, series.id)
     assert [path.name[:3] for path in files] == [f"{(place * 7) % 101:03d}" for place in range(len(slices))]
 
