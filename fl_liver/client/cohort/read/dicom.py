@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -36,6 +39,8 @@ MAX_INFLATED_BYTES = 256 << 20
 
 _PLAIN = frozenset({str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)})
 _PIXEL_TAGS = frozenset({(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)})
+_PIXELS = frozenset((group << 16) + element for group, element in _PIXEL_TAGS)
+_READ_TAGS: list[BaseTag | int] = [Tag("SpecificCharacterSet"), *ALLOWED_TAGS]
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _UNDEFINED = 0xFFFFFFFF
 
@@ -87,9 +92,8 @@ def examine(path: Path, relative: str = "") -> Reading:
             warnings.simplefilter("always")
             size = _gate_file(path)
             with path.open("rb") as file:
-                syntax, held = _gate_syntax(file, size)
-                file.seek(0)
-                dataset = dcmread(file, stop_before_pixels=True, specific_tags=ALLOWED_TAGS)
+                syntax, begin, held = _gate_syntax(file, size)
+                dataset = _dataset(file, syntax, begin)
                 cut = any("end of file" in str(warning.message).lower() for warning in said)
                 header = header_from(dataset, syntax)
                 named = names_its_patient(dataset, relative) if relative else False
@@ -123,14 +127,33 @@ def _gate_file(path: Path) -> int:
     return status.st_size
 
 
-def _gate_syntax(file: BinaryIO, size: int) -> tuple[str, UnusableError | None]:
-    """The transfer syntax, and a refusal that is held back until the header has been tried."""
+def _dataset(file: BinaryIO, syntax: str, begin: int) -> Dataset:
+    """The allowed elements; `file` stands at the pixel data behind, or where the reader stopped.
+
+    Not by `dcmread`, which reads the file meta information once more and makes three datasets of it.
+    """
+    if syntax == DeflatedExplicitVRLittleEndian:
+        file.seek(0)
+        return dcmread(file, stop_before_pixels=True, specific_tags=ALLOWED_TAGS)
+    file.seek(begin)
+    uid = UID(syntax) if UID(syntax).is_transfer_syntax and not UID(syntax).is_private else ExplicitVRLittleEndian
+    return read_dataset(
+        file,
+        is_implicit_VR=uid.is_implicit_VR,
+        is_little_endian=uid.is_little_endian,
+        stop_when=lambda tag, _vr, _length: int(tag) in _PIXELS,
+        specific_tags=_READ_TAGS,
+    )
+
+
+def _gate_syntax(file: BinaryIO, size: int) -> tuple[str, int, UnusableError | None]:
+    """The transfer syntax, where the dataset begins, and a refusal held back until the header has been tried."""
     sop_class, found, end = _file_meta(file)
     if sop_class == MediaStorageDirectoryStorage:
         raise unusable("W_DICOMDIR_IGNORED", "a DICOMDIR")
     if found == DeflatedExplicitVRLittleEndian:
         _gate_deflated(file, end, size)
-    return found, without_decoder(found)
+    return found, end, without_decoder(found)
 
 
 def _file_meta(file: BinaryIO) -> tuple[str, str, int]:
@@ -174,7 +197,7 @@ def _gate_deflated(file: BinaryIO, offset: int, size: int) -> None:
 def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> int | None:
     """Refuse a file without its pixels; `file` stands where the reader stopped: at the pixel data, or at the end.
 
-    Returns: where uncompressed pixels begin; None where they are compressed, or big-endian.
+    Returns: where the value of PixelData begins; None in a deflated or big-endian file.
     """
     if header.modality == "RTSTRUCT":  # no pixels, but what was drawn on some
         return None
@@ -194,7 +217,7 @@ def _gate_pixels(file: BinaryIO, header: Header, size: int, *, cut: bool) -> int
     if where is None:
         return None
     _gate_pixel_length(file, header, where, size)
-    return where[0] if header.syntax in _PLAIN else None
+    return where[0] if UID(header.syntax).is_little_endian else None
 
 
 def _gate_pixel_length(file: BinaryIO, header: Header, where: tuple[int, int], size: int) -> None:

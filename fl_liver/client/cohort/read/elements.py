@@ -44,9 +44,10 @@ def _plain(dataset: Dataset, keyword: str) -> list[Any]:
     pydicom's own conversion (hooks, warnings, a class per value) took two thirds of the time of a header.
     """
     tag, usual_vr = _tag(keyword)
-    if tag not in dataset:
+    raw_elements: Any = dataset.items()
+    found = raw_elements.mapping.get(tag)  # by `get_item` it takes six times as long, fifty times a file
+    if found is None:
         return []
-    found: Any = dataset.get_item(tag)
     if not isinstance(found, RawDataElement):
         value = found.value
     else:

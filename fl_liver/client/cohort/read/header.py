@@ -126,7 +126,8 @@ class Header:
     overlay: bool = False
     """Something is drawn over the image in an overlay plane (`lesions.overlay`)."""
     pixel_offset: int | None = None
-    """Of the first byte of uncompressed, little-endian pixels in the file; set by `read.dicom` once all are there."""
+    """Where the value of PixelData begins in the file, set by `read.dicom` once all of it is there; None where the file
+    is deflated or big-endian."""
     frame: int = 0
     """0-based frame of its file; above 0 only in what `read.enhanced` makes of a multi-frame file."""
 

@@ -10,14 +10,16 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from fl_liver.client.cohort.codes import UnusableError, unusable
 from fl_liver.client.cohort.read.header import Header
@@ -33,6 +35,7 @@ _PIXEL_TAGS = (
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 )
 DECODE_TAGS = [Tag(keyword) for keyword in (*_PIXEL_TAGS, *_PALETTE_TAGS, *_SEGMENTED_TAGS)]
+_GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 T = TypeVar("T")
 Grey: TypeAlias = NDArray[np.uint8] | NDArray[np.int16] | NDArray[np.float32]
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -96,6 +99,8 @@ def _stored(path: Path, headers: Sequence[Header]) -> Iterator[Stored]:
         yield from _by_simpleitk(path, headers)
     elif first.pixel_offset is not None and _is_plain(first):
         yield from _plain(path, headers, first.pixel_offset)
+    elif first.pixel_offset is not None and first.samples == 1 and first.photometric in _GREY:
+        yield from _compressed(path, headers, first.pixel_offset)
     else:
         dataset = dcmread(path, specific_tags=DECODE_TAGS)
         for one in headers:
@@ -105,8 +110,10 @@ def _stored(path: Path, headers: Sequence[Header]) -> Iterator[Stored]:
 
 def _is_plain(header: Header) -> bool:
     """Grey pixels that lie in the file as numpy has them; the others are pydicom's."""
+    if UID(header.syntax).is_compressed:
+        return False
     whole = header.bits_allocated in (8, 16) and (not header.signed or header.bits_stored == header.bits_allocated)
-    return whole and header.samples == 1 and header.photometric in ("MONOCHROME1", "MONOCHROME2")
+    return whole and header.samples == 1 and header.photometric in _GREY
 
 
 def _plain(path: Path, headers: Sequence[Header], offset: int) -> Iterator[Stored]:
@@ -121,6 +128,27 @@ def _plain(path: Path, headers: Sequence[Header], offset: int) -> Iterator[Store
             if values.size < count:
                 raise unusable("E_TRUNCATED", f"{values.size} of {count} pixels; the file was changed after its check")
             yield Stored(values.reshape(first.rows, first.columns), False)
+
+
+def _compressed(path: Path, headers: Sequence[Header], offset: int) -> Iterator[Stored]:
+    """Grey frames by pydicom's decoders, without reading the header a second time."""
+    first = headers[0]
+    decoder = get_decoder(UID(first.syntax))
+    options: dict[str, Any] = {
+        "rows": first.rows,
+        "columns": first.columns,
+        "samples_per_pixel": 1,
+        "number_of_frames": first.frames,
+        "photometric_interpretation": first.photometric,
+        "bits_allocated": first.bits_allocated,
+        "bits_stored": first.bits_stored,
+        "pixel_representation": int(first.signed),
+        "pixel_keyword": "PixelData",
+    }
+    with path.open("rb") as file:
+        for one in headers:
+            file.seek(offset)
+            yield Stored(decoder.as_array(file, index=one.frame, **options)[0], False)
 
 
 def _by_simpleitk(path: Path, headers: Sequence[Header]) -> Iterator[Stored]:
