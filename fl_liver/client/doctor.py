@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from fl_liver import __version__
+from fl_liver.client.cohort.pacs.config import PacsConfig
 from fl_liver.client.connection import Connection, read_connection
 from fl_liver.client.doctor_network import network
 from fl_liver.client.finding import Found
@@ -52,6 +53,9 @@ def examine(site_file: Path) -> list[Found]:
         ("GPU", lambda: _gpu(site)),
         ("versions", _versions),
     ]
+    if site.pacs is not None:
+        pacs = site.pacs
+        looks.append(("archive", lambda: _archive(pacs)))
     if connection is not None:
         reachable = connection
         looks += [("certificates", lambda: _certificates(reachable)), ("network", lambda: network(reachable))]
@@ -99,6 +103,15 @@ def _data(site: SiteConfig) -> Iterator[Found]:
         yield Found("data", "fail", str(error), "correct 'data' in site.toml, or export the clinical table")
         return
     yield Found("data", "ok", f"{table.name} is there; `fl-liver site check` reads everything")
+
+
+def _archive(pacs: PacsConfig) -> Iterator[Found]:
+    """One search for one study; what is found is not looked at."""
+    from fl_liver.client.cohort.pacs.archive import Archive
+
+    with Archive(pacs) as archive:
+        archive.search("/studies", [("limit", "1")], "the archive")
+    yield Found("archive", "ok", "answers a search with this user")
 
 
 def _disk(site: SiteConfig) -> Iterator[Found]:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fl_liver.client.cohort.pacs.fetch import Outcome
+from fl_liver.client.doctor import examine as doctor
 from fl_liver.client.one_at_a_time import one_at_a_time
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, IncompleteError, UnreachableError
@@ -235,3 +236,14 @@ def test_names_on_disk_hold_no_name_and_no_uid(archive: TinyArchive, make_site: 
     below = {part for path in paths for part in path[2:]}
     assert not [part for part in below for one in CANARIES if one in part]
     assert not [part for part in below if "1.2." in part]
+
+
+def test_the_doctor_says_whether_the_archive_answers(archive: TinyArchive, make_site: MakeSite, tmp_path: Path) -> None:
+    """And looks at nothing of what is found."""
+    make_site(archive.url)
+    found = {one.name: one for one in doctor(tmp_path / "H01" / "site.toml")}
+    assert (found["archive"].state, found["archive"].found) == ("ok", "answers a search with this user")
+    archive.close()
+    found = {one.name: one for one in doctor(tmp_path / "H01" / "site.toml")}
+    assert found["archive"].state == "fail"
+    assert "UnreachableError" in found["archive"].found
