@@ -26,7 +26,7 @@ MASK_FOLDER = "masks"
 BOX_FILE = "lesions.csv"
 MAPPING_FILE = "series.toml"
 SITE_FILE = "site.toml"
-KNOWN_FILES = frozenset({*TABLE_FILES, BOX_FILE, MAPPING_FILE, EXCLUDE_FILE, SITE_FILE, "phantom.json"})
+KNOWN_FILES = frozenset({*TABLE_FILES, BOX_FILE, MAPPING_FILE, EXCLUDE_FILE, SITE_FILE})
 
 
 @dataclass(frozen=True, slots=True)

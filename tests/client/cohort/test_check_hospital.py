@@ -228,3 +228,12 @@ def test_a_changed_box_is_looked_at_again(hospital: MakeHospital) -> None:
     boxes = site.data / "lesions.csv"
     boxes.write_text(boxes.read_text().replace("lesion,30,20,50,36", "lesion,70,20,90,36", 1))
     assert _codes(site) == ["E_BOX_OUTSIDE"]
+
+
+def test_what_lies_beside_the_images_of_a_hospital_is_no_surprise(hospital: MakeHospital) -> None:
+    """Keys and settings lie in the same folder; a text among the images is worth a word."""
+    site = hospital(patients=2)
+    (site.data / "identity.pem").write_text("key")
+    assert _codes(site) == []
+    (site.data / "dicom" / "H01-000" / "report.txt").write_text("text")
+    assert _codes(site) == ["W_OTHER_FILES"]

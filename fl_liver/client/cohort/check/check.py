@@ -101,8 +101,9 @@ class _Check:
 
     def run(self, listed: list[Listed], wanted: list[Listed]) -> CheckReport:
         series = self._headers(wanted)
-        passed_over = sum(not self._is_known(one) for one in listed) - len(wanted)
-        if passed_over > 0:
+        read = {one.relative for one in wanted}
+        passed_over = sum(one.relative not in read and not self._is_known(one) for one in listed)
+        if passed_over:
             self._findings.append(finding("W_OTHER_FILES", "", f"{passed_over} of {len(listed)} files are not DICOM"))
         cases = self._cases(series)
         hashes = self._pixels(cases) if self._options.pixels else {}
@@ -129,8 +130,9 @@ class _Check:
         )
 
     def _is_known(self, one: Listed) -> bool:
-        """Tables and drawn lesions of the layout are no surprise."""
-        return one.relative in KNOWN_FILES or one.relative.startswith(f"{MASK_FOLDER}/")
+        """In a hospital's folder, tables, keys and settings beside dicom/, and drawn lesions, are no surprise."""
+        beside = "/" not in one.relative or one.relative.startswith(f"{MASK_FOLDER}/")
+        return beside if self._hospital is not None else one.relative in KNOWN_FILES
 
     def _headers(self, wanted: list[Listed]) -> list[Series]:
         """Every header, patient by patient in a hospital's folder, at once elsewhere."""
