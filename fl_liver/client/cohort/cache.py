@@ -41,19 +41,15 @@ _NAMES = {np.dtype(kind).str: name for name, kind in _DTYPES.items()}
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One patient of the cache: images, or the findings that leave him out and no images."""
+    """One patient of the cache, without his images: `images` of them there are, none where findings leave him out."""
 
-    images: Mapping[str, NDArray[Any]] = field(repr=False)
+    images: int
     sop_uids: frozenset[str] = field(default=frozenset(), repr=False)
     hashes: frozenset[str] = field(default=frozenset(), repr=False)
     told: tuple[Told, ...] = field(default=(), repr=False)
     findings: tuple[Finding, ...] = ()
-
-    @classmethod
-    def of(cls, images: PatientImages) -> Entry:
-        return cls(images.images, images.sop_uids, images.hashes, images.told, images.findings)
 
 
 def entry_key(item: PatientItem) -> str:
@@ -71,18 +67,16 @@ def entry_key(item: PatientItem) -> str:
 
 
 def load_entry(work: Path, item: PatientItem) -> Entry | None:
-    """A patient's entry, its arrays as views of the file; None where there is none that is made from the same files.
-
-    A damaged entry counts as none.
-    """
+    """A patient's entry; None where there is none that is made from the same files, or a damaged one."""
     path = _path(work, item)
     try:
-        arrays, meta = read_arrays(path)
+        header, _ = _header(path)
+        meta = header.pop("__metadata__")
         if meta["key"] != entry_key(item):
             return None
         told = json.loads(meta["entry"])
         return Entry(
-            arrays,
+            header["lesion"]["shape"][0] if header else 0,
             frozenset(told["sop_uids"]),
             frozenset(told["hashes"]),
             tuple(Told(*one) for one in told["told"]),
@@ -90,20 +84,29 @@ def load_entry(work: Path, item: PatientItem) -> Entry | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
         _log.warning("the cache file of %s is damaged (%s); it is made anew", item.case, type(error).__name__)
         return None
 
 
-def store_entry(work: Path, item: PatientItem, entry: Entry) -> None:
+def load_images(work: Path, item: PatientItem) -> dict[str, NDArray[Any]]:
+    """The images of an entry, by name, as views of its file; drop them soon, for they hold it open.
+
+    Raises:
+        OSError, ValueError: the file went, or is damaged.
+    """
+    return read_arrays(_path(work, item))[0]
+
+
+def store_entry(work: Path, item: PatientItem, found: PatientImages) -> None:
     """Whole or not at all; readable by the daemon's own user."""
     told = {
-        "sop_uids": sorted(entry.sop_uids),
-        "hashes": sorted(entry.hashes),
-        "told": list(entry.told),
-        "findings": [[one.code, one.case, one.cause, one.series] for one in entry.findings],
+        "sop_uids": sorted(found.sop_uids),
+        "hashes": sorted(found.hashes),
+        "told": list(found.told),
+        "findings": [[one.code, one.case, one.cause, one.series] for one in found.findings],
     }
-    store_arrays(_path(work, item), entry.images, {"key": entry_key(item), "entry": json.dumps(told)})
+    store_arrays(_path(work, item), found.images, {"key": entry_key(item), "entry": json.dumps(told)})
 
 
 def store_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, str]) -> None:
@@ -135,15 +138,25 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     Raises:
         ValueError: not a safetensors file, or a tensor that lies outside it.
     """
+    header, begin = _header(path)
+    meta: dict[str, str] = header.pop("__metadata__", {})
+    empty = path.stat().st_size == begin
+    data = np.empty(0, np.uint8) if empty else np.memmap(path, dtype=np.uint8, mode="r", offset=begin)
+    return {name: _view(data, **one) for name, one in header.items()}, meta
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says it holds, and where its arrays begin. Raises ValueError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_MOST_HEADER_BYTES, size - 8):
             raise ValueError("no safetensors header")
-        header = json.loads(file.read(length))
-    meta: dict[str, str] = header.pop("__metadata__", {})
-    data = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
-    return {name: _view(data, **one) for name, one in header.items()}, meta
+        header: dict[str, Any] = json.loads(file.read(length))
+    ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
+    if max(ends, default=0) > size - 8 - length:
+        raise ValueError("a tensor lies outside the file")
+    return header, 8 + length
 
 
 def _view(data: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: list[int]) -> NDArray[Any]:

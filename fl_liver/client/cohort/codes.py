@@ -113,6 +113,10 @@ REMEDIES: dict[str, str] = {
 }
 
 
+PASSING = frozenset({"E_DECODE_CRASH", "E_DECODE_TIMEOUT"})
+"""What a busy or short machine may cause too: found anew each time, never remembered."""
+
+
 class UnusableError(DataError):
     """One file, series or patient that cannot be used; `str(error)` is "CODE: cause"."""
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.client.cohort.cache import Entry, load_entry, store_entry
-from fl_liver.client.cohort.codes import UnusableError, finding, in_fixed_order
+from fl_liver.client.cohort.cache import Entry, load_entry, load_images, store_entry
+from fl_liver.client.cohort.codes import PASSING, UnusableError, finding, in_fixed_order
 from fl_liver.client.cohort.cohort import Cohort, Finding
 from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, HospitalFolder, hospital_folder
 from fl_liver.client.cohort.people import left_out_here, seen_twice, small_classes, told_apart
@@ -114,9 +115,10 @@ def _images(
             on_patient(done, len(items))
     told = [*seen_twice(entries, names), *told_apart(entries, table, study, names)]
     out = {one.case for one in told}
-    used = {patient: one for patient, one in entries.items() if one.images and names.patient(patient) not in out}
+    used = [one for one in items if entries[one.folder.patient_id].images and one.case not in out]
     told += [one for entry in entries.values() for one in entry.findings]
-    return _stacked(used, recipe, names, [*told, *_unmatched(table, entries, names)])
+    counts = [entries[one.folder.patient_id].images for one in used]
+    return _stacked(used, counts, recipe, site.work, [*told, *_unmatched(table, entries, names)])
 
 
 def _read_all(items: list[PatientItem], site: SiteConfig) -> Iterator[tuple[PatientItem, Entry]]:
@@ -126,16 +128,18 @@ def _read_all(items: list[PatientItem], site: SiteConfig) -> Iterator[tuple[Pati
     with decoders_for(site.decoders, seconds=_PATIENT_S) as decoders:
         read = decoders.map(read_patient, fresh)
         for item in items:
-            entry = known.pop(item.case)
-            if entry is None:
-                found = next(read)
-                if isinstance(found, UnusableError):
-                    entry = Entry({}, findings=(found.finding(item.case),))
-                else:
-                    entry = Entry.of(found)
-                store_entry(site.work, item, entry)
-                entry = load_entry(site.work, item) or entry
-            yield item, entry
+            yield item, known[item.case] or _cached(next(read), item, site)
+
+
+def _cached(found: PatientImages | UnusableError, item: PatientItem, site: SiteConfig) -> Entry:
+    """What was found, kept for the next time; but not that a process died or took too long, which may pass."""
+    if isinstance(found, UnusableError):
+        refused = PatientImages({}, frozenset(), frozenset(), (), (found.finding(item.case),))
+        if found.code not in PASSING:
+            store_entry(site.work, item, refused)
+        return Entry(0, findings=refused.findings)
+    store_entry(site.work, item, found)
+    return Entry(len(found.images["lesion"]), found.sop_uids, found.hashes, found.told, found.findings)
 
 
 def read_patient(item: PatientItem) -> PatientImages:
@@ -188,17 +192,24 @@ def _with_images(site: SiteConfig, study: Study) -> HospitalFolder:
     return folder
 
 
-def _stacked(used: dict[str, Entry], recipe: Recipe, names: Pseudonyms, findings: list[Finding]) -> ImageStack:
-    """One array for all; entries are views of their files, and are copied once."""
-    counts = [len(one.images["lesion"]) for one in used.values()]
+def _stacked(
+    used: list[PatientItem], counts: list[int], recipe: Recipe, work: Path, findings: list[Finding]
+) -> ImageStack:
+    """One array for all; each patient's images are copied once, from the cache."""
     images = {name: np.empty((sum(counts), *recipe.image_shape), dtype=np.float16) for name in recipe.names}
     start = 0
-    for entry, count in zip(used.values(), counts, strict=True):
-        for name, array in images.items():
-            array[start : start + count] = entry.images[name]
+    for item, count in zip(used, counts, strict=True):
+        try:
+            found = load_images(work, item)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"case {item.case}: its images left the cache ({type(error).__name__}); run again"
+            ) from error
+        for name, array in found.items():
+            images[name][start : start + count] = array
         start += count
     return ImageStack(
-        patients=tuple(names.patient(patient) for patient in used),
+        patients=tuple(item.case for item in used),
         images=images,
         owner=np.repeat(np.arange(len(used), dtype=np.int64), counts),
         findings=in_fixed_order(findings),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fl_liver.client.cohort.check.case import CaseFiles, CaseFound
 from fl_liver.client.cohort.check.fingerprint import Intensity
-from fl_liver.client.cohort.codes import finding
+from fl_liver.client.cohort.codes import PASSING, finding
 from fl_liver.client.cohort.store import Store
 
 LOOK_VERSION = "1"
@@ -34,8 +34,8 @@ class Remembered:
         )
 
     def put(self, files: CaseFiles, found: CaseFound) -> None:
-        """Pictures are not kept."""
-        if self._store is None:
+        """Pictures are not kept, nor that a process died or took too long, which may pass."""
+        if self._store is None or any(one.code in PASSING for one in found.findings):
             return
         plain = {
             "findings": [[one.code, one.case, one.cause, one.series] for one in found.findings],
