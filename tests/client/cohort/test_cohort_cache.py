@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -76,19 +77,17 @@ def test_the_safetensors_library_reads_what_is_written(tmp_path: Path) -> None:
         assert ours[name].dtype == array.dtype
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"{}",
-        b'{"a":{"dtype":"F16","shape":[4],"data_offsets":[0,80]}}',
-        b'{"a":{"dtype":"F16","shape":[4],"data_offsets":[4,2]}}',
-    ],
-)
-def test_a_file_that_promises_more_than_it_holds_is_refused(tmp_path: Path, text: bytes) -> None:
+@pytest.mark.parametrize("offsets", [[0, 80], [4, 2], [0, 2]])
+def test_a_file_that_promises_more_than_it_holds_is_refused(tmp_path: Path, offsets: list[int]) -> None:
+    text = json.dumps({"a": {"dtype": "F16", "shape": [4], "data_offsets": offsets}}).encode()
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
-    if text == b"{}":
-        assert read_arrays(path) == ({}, {})
-        path.write_bytes((1 << 40).to_bytes(8, "little") + text)
-    with pytest.raises(ValueError, match="header|outside"):
+    with pytest.raises(ValueError, match="a tensor lies outside the file"):
+        read_arrays(path)
+
+
+def test_a_header_longer_than_its_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match="no safetensors header"):
         read_arrays(path)
