@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fl_liver.client.cohort.codes import unusable
 from fl_liver.client.cohort.lesions.masks import on_grid_of
 from fl_liver.client.cohort.series.geometry import Fault
-from fl_liver.client.cohort.series.grid import Grid, Mask, Triple, Volume, to_sitk
+from fl_liver.client.cohort.series.grid import Grid, Mask, Volume, to_sitk, triple
 from fl_liver.study_cohort import SequenceKind
 
 _SAME_PLACE_MM = 1e-4
@@ -229,9 +229,4 @@ def _resampled(values: NDArray[Any], source: Grid, target: Grid, outside: float)
 
 def _grid(shape: NDArray[Any], origin_mm: NDArray[np.float64], steps_mm: NDArray[np.float64]) -> Grid:
     slices, rows, columns = (int(n) for n in shape)
-    return Grid((slices, rows, columns), _triple(origin_mm), *(_triple(step) for step in steps_mm))
-
-
-def _triple(vector: NDArray[np.float64]) -> Triple:
-    x, y, z = (float(v) for v in vector)
-    return x, y, z
+    return Grid((slices, rows, columns), triple(origin_mm), *(triple(step) for step in steps_mm))

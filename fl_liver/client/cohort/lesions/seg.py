@@ -20,7 +20,7 @@ from fl_liver.client.cohort.codes import UnusableError, unusable
 from fl_liver.client.cohort.lesions.masks import MAX_MASK_BYTES, layered
 from fl_liver.client.cohort.read.dicom import read_header
 from fl_liver.client.cohort.series.geometry import Fault
-from fl_liver.client.cohort.series.grid import Grid, Mask, Triple
+from fl_liver.client.cohort.series.grid import Grid, Mask, triple
 from fl_liver.errors import ConfigError
 
 
@@ -97,7 +97,7 @@ def _grid(geometry: Any) -> Grid:
     """highdicom's affine takes (slice, row, column, 1) to LPS; its columns are our steps."""
     affine = np.asarray(geometry.affine, dtype=np.float64)
     slices, rows, columns = (int(n) for n in geometry.spatial_shape)
-    return Grid((slices, rows, columns), *(_triple(affine[:3, column]) for column in (3, 0, 1, 2)))
+    return Grid((slices, rows, columns), *(triple(affine[:3, column]) for column in (3, 0, 1, 2)))
 
 
 def _layers(seg: Any) -> list[NDArray[np.uint16]]:
@@ -130,8 +130,3 @@ def _instances(items: Any) -> Iterator[str]:
         uid = str(item.get("ReferencedSOPInstanceUID", ""))
         if uid:
             yield uid
-
-
-def _triple(vector: NDArray[np.float64]) -> Triple:
-    x, y, z = (float(v) for v in vector)
-    return x, y, z
