@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from fl_liver.client.cohort.codes import REMEDIES
 from fl_liver.client.cohort.read.region import UltrasoundRegion
-from fl_liver.client.cohort.ultrasound.burned_text import text_like_share, text_lines
+from fl_liver.client.cohort.ultrasound.burned_text import text_lines
 from fl_liver.client.cohort.ultrasound.screen import (
     find_window,
     screen_faults,
 )
-from fl_liver.client.cohort.ultrasound.window import Window
 from tests.client.cohort.ultrasound_screens import as_jpeg, header, region, screen, speckle, write
 
 # --- text
@@ -68,16 +65,6 @@ def test_letters_are_alike_and_stand_on_one_line(change: str, lines: int) -> Non
 @pytest.mark.parametrize("seed", range(3))
 def test_no_text_is_found_in_a_megapixel_of_speckle(seed: int) -> None:
     assert text_lines(speckle((1000, 1000), 130, seed).astype(np.uint8)) == ()
-
-
-def test_the_share_of_text_is_that_of_its_lines() -> None:
-    image = Image.new("L", (400, 100))
-    write(image, (100, 40), "LIVER")
-    picture = np.asarray(image)
-    (line,) = text_lines(picture)
-    whole = Window(0, 100, 0, 400, mm_per_px=None, source="pixels")
-    assert text_like_share(picture, whole) == pytest.approx(line.area_px / 40000)
-    assert text_like_share(picture, replace(whole, column_max_px=95)) == 0
 
 
 # --- what is said

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from fl_liver.client.cohort.ultrasound.window import Window
+    pass
 
 _STROKE_PX = 9
 """What is thinner than this in one direction can be a stroke."""
@@ -36,10 +36,6 @@ class TextLine:
     column_min_px: int
     column_max_px: int
     glyphs: int
-
-    @property
-    def area_px(self) -> int:
-        return (self.row_max_px - self.row_min_px) * (self.column_max_px - self.column_min_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +67,6 @@ def text_lines(grey: NDArray[np.generic]) -> tuple[TextLine, ...]:
         top, bottom = min(one.top for one in line), max(one.bottom for one in line)
         lines.append(TextLine(top, bottom, line[0].left, max(one.right for one in line), len(line)))
     return tuple(lines)
-
-
-def text_like_share(grey: NDArray[np.generic], window: Window) -> float:
-    """Share of the window's area that lines of text take, 0..1; above 0 text was found."""
-    inside = window.cut(grey)
-    return sum(line.area_px for line in text_lines(inside)) / inside.size
 
 
 def _glyphs(level: NDArray[np.float32]) -> list[_Glyph]:
