@@ -113,7 +113,9 @@ class DeployedTown:
                 town.conference()
             for name, one in self.hospitals.items():
                 where = os.path.relpath((self.data.get(name) or one.folder).resolve(), one.folder.resolve())
-                edit_site(one.folder / "site.toml", data=where, release="named", gpu="none", plain_sums=True)
+                edit_site(
+                    one.folder / "site.toml", data=where, release="named", gpu="none", decoders=0, plain_sums=True
+                )
             self.server.start()
             self.server.until_line(
                 lambda line: "NOT OK" not in line and f"{len(self.names)} registered" in line,

@@ -87,7 +87,7 @@ def _write_page(report: CheckReport, folder: Path, html_file: Path, tell: OnProg
         html_file,
         title=site.site if site is not None else "Cohort",
         made=datetime.now().astimezone(),
-        decoders=site.decoders if site is not None else None,
+        decoders=site.decoders if site is not None else "auto",
         excluded=read_excluded((site.data if site is not None else folder) / EXCLUDE_FILE),
         on_progress=tell,
     )

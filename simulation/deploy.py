@@ -115,6 +115,7 @@ class Deployment:
             hospital.folder / "site.toml",
             data=os.path.relpath(data.resolve(), hospital.folder.resolve()),
             release="named",
+            decoders=0,  # the phantom made these images, and thirteen hospitals share one machine
             gpu="none",  # many daemons cannot share one; and the same bits as the simulation on processors
             plain_sums=study.privacy.secure_sum == "plain",
         )

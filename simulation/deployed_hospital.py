@@ -66,7 +66,7 @@ class DeployedHospital(Program):
         write_approval(site, study, COHORT, who="simulation")
 
 
-def edit_site(path: Path, **values: str | bool) -> None:
+def edit_site(path: Path, **values: str | bool | int) -> None:
     """Change keys of a site.toml as a person does: its explanations stay.
 
     Raises:

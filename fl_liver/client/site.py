@@ -52,10 +52,10 @@ class SiteConfig(Section):
     """
     audit: bool = True
     """Write every answer into the audit log before it leaves. A simulation may leave it off."""
-    decoders: int | None = Field(default=None, ge=0)
+    decoders: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes of their own that open images, each with bounded memory and time, so that a damaged file costs itself
-    and nothing else. By default as many as processors, four at most; 0 decodes in this process, for images that one
-    has made oneself.
+    and nothing else. "auto": as many as processors, four at most; 0 decodes in this process, for images that one has
+    made oneself.
     """
     pacs: PacsConfig | None = None
     """The image archive that `fl-liver site fetch` asks, where the hospital has one that speaks DICOMweb."""

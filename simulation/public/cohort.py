@@ -134,5 +134,5 @@ def _write_hospital(cohort: PublicCohort, folder: Path, rows: NDArray[np.int64],
     cohort.clinical.iloc[rows].to_csv(folder / "clinical.csv", index=False, lineterminator="\n", encoding="utf-8")
     role: Literal["train", "external"] = "external" if external else "train"
     site = SiteConfig(site=folder.name, role=role, release="named", plain_sums=True, audit=False, durable=False)
-    (folder / "site.toml").write_text(tomli_w.dumps(site.model_dump(mode="json")), encoding="utf-8")
+    (folder / "site.toml").write_text(tomli_w.dumps(site.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     return folder

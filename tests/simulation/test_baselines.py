@@ -135,7 +135,7 @@ def test_a_baseline_that_fails_is_named_and_the_others_finish(
     broken = baseline(checked, sites[:1], "H01", tmp_path)
     (sites[0].data / "clinical.csv").unlink()
     whole = baseline(checked, sites[1:], "H02", tmp_path)
-    with pytest.raises(FLLiverError, match=r"baseline H01 failed: site H01: .*no clinical\.csv"):
+    with pytest.raises(FLLiverError, match=r"baseline H01 failed: .*H01: has no clinical\.csv"):
         run(study, broken, whole)
     assert len(whole.model(study))
     with pytest.raises(FLLiverError, match=r"baseline H01: no finished round in .*; resume the run"):

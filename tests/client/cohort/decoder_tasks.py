@@ -101,7 +101,7 @@ def _recurse(depth: int = 0) -> int:
 def _many_small() -> None:
     held: list[bytes] = []
     while True:
-        held.append(bytes(300))
+        held.append(bytes(20_000))
 
 
 def _panic() -> None:

@@ -189,7 +189,7 @@ def test_decoders_that_do_not_start_are_said_once(monkeypatch: pytest.MonkeyPatc
 def test_a_site_gets_a_decoder_per_processor_but_four_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     for usable, wanted in ((1, 1), (3, 3), (64, 4)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, usable=usable: set(range(usable)))
-        assert decoders_for(None)._most == wanted
+        assert decoders_for("auto")._most == wanted
     assert [decoders_for(number)._most for number in (0, 9)] == [0, 9]
 
 

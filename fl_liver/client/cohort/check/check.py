@@ -183,7 +183,7 @@ class _Check:
     def _pixels(self, cases: list[CaseFiles]) -> dict[str, frozenset[str]]:
         """Look at every patient in a guarded process; hashes of the pixels by case."""
         hashes: dict[str, frozenset[str]] = {}
-        workers = self._site.decoders if self._site is not None else None
+        workers = self._site.decoders if self._site is not None else "auto"
         with decoders_for(workers, seconds=_CASE_S) as decoders:
             for done, (files, found) in enumerate(self._looked_at(cases, decoders), start=1):
                 hashes[files.case] = found.hashes

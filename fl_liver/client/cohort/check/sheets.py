@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from fl_liver.client.cohort.check.case import CaseFiles, CaseFound, look_at
 from fl_liver.client.cohort.check.check import OnProgress
@@ -28,7 +29,7 @@ def write_check_page(
     *,
     title: str,
     made: datetime,
-    decoders: int | None,
+    decoders: int | Literal["auto"],
     excluded: Mapping[str, str],
     on_progress: OnProgress,
 ) -> None:
@@ -55,7 +56,7 @@ def write_check_page(
         page.close(report, _flow(report), fingerprints(report.series, report.intensities))
 
 
-def _pictures(cases: list[CaseFiles], workers: int | None) -> Iterator[tuple[CaseFiles, CaseFound]]:
+def _pictures(cases: list[CaseFiles], workers: int | Literal["auto"]) -> Iterator[tuple[CaseFiles, CaseFound]]:
     with decoders_for(workers, seconds=_CASE_S) as decoders:
         shown = decoders.map(look_at, [replace(files, shown=True) for files in cases])
         for files, found in zip(cases, shown, strict=True):

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fl_liver.client.cohort.codes import UnusableError, unusable
 from fl_liver.client.cohort.read.channel import pack
@@ -181,8 +181,8 @@ class Decoders:
         return one.end(patience_s)
 
 
-def decoders_for(site_decoders: int | None, *, seconds: float = ITEM_S) -> Decoders:
-    """The decoders of `site.toml`'s key: None is one per processor, four at most; 0 reads in this process."""
-    if site_decoders is None:
-        site_decoders = min(MOST_DECODERS, len(os.sched_getaffinity(0)))
-    return Decoders(site_decoders, seconds=seconds)
+def decoders_for(site_decoders: int | Literal["auto"], *, seconds: float = ITEM_S) -> Decoders:
+    """The decoders of `site.toml`'s key: "auto" is one per processor, four at most; 0 reads in this process."""
+    usable = len(os.sched_getaffinity(0))
+    workers = min(MOST_DECODERS, usable) if site_decoders == "auto" else site_decoders
+    return Decoders(workers, seconds=seconds)
