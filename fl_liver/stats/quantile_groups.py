@@ -2,7 +2,8 @@
 
 Group j ends at the patient of rank ⌊(N−1)·j/g⌋ (0 is the smallest): everybody up to that patient's value, ties
 included, is in it or below. That is (a, b] of R's type-7 quantiles. The search stops as soon as a bin ends exactly at
-that rank, so that the cut is a bin edge and not a patient's value wherever neighbours differ.
+that rank, so that the cut is a bin edge and not a patient's value wherever neighbours differ. Where a quantile is the
+smallest value itself, tied, R's first interval [min, next quantile] goes on to the next cut, and so does the group.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def group_cuts(
             child = int(np.searchsorted(upto, rank, side="right"))
             found = (place << step) + child
             if int(upto[child]) == rank + 1 or shift == 0:
-                cuts.setdefault(int(upto[child]), ((found + 1) << shift) - 1)
                 del walks[rank]
+                if upto[child] > held[rows[place]][child] or int(upto[child]) == rank + 1:
+                    cuts.setdefault(int(upto[child]), ((found + 1) << shift) - 1)
             else:
                 walks[rank] = found, int(upto[child] - held[rows[place]][child])
         step = min(STEP_BITS, shift)
