@@ -151,7 +151,7 @@ def _share(values: NDArray[np.float32], low: float, high: float) -> float:
 
 
 def _intensities(volume: Volume, mask: NDArray[np.uint16] | None) -> list[Intensity]:
-    """Of the body (above its lowest tenth of values, HU > −200 in CT) and of the lesion."""
+    """Of the image (values above its smallest, every fourth row and column) and of the lesion: 5 %, 50 %, 95 %."""
     sparse = volume.values[:, ::4, ::4]
     regions = {"image": sparse[sparse > sparse.min()]}
     if mask is not None and mask.any():
