@@ -36,6 +36,9 @@ _BODY_HU = -600.0
 _PEAK_HU = 100.0
 _MOST_HU = 4095.0
 _STILLS = frozenset({"US", "IVUS"})
+CASE_S = 300.0
+"""Wall time for one patient's images."""
+
 _SHOWN_FRAMES = 8
 
 

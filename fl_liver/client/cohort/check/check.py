@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 from fl_liver.client.cohort.cache import CACHE_FOLDER
-from fl_liver.client.cohort.check.case import CaseFiles, CaseFound, blame, look_at
+from fl_liver.client.cohort.check.case import CASE_S, CaseFiles, CaseFound, blame, look_at
 from fl_liver.client.cohort.check.fingerprint import Intensity
 from fl_liver.client.cohort.check.people import people_findings
 from fl_liver.client.cohort.check.privacy import privacy_findings
@@ -46,8 +46,6 @@ from fl_liver.study import Study
 from fl_liver.study_cohort import SequenceKind
 
 _READING_ORDER: tuple[SequenceKind, ...] = get_args(SequenceKind)
-_CASE_S = 300.0
-"""Wall time for one patient's images."""
 
 OnProgress = Callable[[str, int, int], None]
 """(what is done, how many are, of how many)"""
@@ -184,7 +182,7 @@ class _Check:
         """Look at every patient in a guarded process; hashes of the pixels by case."""
         hashes: dict[str, frozenset[str]] = {}
         workers = self._site.decoders if self._site is not None else "auto"
-        with decoders_for(workers, seconds=_CASE_S) as decoders:
+        with decoders_for(workers, seconds=CASE_S) as decoders:
             for done, (files, found) in enumerate(self._looked_at(cases, decoders), start=1):
                 hashes[files.case] = found.hashes
                 self._findings += found.findings

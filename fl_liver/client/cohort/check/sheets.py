@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from fl_liver.client.cohort.check.case import CaseFiles, CaseFound, look_at
+from fl_liver.client.cohort.check.case import CASE_S, CaseFiles, CaseFound, look_at
 from fl_liver.client.cohort.check.check import OnProgress
 from fl_liver.client.cohort.check.contact_sheet import CaseSheet
 from fl_liver.client.cohort.check.fingerprint import fingerprints
@@ -19,8 +19,6 @@ from fl_liver.client.cohort.check.report import CheckReport
 from fl_liver.client.cohort.codes import UnusableError
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.read.decoders import decoders_for
-
-_CASE_S = 300.0
 
 
 def write_check_page(
@@ -57,7 +55,7 @@ def write_check_page(
 
 
 def _pictures(cases: list[CaseFiles], workers: int | Literal["auto"]) -> Iterator[tuple[CaseFiles, CaseFound]]:
-    with decoders_for(workers, seconds=_CASE_S) as decoders:
+    with decoders_for(workers, seconds=CASE_S) as decoders:
         shown = decoders.map(look_at, [replace(files, shown=True) for files in cases])
         for files, found in zip(cases, shown, strict=True):
             # What stops a decoder is among the findings already; the card has no pictures then.
