@@ -19,12 +19,14 @@ from pydantic import Field, field_validator, model_validator
 
 from fl_liver.errors import ConfigError
 from fl_liver.study_cohort import CohortRules, Column, Factor
-from fl_liver.toml_file import Count, Fraction, Positive, Section, parse, read_toml
+from fl_liver.study_training import Augmentation, Model, Norm, PrivateTraining, Selection, Training
+from fl_liver.toml_file import Count, Fraction, Section, parse, read_toml
+
+__all__ = ["Norm", "PrivateTraining", "Study", "Training", "load_study", "shipped_studies"]
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
 LEAST_EPSILON = 2.0
 """Of a noised histogram, as `stats.private_roc` has it."""
-Norm = Literal["batch", "group"]
 
 
 class Task(Section):
@@ -42,6 +44,10 @@ class Task(Section):
     background_classes: dict[str, str] = Field(default_factory=dict)
     size_mm: str | None = None
     """Column that holds the lesion's largest diameter in mm."""
+    lesion_free: tuple[str, ...] = ()
+    """Classes of patients without a lesion: their images need no box and no mask."""
+    not_asked: tuple[str, ...] = ()
+    """Codes of the outcome column whose patients this study is not about; they are left out without a fault."""
 
     @model_validator(mode="after")
     def _classes_make_sense(self) -> Self:
@@ -50,19 +56,24 @@ class Task(Section):
         unknown = [name for name in self.positive if name not in self.classes]
         if unknown or not self.positive or len(self.positive) == len(self.classes):
             raise ValueError(f"positive must be some but not all of {list(self.classes)}")
+        if strange := [name for name in self.lesion_free if name not in self.classes]:
+            raise ValueError(f"lesion_free names no class: {', '.join(strange)}")
+        if both := sorted(set(self.not_asked) & set(self.classes.values())):
+            raise ValueError(f"not_asked holds codes of classes: {', '.join(both)}")
         return self
 
 
-class Model(Section):
-    """Which network, at which size."""
+class Endpoint(Section):
+    """A further question that the study's one network answers, with ROC figures of its own.
 
-    name: str
-    width: Count = 64
-    """Channels of the first stage; 64 is the published size."""
-    image_px: Count = 224
-    dropout: Fraction = 0.5
-    norm: Norm = "batch"
-    """Batch normalisation as published, or group normalisation, which sees one image at a time."""
+    Patients of other classes than `among` are not asked about. With `positive` it is a two-class question, without it
+    which of `among`. The network answers it by its readout of that name (`models.lesion_model`).
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,15}$")]
+    title: str
+    among: tuple[str, ...]
+    positive: tuple[str, ...] = ()
 
 
 class Sites(Section):
@@ -80,36 +91,6 @@ class Sites(Section):
         return self
 
 
-class Training(Section):
-    """Federated averaging and its local optimiser."""
-
-    strategy: Literal["fedavg", "fedprox", "fedbn"] = "fedavg"
-    mu: Annotated[float, Field(ge=0)] = 0.0
-    """FedProx: weight of ½‖w − w_global‖² in every local step (Li 2020)."""
-    rounds: Count = 15
-    local_epochs: Count = 2
-    batch_size: Annotated[int, Field(ge=2)] = 16
-    learning_rate: Positive = 0.03
-    final_learning_rate: Positive = 1e-4
-    momentum: Fraction = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    clip_norm: Positive = 5.0
-    triplet_weight: Annotated[float, Field(ge=0)] = 0.0
-    background_weight: Annotated[float, Field(ge=0)] = 0.0
-    max_weight: Count = 1_000
-    """A hospital weighs min(patients, max_weight)."""
-    update_norm: Positive = 20.0
-    """L2 norm to which a hospital's update (all parameters, one round) is clipped before it leaves."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    round_timeout_s: Positive = 1800.0
-
-    @model_validator(mode="after")
-    def _mu_belongs_to_fedprox(self) -> Self:
-        if (self.strategy == "fedprox") != (self.mu > 0):
-            raise ValueError(f"mu > 0 goes with strategy 'fedprox' and with no other (mu {self.mu}, '{self.strategy}')")
-        return self
-
-
 class Analysis(Section):
     """What is computed after training."""
 
@@ -121,30 +102,6 @@ class Analysis(Section):
     calibration_groups: Annotated[int, Field(ge=2, le=20)] = 10
     min_cell: Annotated[int, Field(ge=3)] = 5
     """Smallest group that a published number may describe, over all hospitals of a sum."""
-
-
-class PrivateTraining(Section):
-    """Patient-level differential privacy of the trained weights (DP-SGD: Abadi et al., CCS 2016).
-
-    In every step each training patient is drawn with probability `sampling_rate`; the gradient of the mean loss of all
-    images of a drawn patient is cut to L2 ≤ `patient_clip_norm`; the sum over the drawn patients gets normal noise of
-    standard deviation noise_multiplier × patient_clip_norm and is divided by `expected_patients`. An epoch has
-    round(1 / sampling_rate) steps. All of it is public and the same at every hospital, so that ε is too: it follows
-    from this file alone (`fl_liver.accountant`) and tells nothing of a hospital's size.
-
-    `training.batch_size` and `training.clip_norm` have no meaning then; classes have equal weights, because those of a
-    hospital's own prevalence would depend on its patients; arithmetic is float32.
-    """
-
-    noise_multiplier: Positive
-    patient_clip_norm: Positive
-    sampling_rate: Annotated[float, Field(gt=0, le=1)]
-    expected_patients: Positive
-    """About sampling_rate × the training patients of a usual hospital; a hospital's own number would tell its size."""
-    delta: Annotated[float, Field(gt=0, le=1e-4)] = 1e-5
-    """Wanted: well below 1 / patients of any hospital."""
-    max_epsilon: Positive
-    """A study that would spend more is not begun; a hospital that has spent this much trains no more."""
 
 
 class Privacy(Section):
@@ -201,10 +158,13 @@ class Study(Section):
     sites: Sites
     cohort: CohortRules = CohortRules()
     training: Training = Training()
+    augmentation: Augmentation = Augmentation()
+    selection: Selection | None = None
     analysis: Analysis = Analysis()
     privacy: Privacy = Privacy()
     column: tuple[Column, ...] = ()
     factor: tuple[Factor, ...] = ()
+    endpoint: tuple[Endpoint, ...] = ()
     initial: Initial | None = None
 
     @model_validator(mode="after")
@@ -218,8 +178,26 @@ class Study(Section):
         missing = [name for name in self.analysis.fusion if name not in known]
         if missing:
             raise ValueError(f"analysis.fusion names no [[factor]]: {', '.join(missing)}")
-        if self.task.modality == "table" and not known:
-            raise ValueError("a table study needs at least one [[factor]]")
+        if (self.task.modality == "table" or self.model.clinical) and not known:
+            raise ValueError("a table study, or model.clinical, needs at least one [[factor]]")
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_make_sense(self) -> Self:
+        names = [one.name for one in self.endpoint]
+        if len(set(names)) != len(names):
+            raise ValueError("two [[endpoint]] sections have one name")
+        for one in self.endpoint:
+            if len(one.among) < 2 or len(set(one.among)) != len(one.among) or set(one.among) - set(self.task.classes):
+                raise ValueError(f"endpoint {one.name}: among wants two or more of {list(self.task.classes)}")
+            if set(one.positive) - set(one.among) or len(set(one.positive)) == len(one.among):
+                raise ValueError(f"endpoint {one.name}: positive must be some but not all of {list(one.among)}")
+        return self
+
+    @model_validator(mode="after")
+    def _lesions_are_known_where_they_are_used(self) -> Self:
+        if not self.cohort.masks and (self.selection is not None or self.training.attention_weight):
+            raise ValueError("selection and training.attention_weight need the drawn lesions: set cohort.masks = true")
         return self
 
     @model_validator(mode="after")

@@ -83,11 +83,22 @@ class CohortRules(Section):
     """Share of the training part kept from the network for fusion and cut-off; 0 with `folds`."""
     folds: Annotated[int, Field(ge=0, le=10)] = 0
     """Cross-fitting: federations trained without one fold each, so that every training patient gets an unseen score."""
+    unit: Literal["patient", "lesion"] = "patient"
+    """What has a diagnosis, a score and a row of the clinical table: a patient, or each drawn lesion, which the column
+    `lesion` names by its label in the mask. All lesions of a patient go to one part and fold."""
     crops: Literal["lesion", "whole"] = "lesion"
-    """Ultrasound: a square round the lesion's box, standardised by itself, or the whole scan with its brightness
-    rescaled (Schmauch 2019)."""
+    """Lesion: a square round it. Whole: all of the picture; in ultrasound the scan with its brightness rescaled
+    (Schmauch 2019), in CT and MR whole slices (Wang 2021)."""
     lesion_margin: Positive = 1.45
     """Side of the square crop over the longer side of the lesion's box."""
+    patch_mm: Positive | None = None
+    """CT and MR: side of the square crop in mm, about the lesion's middle, in the place of `lesion_margin` (Khalili
+    2020)."""
+    free_views: Annotated[int, Field(ge=0)] = 0
+    """CT and MR, whole: slices of each patient without a lesion, evenly spaced over the liver's height."""
+    masks: bool = False
+    """Keep where the lesion was drawn, as one more image beside each: attention is taught with it, heat maps are
+    measured against it. Ultrasound: the boxes."""
     sequences: tuple[SequenceKind, ...] = ()
     """CT and MR: the series that every patient must have, in the order of the network's input channels."""
     drawn_on: SequenceKind | None = None
@@ -105,6 +116,10 @@ class CohortRules(Section):
             raise ValueError("sequences names one kind twice")
         if self.drawn_on is not None and self.drawn_on not in self.sequences:
             raise ValueError(f"drawn_on '{self.drawn_on}' is none of sequences {list(self.sequences)}")
+        if self.free_views and self.crops != "whole":
+            raise ValueError('free_views are whole slices without a lesion; they go with crops = "whole"')
+        if self.patch_mm is not None and self.crops == "whole":
+            raise ValueError('patch_mm is a crop; it goes with crops = "lesion"')
         if self.window_hu is not None and not self.window_hu[0] < self.window_hu[1]:
             raise ValueError("window_hu wants its lower end first")
         return self

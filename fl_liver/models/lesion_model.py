@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from fl_liver.errors import ConfigError
 from fl_liver.study import Study
 
 
@@ -20,12 +21,16 @@ class Outputs:
     lesion      (B, K)  the lesion branch's own logits, where there is a branch of its own
     background  (B, Kb) logits of the kinds of liver background, where they are taught
     embedding   (B, d)  features that the triplet loss compares
+    features    (B, d)  the last hidden layer, which t-SNE draws
+    attention   (B, 1, h, w) log-odds that a lesion lies there, where attention is taught
     """
 
     logits: Tensor
     lesion: Tensor | None = None
     background: Tensor | None = None
     embedding: Tensor | None = None
+    features: Tensor | None = None
+    attention: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,15 @@ class Labels:
     target        (B,) int64; K = 1: 1 where the class is in `study.task.positive`; otherwise the class index
     class_weight  (max(K, 2),) float32, weight of an image of each target
     background    (B,) int64, kind of background, −1 where unknown; None where the study has none
+    mask          (B, 1, H, W) float32 in 0 … 1, where the lesion was drawn; None where the study keeps no masks
+    smoothing     ε of label smoothing
     """
 
     target: Tensor
     class_weight: Tensor
     background: Tensor | None = None
+    mask: Tensor | None = None
+    smoothing: float = 0.0
 
 
 class LesionModel(nn.Module, ABC):
@@ -49,11 +58,21 @@ class LesionModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
-        """inputs: "lesion", "background" (B, 1, H, W) float32, standardised; "features" (B, f), NaN where missing."""
+        """inputs: "lesion", "background" (B, C, H, W) float32; "features" (B, f), factors, NaN where missing."""
 
     @abstractmethod
     def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
         """Scalar float32, every term with its weight."""
+
+    def readout(self, outputs: Outputs, endpoint: str = "") -> Tensor:
+        """Logits of one question: (B, K) of the study's own, or (B, 1) or (B, classes) of a further `[[endpoint]]`.
+
+        Raises:
+            ConfigError: the network does not answer that endpoint.
+        """
+        if endpoint:
+            raise ConfigError(f"this network has no readout '{endpoint}'; it answers its study's own question alone")
+        return outputs.logits
 
 
 def output_count(study: Study) -> int:
