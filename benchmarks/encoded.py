@@ -24,7 +24,7 @@ def code_of(size: int) -> UpdateCode:
 
 def study_of(clients: Sequence[str], rounds: int, timeout_s: float) -> Study:
     """A study in which each of these clients is waited for."""
-    from fl_liver.study import load_study
+    from fl_liver.study_files import load_study
 
     return load_study("clinical").changed(
         sites={"train": list(clients), "external": []},

@@ -11,7 +11,8 @@ from fl_liver.accountant import require_affordable, training_epsilon
 from fl_liver.errors import ConfigError
 from fl_liver.models.registry import initial_vector
 from fl_liver.parameters import load_vector, save_vector, vector_sha256
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from fl_liver.update_code import update_code
 
 

@@ -56,7 +56,7 @@ def site_check(
 
     from fl_liver.client.cohort.check.check import CheckOptions, check_folder
     from fl_liver.client.cohort.check.terminal import render
-    from fl_liver.study import load_study
+    from fl_liver.study_files import load_study
     from fl_liver.whole_file import write_whole
 
     console = Console()

@@ -10,8 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
@@ -20,9 +18,9 @@ from pydantic import Field, field_validator, model_validator
 from fl_liver.errors import ConfigError
 from fl_liver.study_cohort import CohortRules, Column, Factor
 from fl_liver.study_training import Augmentation, Model, Norm, PrivateTraining, Selection, Training
-from fl_liver.toml_file import Count, Fraction, Section, parse, read_toml
+from fl_liver.toml_file import Count, Fraction, Section, parse
 
-__all__ = ["Norm", "PrivateTraining", "Study", "Training", "load_study", "shipped_studies"]
+__all__ = ["Norm", "PrivateTraining", "Study", "Training"]
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
 LEAST_EPSILON = 2.0
@@ -179,7 +177,8 @@ class Study(Section):
         if missing:
             raise ValueError(f"analysis.fusion names no [[factor]]: {', '.join(missing)}")
         if (self.task.modality == "table" or self.model.clinical) and not known:
-            raise ValueError("a table study, or model.clinical, needs at least one [[factor]]")
+            what = "model.clinical = true" if self.model.clinical else "a table study"
+            raise ValueError(f"{what} needs at least one [[factor]]")
         return self
 
     @model_validator(mode="after")
@@ -302,27 +301,3 @@ def _exact_figures(study: Study) -> list[str]:
         "cohort.folds makes scores for fusion and cut-offs, which are exact, wanted 0": study.cohort.folds > 0,
     }
     return [reason for reason, applies in reasons.items() if applies]
-
-
-def load_study(name_or_path: str | Path) -> Study:
-    """A study by the name of one that ships with fl_liver, or by path.
-
-    Raises:
-        ConfigError: neither, or the file is wrong (see `toml_file.read_toml`).
-    """
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        return read_toml(path, Study)
-    shipped = resources.files("fl_liver") / "studies" / f"{name_or_path}.toml"
-    if not shipped.is_file():
-        raise ConfigError(
-            f"study '{name_or_path}': not one of {', '.join(shipped_studies())}, and not a path that ends in .toml"
-        )
-    with resources.as_file(shipped) as real:
-        return read_toml(real, Study)
-
-
-def shipped_studies() -> list[str]:
-    """Names of the studies in the package, sorted."""
-    folder = resources.files("fl_liver") / "studies"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))

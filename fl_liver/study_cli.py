@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Studies: what hospitals agree on b
 @app.command("list")
 def study_list() -> None:
     """List the studies that ship with fl_liver."""
-    from fl_liver.study import load_study, shipped_studies
+    from fl_liver.study_files import load_study, shipped_studies
 
     for name in shipped_studies():
         typer.echo(f"{name:24s}{load_study(name).title}")
@@ -32,7 +32,7 @@ def study_check(
 ) -> None:
     """Check a study, make its first weights, print its hash."""
     from fl_liver.first_weights import check_study, describe
-    from fl_liver.study import load_study
+    from fl_liver.study_files import load_study
 
     checked = check_study(load_study(study), out)
     for label, value in describe(checked, out):

@@ -14,6 +14,7 @@ from fl_liver.toml_file import Count, Fraction, Positive, Section
 
 Norm = Literal["batch", "group"]
 Trunk = Literal["published", "resnet18", "resnet34", "resnet50", "densenet121"]
+_Share = Annotated[float, Field(gt=0, le=1)]
 PatientRule = Literal["mean", "risk", "risk_printed"]
 
 
@@ -121,7 +122,7 @@ class Augmentation(Section):
     """Each with p = ½."""
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Uniform in ± this."""
-    area: tuple[Fraction, Fraction] | None = None
+    area: tuple[_Share, _Share] | None = None
     """Random resized crop: share of the image's area, uniform."""
     aspect: tuple[Positive, Positive] = (1.0, 1.0)
     """Of that crop, columns over rows relative to the image's own, log-uniform."""
@@ -134,8 +135,8 @@ class Augmentation(Section):
     @model_validator(mode="after")
     def _ranges_make_sense(self) -> Self:
         for name, pair in (("area", self.area), ("aspect", self.aspect)):
-            if pair is not None and not 0 < pair[0] <= pair[1]:
-                raise ValueError(f"{name} {list(pair)}: wanted the lower end first, above 0")
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"{name} {list(pair)}: wanted the lower end first")
         if self.area is None and self.aspect != (1.0, 1.0):
             raise ValueError("aspect belongs to a random resized crop; give area, such as [0.7, 1.0]")
         if self.crop_px is not None and self.area is not None:

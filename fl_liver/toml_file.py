@@ -7,7 +7,7 @@ import json
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,22 +34,33 @@ def read_toml(path: Path, kind: type[S]) -> S:
         ConfigError: no such file, not TOML, an unknown key (with a did-you-mean), a missing or impossible value. All
             problems of a file are named at once, one clause each.
     """
+    found: S = _read_text(_text(path), kind, str(path))
+    return found
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What `path` holds, not yet validated; raises ConfigError where it is not there or no TOML."""
+    return _mapping(_text(path), str(path))
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); give the path of a TOML file") from error
-    found: S = _read_text(text, kind, str(path))
-    return found
 
 
 @lru_cache(maxsize=64)
 def _read_text(text: str, kind: type[S], where: str) -> S:
     """Files are read anew each time, and parsed when they changed: a hospital looks at five for every message."""
+    return parse(_mapping(text, where), kind, where)
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not TOML ({error})") from error
-    return parse(raw, kind, where)
 
 
 def parse(raw: dict[str, object], kind: type[S], where: str) -> S:

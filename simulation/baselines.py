@@ -20,7 +20,8 @@ from fl_liver.errors import FLLiverError
 from fl_liver.messages import Vector
 from fl_liver.parameters import load_vector
 from fl_liver.server.checkpoint import Checkpoints, RoundRecord
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from simulation.engine import Engine
 
 

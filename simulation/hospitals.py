@@ -8,14 +8,13 @@ from pathlib import Path
 
 from fl_liver.client.approval import write_approval
 from fl_liver.client.site import load_site
-from fl_liver.errors import ConfigError
 from fl_liver.identity import ensure_identity, write_roster
 from fl_liver.study import Study
 from simulation.engine import available_cores
 from simulation.options import Options
 from simulation.partition import parse_partition, partition
-from simulation.phantom.hospitals import phantom_hospitals
-from simulation.phantom.write import device_text, write_hospitals
+from simulation.phantom.registry import phantom_of
+from simulation.phantom.write import write_hospitals
 from simulation.public.cohort import write_virtual_hospitals
 from simulation.public.registry import read_public
 
@@ -36,22 +35,16 @@ def make_hospitals(study: Study, options: Options, root: Path, on_patient: Calla
     `on_patient` is told patients done and patients in all.
 
     Raises:
-        ConfigError: a modality without a phantom and no `--data`; see also the readers and `partition`.
+        ConfigError: a model without a phantom and no `--data`; see also the readers and `partition`.
     """
     if options.data is not None:
         return _public(study, options, root)
-    if study.task.modality != "US":
-        raise ConfigError(
-            f"study {study.name}: there is no phantom for '{study.task.modality}'; give real data with --data DIR"
-        )
     return _phantom(study, options, root, on_patient)
 
 
 def _phantom(study: Study, options: Options, root: Path, on_patient: Callable[[int, int], None]) -> Hospitals:
-    hospitals = phantom_hospitals(
-        study.seed, train=len(study.sites.train), external=len(study.sites.external), scale=options.scale
-    )
-    total = sum(hospital.cases.patients for hospital in hospitals)
+    hospitals = phantom_of(study, scale=options.scale)
+    total = sum(hospital.patients for hospital in hospitals)
     done = 0
 
     def count(_: str) -> None:
@@ -61,7 +54,7 @@ def _phantom(study: Study, options: Options, root: Path, on_patient: Callable[[i
 
     write_hospitals(hospitals, root, workers=options.workers or available_cores(), on_patient=count)
     folders = {hospital.name: root / hospital.name for hospital in hospitals}
-    return Hospitals(study, folders, {hospital.name: device_text(hospital) for hospital in hospitals})
+    return Hospitals(study, folders, {hospital.name: hospital.device for hospital in hospitals})
 
 
 def _public(study: Study, options: Options, root: Path) -> Hospitals:

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from fl_liver.errors import ConfigError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 QUICK_SCALE = 0.35
 """Phantom hospitals of `--quick` have this share of their patients."""

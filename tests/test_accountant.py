@@ -19,7 +19,8 @@ from fl_liver.accountant import (
     training_privacy,
 )
 from fl_liver.errors import ConfigError, PrivacyError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 
 def private(rate: float, noise: float, rounds: int, delta: float = 1e-5, **cohort: object) -> Study:

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "study_cohort": {"toml_file"},
     "study_training": {"toml_file"},
     "study": FOUNDATION | {"study_cohort", "study_training"},
+    "study_files": {"errors", "study", "toml_file"},
     "parameters": {"errors", "whole_file"},
     "stats": {"errors", "toml_file"},
     "models": {"errors", "study", "parameters"},
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "guarded_summer": {"errors", "stats"},
     "masked_summer": {"guarded_summer", "securesum", "stats"},
     "analyse": FOUNDATION | {"stats", "server", "guarded_summer", "masked_summer"},
-    "first_weights": {"accountant", "errors", "models", "parameters", "study", "update_code"},
+    "first_weights": {"accountant", "errors", "models", "parameters", "study", "study_files", "update_code"},
 }
 FLOWER = {
     "fl_liver/wire.py",

@@ -15,7 +15,7 @@ from fl_liver import errors
 from fl_liver.cli import USAGE, app, guarded, run_app
 from fl_liver.errors import FLLiverError
 from fl_liver.parameters import load_vector
-from fl_liver.study import load_study, shipped_studies
+from fl_liver.study_files import load_study, shipped_studies
 
 EVERY_ERROR = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FLLiverError)]
 

@@ -13,7 +13,8 @@ import pytest
 from fl_liver.errors import ConfigError
 from fl_liver.securesum.context import threshold
 from fl_liver.stats import private_roc
-from fl_liver.study import LEAST_EPSILON, Study, load_study, shipped_studies
+from fl_liver.study import LEAST_EPSILON, Study
+from fl_liver.study_files import load_study, shipped_studies
 from fl_liver.toml_file import parse
 
 Raw = dict[str, Any]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fl_liver.errors import ConfigError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from fl_liver.toml_file import parse
 
 SECTION: dict[str, Any] = {

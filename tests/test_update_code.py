@@ -10,7 +10,8 @@ import pytest
 from fl_liver.errors import ConfigError
 from fl_liver.models.registry import study_layout
 from fl_liver.parameters import Entry, Layout
-from fl_liver.study import Study, load_study, shipped_studies
+from fl_liver.study import Study
+from fl_liver.study_files import load_study, shipped_studies
 from fl_liver.update_code import update_code
 
 

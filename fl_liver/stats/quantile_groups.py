@@ -3,7 +3,8 @@
 Group j ends at the patient of rank ⌊(N−1)·j/g⌋ (0 is the smallest): everybody up to that patient's value, ties
 included, is in it or below. That is (a, b] of R's type-7 quantiles. The search stops as soon as a bin ends exactly at
 that rank, so that the cut is a bin edge and not a patient's value wherever neighbours differ. Where a quantile is the
-smallest value itself, tied, R's first interval [min, next quantile] goes on to the next cut, and so does the group.
+smallest value itself, tied, R's first interval [min, next quantile] goes on to the next cut, and so does the group: a
+quantile that is one patient's value exactly ((N−1)·j/g is whole) is searched on as long as all up to it share a bin.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ def group_cuts(
 
     count: complete rows of `column` and `complete` over all hospitals.
     """
-    ranks = sorted({(count - 1) * j // groups for j in range(1, groups)})
-    walks = dict.fromkeys(ranks, (0, 0))  # rank: (bin, rows below the bin)
+    walks, whole = _ranks(count, groups)
     cuts: dict[int, int] = {}  # rows up to the cut: its last key; tied ranks share a cut
     depth, step = 0, FIRST_BITS
     while walks:
@@ -35,20 +35,30 @@ def group_cuts(
         (total,) = yield [question]
         depth += step
         shift = keys.KEY_BITS["float64"] - depth
-        held = total.reshape(len(active), 1 << step)
-        rows = {int(place): row for row, place in enumerate(active)}
+        held = dict(zip(active.tolist(), total.reshape(len(active), 1 << step), strict=True))
         for rank, (place, below) in list(walks.items()):
-            upto = below + np.cumsum(held[rows[place]])
+            upto = below + np.cumsum(held[place])
             child = int(np.searchsorted(upto, rank, side="right"))
-            found = (place << step) + child
-            if int(upto[child]) == rank + 1 or shift == 0:
+            found, rows, inside = (place << step) + child, int(upto[child]), int(held[place][child])
+            ends, lowest = rows == rank + 1, rows == inside
+            perhaps_minimum = ends and lowest and rank in whole
+            if ends or (shift == 0 and not lowest):
+                cuts.setdefault(rows, ((found + 1) << shift) - 1)
+            if shift == 0 and perhaps_minimum:
+                del cuts[rows]
+            if shift == 0 or (ends and not perhaps_minimum):
                 del walks[rank]
-                if upto[child] > held[rows[place]][child] or int(upto[child]) == rank + 1:
-                    cuts.setdefault(int(upto[child]), ((found + 1) << shift) - 1)
             else:
-                walks[rank] = found, int(upto[child] - held[rows[place]][child])
+                walks[rank] = found, rows - inside
         step = min(STEP_BITS, shift)
     return np.array(sorted(cuts.values()), np.uint64)
+
+
+def _ranks(count: int, groups: int) -> tuple[dict[int, tuple[int, int]], set[int]]:
+    """{rank: (bin, rows below the bin)} to begin with, and the ranks whose quantiles are all a patient's very value."""
+    places = [divmod((count - 1) * j, groups) for j in range(1, groups)]
+    between = {rank for rank, rest in places if rest}
+    return dict.fromkeys(sorted({rank for rank, _ in places}), (0, 0)), {rank for rank, _ in places} - between
 
 
 def group_of(cuts: NDArray[np.uint64], values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -14,8 +14,8 @@ like, `*_makes` what each manufacturer writes, `*_files` write a patient and ret
 from simulation.phantom.ct_files import write_patient_ct
 from simulation.phantom.hospitals import Hospital, phantom_hospitals
 from simulation.phantom.mr_files import write_patient_mr
-from simulation.phantom.write import device_text, write_hospitals
+from simulation.phantom.write import write_hospitals
 
 __all__ = [
-    "Hospital", "device_text", "phantom_hospitals", "write_hospitals", "write_patient_ct", "write_patient_mr",
+    "Hospital", "phantom_hospitals", "write_hospitals", "write_patient_ct", "write_patient_mr",
 ]  # fmt: skip

@@ -13,13 +13,10 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fl_liver.errors import ConfigError
-from simulation.phantom.clinical import CLINICAL_COLUMNS, clinical_row
-from simulation.phantom.hospitals import Hospital
-from simulation.phantom.ultrasound_files import LESION_COLUMNS, write_ultrasound
+from simulation.phantom.virtual import PatientRows, VirtualHospital
 
 GENERATOR_VERSION = 2
 """Raise when equal parameters give other bytes, so that old folders are made again."""
@@ -30,22 +27,13 @@ _PATIENTS_PER_TASK = 8
 OnPatient = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What the two tables say of one patient."""
-
-    patient_id: str
-    clinical: list[str]
-    boxes: list[list[str]]
-
-
 def write_hospitals(
-    hospitals: Sequence[Hospital], root: Path, workers: int = 1, on_patient: OnPatient | None = None
+    hospitals: Sequence[VirtualHospital], root: Path, workers: int = 1, on_patient: OnPatient | None = None
 ) -> None:
     """Write each hospital's folder `root/<name>`; one that is already complete is left as it is.
 
     Args:
-        hospitals: as `phantom_hospitals` makes them; names must differ.
+        hospitals: as `phantom_hospitals` and the like make them; names must differ.
         root: made if absent.
         workers: processes, ≥ 1; 1 works in this process.
         on_patient: called in this process with the id of every patient after it was written, in no fixed order.
@@ -68,7 +56,7 @@ def write_hospitals(
         _write_in_parallel(missing, root, workers, on_patient)
 
 
-def is_complete(hospital: Hospital, root: Path) -> bool:
+def is_complete(hospital: VirtualHospital, root: Path) -> bool:
     """Whether `root/<name>` holds exactly this hospital. A folder that this generator did not write is refused."""
     folder = root / hospital.name
     if not folder.exists():
@@ -82,19 +70,15 @@ def is_complete(hospital: Hospital, root: Path) -> bool:
         ) from error
 
 
-def parameters_hash(hospital: Hospital) -> str:
+def parameters_hash(hospital: VirtualHospital) -> str:
     """SHA-256 over every parameter of the hospital."""
-    return hashlib.sha256(json.dumps(asdict(hospital), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(hospital.parameters(), sort_keys=True).encode()).hexdigest()
 
 
-def device_text(hospital: Hospital) -> str:
-    """The hospital's machine in words, for a report."""
-    make = hospital.scanner.make
-    return f"{make.manufacturer} {make.models[0]}"
-
-
-def _write_in_parallel(hospitals: list[Hospital], root: Path, workers: int, on_patient: OnPatient | None) -> None:
-    records: dict[str, list[_Record]] = {hospital.name: [] for hospital in hospitals}
+def _write_in_parallel(
+    hospitals: list[VirtualHospital], root: Path, workers: int, on_patient: OnPatient | None
+) -> None:
+    records: dict[str, list[PatientRows]] = {hospital.name: [] for hospital in hospitals}
     by_name = {hospital.name: hospital for hospital in hospitals}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
@@ -105,42 +89,35 @@ def _write_in_parallel(hospitals: list[Hospital], root: Path, workers: int, on_p
             for done in as_completed(pending):
                 name = pending[done].name
                 records[name] += _told(done.result(), on_patient)
-                if len(records[name]) == by_name[name].cases.patients:
+                if len(records[name]) == by_name[name].patients:
                     _finish(by_name[name], root, records.pop(name))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _tasks(hospital: Hospital) -> list[range]:
-    last = hospital.cases.patients
+def _tasks(hospital: VirtualHospital) -> list[range]:
+    last = hospital.patients
     return [range(first, min(first + _PATIENTS_PER_TASK, last)) for first in range(0, last, _PATIENTS_PER_TASK)]
 
 
-def _write(hospital: Hospital, root: Path, indices: range) -> list[_Record]:
+def _write(hospital: VirtualHospital, root: Path, indices: range) -> list[PatientRows]:
     """Write some patients' images; runs in a worker."""
-    records = []
-    for index in indices:
-        patient = hospital.patient(index)
-        folder = _unfinished(hospital, root) / "dicom" / patient.patient_id
-        folder.mkdir(parents=True)
-        boxes = write_ultrasound(patient, hospital.name, hospital.scanner, folder)
-        records.append(_Record(patient.patient_id, clinical_row(patient), boxes))
-    return records
+    return [hospital.write_patient(index, _unfinished(hospital, root)) for index in indices]
 
 
-def _told(records: list[_Record], on_patient: OnPatient | None) -> list[_Record]:
+def _told(records: list[PatientRows], on_patient: OnPatient | None) -> list[PatientRows]:
     if on_patient is not None:
         for record in records:
             on_patient(record.patient_id)
     return records
 
 
-def _unfinished(hospital: Hospital, root: Path) -> Path:
+def _unfinished(hospital: VirtualHospital, root: Path) -> Path:
     return root / f".{hospital.name}.unfinished"
 
 
-def _start(hospital: Hospital, root: Path) -> None:
+def _start(hospital: VirtualHospital, root: Path) -> None:
     """An empty hidden folder; what an interrupted run left there goes."""
     folder = _unfinished(hospital, root)
     if folder.exists():
@@ -148,15 +125,15 @@ def _start(hospital: Hospital, root: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def _finish(hospital: Hospital, root: Path, records: list[_Record]) -> None:
+def _finish(hospital: VirtualHospital, root: Path, records: list[PatientRows]) -> None:
     """Add tables, `site.toml` and marker, then give the folder its name in place of an older version."""
     folder, final, old = _unfinished(hospital, root), root / hospital.name, root / f".{hospital.name}.old"
     records.sort(key=lambda record: record.patient_id)
-    _write_table(folder / "clinical.csv", CLINICAL_COLUMNS, [record.clinical for record in records])
-    _write_table(folder / "lesions.csv", LESION_COLUMNS, (row for record in records for row in record.boxes))
+    for table, header in hospital.tables.items():
+        _write_table(folder / table, header, (row for record in records for row in record.rows.get(table, [])))
     role = "external" if hospital.external else "train"
     (folder / "site.toml").write_text(
-        f"# Virtual hospital: {device_text(hospital)}. Nobody in it is real.\n"
+        f"# Virtual hospital: {hospital.device}. Nobody in it is real.\n"
         f'site = "{hospital.name}"\nrole = "{role}"\ndata = "."\nwork = "work"\nrelease = "named"\n'
         "plain_sums = true\naudit = false\ndurable = false\ndecoders = 0\n",
         encoding="utf-8",
@@ -164,7 +141,7 @@ def _finish(hospital: Hospital, root: Path, records: list[_Record]) -> None:
     marker = {
         "generator": GENERATOR_VERSION,
         "parameters": parameters_hash(hospital),
-        "device": device_text(hospital),
+        "device": hospital.device,
     }
     (folder / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
     if old.exists():

@@ -13,7 +13,8 @@ from fl_liver.client.local_layers import LocalLayers
 from fl_liver.client.train import local_positions
 from fl_liver.models.registry import initial_vector
 from fl_liver.parameters import Vector
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 
 @pytest.fixture(scope="module")

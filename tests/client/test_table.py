@@ -12,7 +12,8 @@ from fl_liver.client.scores import ScoreStore
 from fl_liver.client.table import SiteTables, cohort_columns, positive_classes, select_rows
 from fl_liver.errors import ProtocolError
 from fl_liver.stats.conversation import Question
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 PART = np.array([0, 0, 0, 1, 1, 2, 2, 0, 0], np.int8)
 FOLD = np.array([0, 1, 2, 0, 1, -1, -1, 0, -1], np.int8)

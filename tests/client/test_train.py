@@ -29,7 +29,8 @@ from fl_liver.models.clinical import ClinicalModel
 from fl_liver.models.lesion_model import Outputs, output_count
 from fl_liver.models.registry import initial_vector, model_from_vector, study_layout
 from fl_liver.parameters import Vector, unflatten
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 CPU = torch.device("cpu")
 

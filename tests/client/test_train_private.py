@@ -29,7 +29,8 @@ from fl_liver.models.augmentation import plain
 from fl_liver.models.lesion_model import Labels, LesionModel
 from fl_liver.models.registry import initial_vector, model_from_vector, model_vector, study_layout
 from fl_liver.parameters import Vector
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from fl_liver.toml_file import parse
 from tests.client.test_train import ALL, CPU, cohort_of
 

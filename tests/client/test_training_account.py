@@ -10,7 +10,8 @@ import pytest
 from fl_liver.accountant import training_epsilon
 from fl_liver.client.training_account import TrainingAccount
 from fl_liver.errors import PrivacyError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 
 def private(max_epsilon: float, folds: int = 0) -> Study:

@@ -14,7 +14,8 @@ from fl_liver.models.lesion_model import (
 )
 from fl_liver.models.lesion_us_fusion import Branch
 from fl_liver.models.registry import build_model, empty_model
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 SMALL: dict[str, object] = {"width": 4, "image_px": 32}
 

@@ -13,7 +13,8 @@ from fl_liver.models.lesion_model import Outputs
 from fl_liver.models.normalisation import map_norm, vector_norm
 from fl_liver.models.registry import build_model, initial_vector, study_layout
 from fl_liver.models.resnet import ResNet, resnet18, resnet50
-from fl_liver.study import Norm, Study, load_study
+from fl_liver.study import Norm, Study
+from fl_liver.study_files import load_study
 
 
 def study(norm: Norm, width: int = 8) -> Study:

@@ -15,7 +15,8 @@ from fl_liver.models.registry import (
     study_layout,
 )
 from fl_liver.parameters import vector_sha256
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 CPU = torch.device("cpu")
 

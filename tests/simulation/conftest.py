@@ -15,7 +15,7 @@ import pytest
 from fl_liver.cli import run_app
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.site import load_site
-from fl_liver.study import load_study
+from fl_liver.study_files import load_study
 from simulation import options
 from simulation.__main__ import app
 from simulation.phantom import phantom_hospitals, write_hospitals

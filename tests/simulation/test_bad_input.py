@@ -19,7 +19,8 @@ from fl_liver.client.site import SiteConfig
 from fl_liver.client.train import fit
 from fl_liver.errors import NotFiniteError, TrainingError
 from fl_liver.messages import Score
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from simulation import session
 from simulation.hospitals import approve_everywhere
 

@@ -18,7 +18,8 @@ from fl_liver.client.train import fit
 from fl_liver.errors import FLLiverError
 from fl_liver.first_weights import check_study
 from fl_liver.parameters import load_vector
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from simulation import baselines
 from simulation.baselines import Baseline, BaselineRunner, baseline_step, pool_cohorts
 from simulation.engine import SerialEngine

@@ -29,7 +29,8 @@ from fl_liver.parameters import load_vector
 from fl_liver.server.journal import Journal
 from fl_liver.server.run import Seconds
 from fl_liver.server.run_folder import RunFolder
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from simulation.__main__ import app
 from simulation.deploy import CONSORTIUM, Deployment, sigterm_as_interrupt, undisturbed
 from simulation.deployed_hospital import DeployedHospital, edit_site

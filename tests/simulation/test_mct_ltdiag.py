@@ -14,7 +14,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError, DataError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from simulation.partition import parse_partition, partition
 from simulation.public.mct_ltdiag import PATIENT_FILE, TUMOUR_FILE
 from simulation.public.registry import PublicCohort, describe, read_public, write_virtual_hospitals

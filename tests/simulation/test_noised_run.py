@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fl_liver.server.noised import NOT_EXACT
-from fl_liver.study import load_study
+from fl_liver.study_files import load_study
 
 Simulate = Callable[..., Any]
 HospitalsIn = Callable[[Path], Path]

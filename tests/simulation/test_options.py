@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fl_liver.errors import ConfigError
-from fl_liver.study import load_study
+from fl_liver.study_files import load_study
 from simulation.options import Options, load_options, new_folder, resolve_study, save_options
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError
-from simulation.phantom import device_text, phantom_hospitals, write_hospitals
+from simulation.phantom import phantom_hospitals, write_hospitals
 from simulation.phantom import write as writing
 from simulation.phantom.clinical import CLINICAL_COLUMNS
 from simulation.phantom.ultrasound_files import LESION_COLUMNS
@@ -144,7 +144,7 @@ def test_changed_parameters_replace_the_folder(tmp_path: Path) -> None:
     write_hospitals(wanted, tmp_path)
     marker = json.loads((tmp_path / "H01" / writing.MARKER).read_text())
     assert marker["parameters"] == writing.parameters_hash(wanted[0])
-    assert marker["device"] == device_text(wanted[0])
+    assert marker["device"] == wanted[0].device
     assert [path.name for path in tmp_path.iterdir()] == ["H01"]
 
 

@@ -22,7 +22,7 @@ import pytest
 
 from fl_liver.client.train import fit, local_positions
 from fl_liver.parameters import load_vector
-from fl_liver.study import load_study
+from fl_liver.study_files import load_study
 from simulation.options import QUICK_SCALE
 from simulation.phantom import phantom_hospitals, write_hospitals
 

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import hypothesis
 import numpy as np
@@ -68,13 +69,37 @@ def test_cuts_put_everybody_up_to_the_quantiles_patient_into_the_group(values: l
     x = np.array(values)
     talk = group_cuts("x", len(x), groups)
     cuts = converse({"a": talk}, TablesSummer([Table({"x": x[::2]}), Table({"x": x[1::2]})]))["a"]
-    ordered = np.sort(x)
-    # R's first interval is [min, next quantile]: a quantile inside the ties at the minimum is no cut of its own.
-    tied = int((x == ordered[0]).sum())
-    ranks = [rank for j in range(1, groups) if (rank := (len(x) - 1) * j // groups) + 1 >= tied]
-    edges = sorted({ordered[rank] for rank in ranks})
-    expected = np.searchsorted(edges, x, side="left")
-    np.testing.assert_array_equal(group_of(cuts, x), expected)
+    ordered = sorted(values)
+    # R's cut over unique type-7 quantiles, in fractions: (a, b], and the lowest interval holds its lower end too
+    quantiles = set()
+    for j in range(groups + 1):
+        low, rest = divmod((len(values) - 1) * j, groups)
+        above = Fraction(ordered[min(low + 1, len(values) - 1)])
+        quantiles.add(Fraction(ordered[low]) + Fraction(rest, groups) * (above - Fraction(ordered[low])))
+    inner = sorted(quantiles)[1:]
+    expected = [sum(edge < Fraction(value) for edge in inner) for value in values]
+    found = group_of(cuts, x)
+    np.testing.assert_array_equal(np.unique(found, return_inverse=True)[1], np.unique(expected, return_inverse=True)[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "sizes"),
+    [
+        ([1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9], 5, [5, 2, 2, 2]),  # h = 2 is the last of the tied minimum: no cut there
+        ([1, 1, 1, 2, 3, 4, 5, 6, 7, 8], 5, [4, 2, 2, 2]),  # h = 1.8 lies inside the ties
+        ([1, 1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9], 3, [4, 4, 4]),  # h = 3.67 lies above them: a cut
+        ([1.5, 1.6, 1.7, 2, 3, 4, 5, 6, 7, 8, 9], 5, [3, 2, 2, 2, 2]),  # in one bin at first, but no tie
+        ([-2, -2, -2, 0, 0], 2, [5]),  # the median is the minimum
+    ],
+)
+def test_a_quantile_on_the_last_of_the_tied_minimum_is_no_cut(
+    values: list[float], groups: int, sizes: list[int]
+) -> None:
+    """R 4.2.2: table(cut(x, unique(quantile(x, (0:g)/g)), include.lowest = TRUE))."""
+    x = np.array(values, np.float64)
+    talk = group_cuts("x", len(x), groups)
+    cuts = converse({"a": talk}, TablesSummer([Table({"x": x[::2]}), Table({"x": x[1::2]})]))["a"]
+    np.testing.assert_array_equal(np.bincount(group_of(cuts, x)), sizes)
 
 
 def test_slope_intercept_and_citl_are_those_of_statsmodels() -> None:

@@ -13,7 +13,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, UltrasoundImageStorage, gen
 
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.site import SiteConfig
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 CANARIES = ("Ziegenpeter", "MRN-4711-0815", "19530217", "Sankt-Nimmerlein", "9876543210")

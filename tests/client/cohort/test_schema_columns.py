@@ -19,8 +19,9 @@ from fl_liver.client.cohort.table.schema import apply_schema
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.client.cohort.table.values import read_bounds, read_dates
 from fl_liver.errors import DataError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
 from fl_liver.study_cohort import Column
+from fl_liver.study_files import load_study
 
 NAMES = Pseudonyms(bytes(range(32)))
 ZHEN = Path(__file__).with_name("zhen2020_clinical.toml")

@@ -13,7 +13,8 @@ from fl_liver.client.cohort.check.check import CheckOptions, check_folder
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.site import SiteConfig
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from fl_liver.toml_file import parse
 from simulation.phantom.ct_files import write_patient_ct
 from simulation.phantom.mr_files import write_patient_mr

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from fl_liver.client.cohort.cohort import PARTS
 from fl_liver.client.cohort.split import shares, split_patients
 from fl_liver.errors import DataError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
 
 STUDY = load_study("lesion_us_fusion")
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=150)

@@ -19,8 +19,9 @@ from fl_liver.client.cohort.table.sql_source import SqlSource
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError, DataError
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
 from fl_liver.study_cohort import Column, Factor
+from fl_liver.study_files import load_study
 
 
 def written(tmp_path: Path, text: str | bytes, name: str = "t.csv") -> Path:

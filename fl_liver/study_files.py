@@ -1,0 +1,82 @@
+"""Studies that ship with fl_liver, studies in files, and the variants of one.
+
+A paper that trained several models of one kind is one file: `[variant.NAME]` holds what a variant changes, section by
+section, key by key. `mri_clinical:G` is the study in mri_clinical.toml with `[variant.G]` laid over it.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fl_liver.errors import ConfigError
+from fl_liver.study import Study
+from fl_liver.toml_file import parse, read_mapping
+
+
+def load_study(name_or_path: str | Path) -> Study:
+    """A study by the name of one that ships with fl_liver, or by path; ":VARIANT" after either.
+
+    Raises:
+        ConfigError: neither, no such variant, or the file is wrong (see `toml_file.read_toml`).
+    """
+    base, variant = _parted(str(name_or_path))
+    raw, where = _raw(base)
+    variants: dict[str, Any] = raw.pop("variant", {})
+    if variant:
+        if variant not in variants:
+            known = f"wanted one of {', '.join(sorted(variants))}" if variants else "it has none"
+            raise ConfigError(f"{where}: no variant '{variant}'; {known}")
+        raw = laid_over(raw, variants[variant])
+        where = f"{where}, variant {variant}"
+    return parse(raw, Study, where)
+
+
+def variants_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """Names of a study's variants, sorted; empty where it has none."""
+    return tuple(sorted(_raw(_parted(str(name_or_path))[0])[0].get("variant", {})))
+
+
+def laid_over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` in it: sections are merged key by key, anything else is replaced.
+
+    A table whose keys are data and not settings is replaced too: the classes of a task.
+
+    >>> laid_over({"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}, 'b': 1}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        whole = key in _DATA or not (isinstance(value, dict) and isinstance(old, dict))
+        merged[key] = value if whole else laid_over(old, value)  # type: ignore[arg-type]
+    return merged
+
+
+_DATA = frozenset({"classes", "background_classes"})
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Name or path, and variant; a path may hold a colon before its last part."""
+    head, colon, tail = name.rpartition(":")
+    return (head, tail) if colon and "/" not in tail and not tail.endswith(".toml") else (name, "")
+
+
+def _raw(name: str) -> tuple[dict[str, Any], str]:
+    path = Path(name)
+    if path.suffix == ".toml":
+        return read_mapping(path), name
+    shipped = resources.files("fl_liver") / "studies" / f"{name}.toml"
+    if not shipped.is_file():
+        raise ConfigError(
+            f"study '{name}': not one of {', '.join(shipped_studies())}, and not a path that ends in .toml"
+        )
+    with resources.as_file(shipped) as real:
+        return read_mapping(real), str(real)
+
+
+def shipped_studies() -> list[str]:
+    """Names of the studies in the package, sorted."""
+    folder = resources.files("fl_liver") / "studies"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
