@@ -70,7 +70,7 @@ def analyse(
     check_sites(read.analyses, len(files))
     tables = read_tables(files, read)
     beside = [] if report is None else _questions_of_the_page(read)
-    whole = Plan((*read.analyses, *beside))
+    whole = Plan((*read.analyses, *beside), read.derived)
     summer = _SUMMERS[sums](tables, permit_of_plan(whole, min_cell=min_cell))
     answered = run_plan(whole, summer, min_cell=min_cell)
     results = {analysis.id: answered[analysis.id] for analysis in read.analyses}
@@ -135,6 +135,8 @@ def site_files(options: Sequence[str]) -> dict[str, Path]:
 def read_tables(paths: Mapping[str, Path], plan: Plan) -> dict[str, Table]:
     """One table a site with the columns of the plan, each a number column everywhere or a text column everywhere.
 
+    Columns that the plan makes are made here, of one site's rows at a time.
+
     Raises:
         DataError: a file cannot be read, a row has too few or too many fields, a number is not finite, or sites
             disagree on a column's type.
@@ -144,11 +146,20 @@ def read_tables(paths: Mapping[str, Path], plan: Plan) -> dict[str, Table]:
     texts = {name: _read_texts(name, path, needed) for name, path in paths.items()}
     numeric = {column: _is_numeric(column, {name: site[column] for name, site in texts.items()}) for column in needed}
     return {
-        name: Table(
-            {column: _typed(f"site {name}: column '{column}'", site[column], numeric[column]) for column in needed}
+        name: _completed(
+            name,
+            plan,
+            {column: _typed(f"site {name}: column '{column}'", site[column], numeric[column]) for column in needed},
         )
         for name, site in texts.items()
     }
+
+
+def _completed(site: str, plan: Plan, columns: Mapping[str, NDArray[Any]]) -> Table:
+    try:
+        return plan.completed(Table(columns))
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"site {site}: {error}") from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

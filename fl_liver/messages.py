@@ -3,8 +3,8 @@
 Frozen dataclasses; `wire` turns them into Flower's RecordDict and back. A field is a JSON value, bytes or an array. No
 field describes fewer patients than the site's floor: `client.egress` sees to that.
 
-server → site   Prepare  Fit     Score  Combine  Sum     Named
-site → server   Ready    Update  Done   Done     Totals  Figures      or, to any of them, Refusal
+server → site   Prepare  Fit     Score  Look  Combine  Average  Sum     Named
+site → server   Ready    Update  Done   Done  Done     Done     Totals  Figures      or, to any of them, Refusal
 
 Around a masked sum (docs/security.md; the fields are those of `securesum.site.SiteSum`):
 
@@ -129,7 +129,7 @@ class Fit(_InSlot):
 
     @property
     def rows(self) -> str:
-        """ "train" or "not-fold-K"."""
+        """ "train" or "not-fold-K"; "selection-" before either is the federation that selects images."""
         return self.slot.purpose.partition("/")[2]
 
 
@@ -194,12 +194,25 @@ class Score:
     """Score your patients with `vector` and keep the float64 logits under `name`. `rows`: "all", a part, or "fold-K".
 
     `layers`: whose own BatchNorm layers to put in where the strategy is FedBN: "train" or "not-fold-K", "" for none.
+    `endpoint`: which of the study's further questions is answered; "" is the study's own.
     """
 
     study_sha256: str
     name: str
     rows: str
     layers: str
+    vector: Vector
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look with `vector`, the model of the federation "selection-ROWS", at the images of `rows`, and keep on which a
+    lesion is visible, for the federation `rows` that follows. Nothing is told, and no statistic reads it.
+    """
+
+    study_sha256: str
+    rows: str
     vector: Vector
 
 
@@ -213,6 +226,15 @@ class Combine:
     base_beta: float
     intercept: float
     factors: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Make the score `name` from the mean of the probabilities of the scores `of`, and keep it: an ensemble."""
+
+    study_sha256: str
+    name: str
+    of: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,5 +313,5 @@ class Refusal:
     count: int
 
 
-Incoming = Prepare | Fit | Score | Combine | Sum | Named | Keys | Shares | Survivors | Open | Abandon
+Incoming = Prepare | Fit | Score | Look | Combine | Average | Sum | Named | Keys | Shares | Survivors | Open | Abandon
 Outgoing = Ready | Update | Done | Totals | Figures | Refusal | Announced | Sealed | Endorsed | Released | Abandoned

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fl_liver.messages import Combine, Score
+from fl_liver.messages import Average, Combine, Score
 from fl_liver.stats.conversation import Question
 from fl_liver.wire import question_digest
 
@@ -33,10 +33,20 @@ def origin(parts: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(list(parts.items())).encode()).hexdigest()
 
 
-def made_by(question: Score | Combine, base: str = "") -> str:
-    """Hex SHA-256 of the question that scores some rows; `base` is the origin of the score that a Combine builds on."""
+def builds_on(question: Score | Combine | Average) -> tuple[str, ...]:
+    """The stored scores that a score is made from."""
+    if isinstance(question, Average):
+        return question.of
+    return (question.base,) if isinstance(question, Combine) else ()
+
+
+def made_by(question: Score | Combine | Average, origins: Mapping[str, str] | None = None) -> str:
+    """Hex SHA-256 of the question that scores some rows, and of the `origins` of the scores that it builds on."""
     digest = question_digest(question)
-    return hashlib.sha256(f"{digest} {base}".encode()).hexdigest() if isinstance(question, Combine) else digest
+    if isinstance(question, Score):
+        return digest
+    below = " ".join((origins or {}).get(name, "") for name in builds_on(question))
+    return hashlib.sha256(f"{digest} {below}".encode()).hexdigest()
 
 
 def score_names(questions: Sequence[Question]) -> tuple[str, ...]:

@@ -98,6 +98,12 @@ class Analysis(Section):
     curve_every: Count = 3
     """The learning curve shows the internal AUC of every third round, and of the last."""
     calibration_groups: Annotated[int, Field(ge=2, le=20)] = 10
+    snapshots: bool = False
+    """Each endpoint is answered by the model of the round that answered it best for the calibration patients, and not
+    by the last one (Schmauch 2019)."""
+    composite: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    """Weights of one score over all endpoints, "main" for the study's own question; of more than two classes the mean
+    one-against-rest AUC counts."""
     min_cell: Annotated[int, Field(ge=3)] = 5
     """Smallest group that a published number may describe, over all hospitals of a sum."""
 
@@ -189,8 +195,19 @@ class Study(Section):
         for one in self.endpoint:
             if len(one.among) < 2 or len(set(one.among)) != len(one.among) or set(one.among) - set(self.task.classes):
                 raise ValueError(f"endpoint {one.name}: among wants two or more of {list(self.task.classes)}")
+            if len(one.among) == 2 and not one.positive:
+                raise ValueError(f"endpoint {one.name}: of two classes one is positive; say which")
             if set(one.positive) - set(one.among) or len(set(one.positive)) == len(one.among):
                 raise ValueError(f"endpoint {one.name}: positive must be some but not all of {list(one.among)}")
+        return self
+
+    @model_validator(mode="after")
+    def _figures_follow_from_the_study(self) -> Self:
+        strange = sorted(set(self.analysis.composite) - {"main", *(one.name for one in self.endpoint)})
+        if strange:
+            raise ValueError(f"analysis.composite names no [[endpoint]]: {', '.join(strange)}")
+        if self.analysis.snapshots and not (self.cohort.calibration or self.cohort.folds):
+            raise ValueError("analysis.snapshots are chosen on calibration patients: set cohort.calibration above 0")
         return self
 
     @model_validator(mode="after")

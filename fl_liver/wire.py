@@ -26,7 +26,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from fl_liver.errors import FLLiverError, ProtocolError
-from fl_liver.messages import Combine, Fit, Incoming, Outgoing, Score, Sum
+from fl_liver.messages import Average, Combine, Fit, Incoming, Outgoing, Score, Sum
 from fl_liver.stats.conversation import Question
 
 M = TypeVar("M", bound=Incoming | Outgoing)
@@ -55,7 +55,7 @@ def to_record(message: Incoming | Outgoing) -> RecordDict:
     return record
 
 
-def question_digest(message: Fit | Sum | Score | Combine) -> str:
+def question_digest(message: Fit | Sum | Score | Combine | Average) -> str:
     """Hex SHA-256 of everything that the server says to all hospitals in one question.
 
     Hospitals that were told different things (another model, other bins, other coefficients) hold different digests, so

@@ -26,7 +26,8 @@ def study_permit(study: Study, min_cell: int) -> Permit:
 
     They are those that `server.evaluation`, `server.fusion` and `server.run` ask in every study, of scores: a factor is
     a term of a regression and nothing else. Names of scores are the server's; which of them are stored is known when
-    they are read. A study with `histogram_epsilon` may ask for the noised histogram of its scores, with the noise that
+    they are read. A further endpoint has the same figures of its own label, and no cut-off or calibration. A study with
+    `histogram_epsilon` may ask for the noised histogram of its scores, with the noise that
     follows from it, and nothing else.
     """
     floor = max(min_cell, study.analysis.min_cell)
@@ -50,7 +51,7 @@ def _exact(study: Study, present: frozenset[str]) -> list[Allowed]:
     """
     scores = _scores(present)
     terms = [*scores, *(name for name in study.analysis.fusion if name in present)]
-    found = _of_classes(study, present)
+    found = [*_of_classes(CLASS, tuple(study.task.classes), present), *_of_endpoints(study, scores, present)]
     if len(scores) == 1:
         found += _of_score(study, scores[0])
     if len(scores) > 1:
@@ -70,13 +71,23 @@ def _of_score(study: Study, score: str) -> list[Allowed]:
     return found
 
 
-def _of_classes(study: Study, present: frozenset[str]) -> list[Allowed]:
+def _of_endpoints(study: Study, scores: list[str], present: frozenset[str]) -> list[Allowed]:
+    """Curves and comparisons of the further endpoints."""
+    found: list[Allowed] = []
+    for endpoint in study.endpoint:
+        if not endpoint.positive:
+            found += _of_classes(f"class:{endpoint.name}", endpoint.among, present)
+        elif (label := f"label:{endpoint.name}") in present and scores:
+            found.append(of_scores(scores * 2 if len(scores) == 1 else scores, label))
+    return found
+
+
+def _of_classes(label: str, classes: tuple[str, ...], present: frozenset[str]) -> list[Allowed]:
     """The classes of one model, where there are more than two."""
-    classes = study.task.classes
     models = {column.split(":")[1] for column in present if column.startswith(SCORE)}
-    if len(classes) < 3 or len(models) != 1:
+    if label not in present or len(classes) < 3 or len(models) != 1:
         return []
-    return [of_classes(CLASS, [f"{SCORE}{model}:{one}" for model in models for one in classes])]
+    return [of_classes(label, [f"{SCORE}{model}:{one}" for model in models for one in classes])]
 
 
 def _noised(present: frozenset[str]) -> list[Allowed]:

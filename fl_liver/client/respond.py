@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
+from numpy.typing import NDArray
 
 import fl_liver.stats.site_functions  # noqa: F401 - registers what this hospital can answer
 from fl_liver import __version__
@@ -27,11 +28,12 @@ from fl_liver.client.local_layers import LocalLayers
 from fl_liver.client.one_at_a_time import one_at_a_time
 from fl_liver.client.permit import require_exact_figures, study_permit
 from fl_liver.client.requests import note_request
-from fl_liver.client.scores import ScoreStore, weighted_sum
+from fl_liver.client.scores import ScoreStore, mean_probability, weighted_sum
+from fl_liver.client.selection import keep_visible, load_visible
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.sums import SiteSums
-from fl_liver.client.table import SiteTables, select_rows
-from fl_liver.client.train import fit, pick_device, score
+from fl_liver.client.table import SELECTION, SiteTables, select_rows
+from fl_liver.client.train import fit, pick_device, score, score_images
 from fl_liver.client.train_device import claim_device
 from fl_liver.client.training_account import TrainingAccount
 from fl_liver.errors import (
@@ -52,6 +54,7 @@ from fl_liver.messages import (
     Abandon,
     Abandoned,
     Announced,
+    Average,
     Combine,
     Done,
     Endorsed,
@@ -59,6 +62,7 @@ from fl_liver.messages import (
     Fit,
     Incoming,
     Keys,
+    Look,
     Named,
     Open,
     Prepare,
@@ -141,8 +145,12 @@ def _respond(site: SiteConfig, question: Incoming, device: str, should_stop: Cal
                 return _fit(site, question, device, should_stop)
             case Score():
                 return _score(site, question, device)
+            case Look():
+                return _look(site, question, device)
             case Combine():
                 return _combine(site, question)
+            case Average():
+                return _average(site, question)
             case Sum():
                 return _sum(site, question)
             case Named():
@@ -205,6 +213,8 @@ def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[],
             rows=rows,
             round_number=question.round,
             seed_key=site.site,
+            stage="selection" if question.rows.startswith(SELECTION) else "train",
+            visible=_seen(site, study, question),
             device=pick_device(device),
             should_stop=should_stop,
         )
@@ -252,10 +262,41 @@ def _score(site: SiteConfig, question: Score, device: str) -> RecordDict:
     if question.layers:
         layers = LocalLayers(site.study_folder(question.study_sha256), study, question.layers)
         vector = layers.restore(vector, before_round=None)
-    scores = score(study, cohort, vector, rows=rows, device=pick_device(device))
+    scores = score(study, cohort, vector, rows=rows, device=pick_device(device), endpoint=question.endpoint)
     made = {question.rows: made_by(question)}
     with _scores_alone(site, study):
-        _store(site, question.study_sha256, cohort).keep(question.name, rows, scores, made)
+        _store(site, question.study_sha256, cohort).keep(question.name, rows, scores, made, question.endpoint)
+    return egress.release_word(site, Done(0))
+
+
+def _look(site: SiteConfig, question: Look, device: str) -> RecordDict:
+    study, cohort = read_cohort(site, question.study_sha256)
+    if study.selection is None or study.role_of(site.site) != "train":
+        raise ProtocolError(f"site {site.site}: the study selects no images here")
+    folder, rows = site.study_folder(question.study_sha256), SELECTION + question.rows
+    vector = LocalLayers(folder, study, rows).restore(question.vector, before_round=None)
+    patients = select_rows(cohort, question.rows)
+    images, logits = score_images(study, cohort, vector, rows=patients, device=pick_device(device))
+    keep_visible(folder, question.rows, images, logits[:, 0], len(cohort.owner))
+    return egress.release_word(site, Done(0))
+
+
+def _seen(site: SiteConfig, study: Study, question: Fit) -> NDArray[np.float64] | None:
+    """Where a lesion was seen by the federation before, if the study has one; None while that is trained."""
+    if study.selection is None or question.rows.startswith(SELECTION):
+        return None
+    return load_visible(site.study_folder(question.study_sha256), question.rows)
+
+
+def _average(site: SiteConfig, question: Average) -> RecordDict:
+    study, cohort = read_cohort(site, question.study_sha256)
+    store = _store(site, question.study_sha256, cohort)
+    if len(question.of) < 2:
+        raise ProtocolError(f"site {site.site}: an average of {len(question.of)} scores was asked, wanted two or more")
+    with _scores_alone(site, study):
+        total = mean_probability([store.load(name) for name in question.of])
+        made = {"all": made_by(question, store.origins(question.of))}
+        store.keep(question.name, np.arange(len(cohort.patients)), total, made, store.endpoint(question.of[0]))
     return egress.release_word(site, Done(0))
 
 
@@ -269,7 +310,7 @@ def _combine(site: SiteConfig, question: Combine) -> RecordDict:
         tables = SiteTables(cohort, study, store).table("all")
         beta = {f"score:{question.base}": question.base_beta, **question.factors}
         total = weighted_sum(question.intercept, [(one, tables[name]) for name, one in beta.items()])
-        made = {"all": made_by(question, store.origins([question.base]).get(question.base, ""))}
+        made = {"all": made_by(question, store.origins([question.base]))}
         store.keep(question.name, np.arange(len(cohort.patients)), total[:, None], made)
     return egress.release_word(site, Done(0))
 

@@ -46,10 +46,12 @@ class ScoreStore:
         rows: NDArray[np.int64],
         scores: NDArray[np.float64],
         made_by: Mapping[str, str] | None = None,
+        endpoint: str = "",
     ) -> None:
         """Write the scores (len(rows), K) of some patients; the others keep what they had.
 
         Args:
+            endpoint: the question of the study that they answer, "" for its own.
             made_by: part of the rows → digest of the question that scored it (`score_origin`).
         Raises:
             DataError: K > 1 columns that are not the log-odds of each class against the rest.
@@ -64,12 +66,16 @@ class ScoreStore:
         every[rows] = scores
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with instead_of(path) as part:
-            save_file({"logit": every}, part, {"made_by": json.dumps(parts)})
+            save_file({"logit": every}, part, {"made_by": json.dumps(parts), "endpoint": endpoint})
 
     def origins(self, names: Iterable[str]) -> dict[str, str]:
         """Score → what made it (`score_origin`), of those that a question of the server made."""
         found = {name: _parts(self._path(name)) for name in names if self._path(name).is_file()}
         return {name: origin(parts) for name, parts in found.items() if parts}
+
+    def endpoint(self, name: str) -> str:
+        """The question of the study that a score answers."""
+        return _meta(self._path(name)).get("endpoint", "")
 
     def load(self, name: str) -> NDArray[np.float64]:
         """(n, K).
@@ -95,9 +101,13 @@ class ScoreStore:
 
 
 def _parts(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="numpy") as file:
-        parts: dict[str, str] = json.loads((file.metadata() or {}).get("made_by", "{}"))
+    parts: dict[str, str] = json.loads(_meta(path).get("made_by", "{}"))
     return parts
+
+
+def _meta(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
 
 
 def require_logits(logits: NDArray[np.float64], last_operation: str, network: str) -> None:
@@ -146,6 +156,19 @@ def _require_one_against_rest(name: str, scores: NDArray[np.float64]) -> None:
             f" (the {scores.shape[1]} probabilities sum to {total[wrong][0]:.3g}, wanted 1); a softmax must not be"
             f" stored: {_WHY_NOT}; store log-odds"
         )
+
+
+def mean_probability(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Log-odds of the mean probability of several scores (n, K) each: an ensemble; NaN where one is missing.
+
+    >>> mean_probability([np.array([[0.0]]), np.array([[np.log(3.0)]])]).round(12).tolist()  # (.5 + .75) / 2
+    [[0.510825623766]]
+    """
+    stack = np.stack(scores)
+    total: NDArray[np.float64] = np.logaddexp.reduce(-np.logaddexp(0, -stack)) - np.logaddexp.reduce(
+        -np.logaddexp(0, stack)
+    )
+    return total
 
 
 def weighted_sum(intercept: float, parts: Sequence[tuple[float, ArrayLike]]) -> NDArray[np.float64]:

@@ -11,15 +11,21 @@ from fl_liver.client.cohort.cohort import PARTS, Cohort
 from fl_liver.client.scores import ScoreStore, disease_log_odds
 from fl_liver.errors import ProtocolError
 from fl_liver.stats.conversation import Question, Table
-from fl_liver.study import Study
+from fl_liver.study import Endpoint, Study
+
+SELECTION = "selection-"
+"""Before the rows of the federation that selects images (`study.selection`)."""
 
 
 def select_rows(cohort: Cohort, rows: str) -> NDArray[np.int64]:
     """Patient indices, ascending: a part, "training" (train and calibration), "all", "fold-K" or "not-fold-K".
 
+    "selection-" before it says what the rows are taught, not which they are.
+
     Raises:
         ProtocolError: any other word.
     """
+    rows = rows.removeprefix(SELECTION)
     if rows in PARTS:
         return cohort.rows(rows)
     if rows == "all":
@@ -44,7 +50,8 @@ def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str,
     """Every column a question may name: class_name (text) and, (n,) float64 each, label, factors, background, size_mm,
     score:NAME (log-odds).
 
-    A network of K > 2 classes adds score:NAME:CLASS, the log-odds of that class against the rest.
+    A network of K > 2 classes adds score:NAME:CLASS, the log-odds of that class against the rest. A further endpoint
+    adds label:ENDPOINT or, with more than two answers, class:ENDPOINT; both are empty where it does not ask.
     """
     positive = positive_classes(study)
     columns: dict[str, NDArray[Any]] = {
@@ -54,13 +61,25 @@ def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str,
         "size_mm": cohort.size_mm,
     }
     columns |= {factor.name: cohort.factors[:, index] for index, factor in enumerate(study.factor)}
+    for endpoint in study.endpoint:
+        columns |= _endpoint_columns(endpoint, columns["class_name"])
+    among = {endpoint.name: endpoint.among for endpoint in study.endpoint if not endpoint.positive}
     for name in store.names():
-        scores = store.load(name)
-        columns[f"score:{name}"] = disease_log_odds(scores, positive)
+        scores, of = store.load(name), store.endpoint(name)
+        if of not in among:
+            columns[f"score:{name}"] = disease_log_odds(scores, positive)
         if scores.shape[1] > 1:
-            for index, each in enumerate(study.task.classes):
+            for index, each in enumerate(among.get(of, tuple(study.task.classes))):
                 columns[f"score:{name}:{each}"] = scores[:, index]
     return columns
+
+
+def _endpoint_columns(endpoint: Endpoint, class_name: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    asked = np.isin(class_name, endpoint.among)
+    if not endpoint.positive:
+        return {f"class:{endpoint.name}": np.where(asked, class_name, "").astype(object)}
+    answer = np.isin(class_name, endpoint.positive).astype(np.float64)
+    return {f"label:{endpoint.name}": np.where(asked, answer, np.nan)}
 
 
 class SiteTables:

@@ -9,7 +9,7 @@ import torch
 
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import IncompleteError, TrainingError
-from fl_liver.messages import Fit, Incoming, Score
+from fl_liver.messages import Fit, Incoming, Look, Score
 
 _claimed: set[float] = set()
 
@@ -21,7 +21,7 @@ def claim_device(site: SiteConfig, question: Incoming) -> str:
         TrainingError: the GPU of site.toml is not there.
         IncompleteError: it is, but others hold more of its memory than fl_liver's share leaves.
     """
-    if site.gpu == "none" or not isinstance(question, Fit | Score):
+    if site.gpu == "none" or not isinstance(question, Fit | Score | Look):
         return "cpu"
     if not torch.cuda.is_available():
         if site.gpu == "auto":

@@ -51,7 +51,7 @@ class Branch(nn.Module):
         self.fc = nn.Linear(self.backbone.feature_count, outputs)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.backbone.features(image)
+        pooled = self.backbone.pooled(image)
         # The heads stay in float32 under autocast: bfloat16 logits have 8 bits and would tie.
         with torch.autocast(image.device.type, enabled=False):
             features = self.bn(functional.dropout(pooled.float(), self.dropout, self.training))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -17,9 +18,9 @@ GROUPS = 32
 """The paper's default."""
 
 
-def map_norm(norm: Norm) -> Callable[[int], nn.Module]:
-    """channels → layer for maps (B, channels, H, W)."""
-    return nn.BatchNorm2d if norm == "batch" else _group_norm
+def map_norm(norm: Norm, eps: float = 1e-5) -> Callable[[int], nn.Module]:
+    """channels → layer for maps (B, channels, H, W); `eps` is that of batch normalisation."""
+    return partial(nn.BatchNorm2d, eps=eps) if norm == "batch" else _group_norm
 
 
 def vector_norm(norm: Norm, size: int) -> nn.Module:

@@ -9,13 +9,14 @@ With `norm="group"` the layers keep torchvision's names (`bn1`, …), as its own
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from torch import Tensor, nn
 
 from fl_liver.models.normalisation import map_norm
 from fl_liver.models.small_map import SmallMapConv2d
+from fl_liver.models.trunk import Trunk
 from fl_liver.study import Norm
 
 
@@ -78,11 +79,16 @@ class Bottleneck(nn.Module):
         return cast(Tensor, self.relu(out))
 
 
-class ResNet(nn.Module):
+class ResNet(Trunk):
     """Stem, four stages of `blocks[k]` blocks, mean over the map, and `fc` where `classes` > 0."""
+
+    scale_layers = ("relu", "layer1", "layer2", "layer3", "layer4")
+    first_convolution = "conv1"
+    head = "fc."
 
     def __init__(
         self,
+        architecture: str,
         block: type[BasicBlock] | type[Bottleneck],
         blocks: tuple[int, int, int, int],
         *,
@@ -91,7 +97,7 @@ class ResNet(nn.Module):
         width: int = 64,
         norm: Norm = "batch",
     ) -> None:
-        super().__init__()
+        super().__init__(architecture, width)
         layer = map_norm(norm)
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
         self.bn1 = layer(width)
@@ -108,36 +114,34 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def feature_map(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) → (B, feature_count, H/32, W/32)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+    def walk(self, x: Tensor) -> Iterator[Tensor]:
+        """Sides of H/2 after the stem, then H/4, H/8, H/16, H/32, rounded up."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        yield x
+        x = self.maxpool(x)
         for k in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{k}")(x)
-        return x
-
-    def features(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) → (B, feature_count): the mean over the last map."""
-        return self.feature_map(x).mean((2, 3))
+            yield x
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes), or the features where there are no classes."""
-        features = self.features(x)
-        return features if self.fc is None else cast(Tensor, self.fc(features))
+        pooled = self.pooled(x)
+        return pooled if self.fc is None else cast(Tensor, self.fc(pooled))
 
 
 def resnet18(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """11,689,512 parameters at the published size."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), in_channels=in_channels, classes=classes, width=width, norm=norm)
+    return ResNet("resnet18", BasicBlock, (2, 2, 2, 2), in_channels=in_channels, classes=classes, width=width, norm=norm)
 
 
 def resnet34(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """21,797,672 parameters at the published size."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
+    return ResNet("resnet34", BasicBlock, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
 
 
 def resnet50(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """25,557,032 parameters at the published size."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
+    return ResNet("resnet50", Bottleneck, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
 
 
 def _stage(

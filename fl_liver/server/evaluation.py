@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fl_liver.errors import PrivacyError
 from fl_liver.messages import Figures, Named, Purpose
 from fl_liver.server.enrolment import Participants
@@ -20,12 +22,16 @@ from fl_liver.server.figures import (
     Talks,
     about_centres,
     about_cutoffs,
+    about_endpoints,
     about_models,
     about_pairs,
     about_thresholds,
+    composite,
     fitting_rows,
+    out_of_training,
     read_centres,
     read_cutoffs,
+    read_endpoints,
     read_models,
     read_pairs,
 )
@@ -33,7 +39,9 @@ from fl_liver.server.journal import Journal
 from fl_liver.server.noised import NOT_EXACT, ROWS, ask_noised, noised_model, once
 from fl_liver.server.summing import BatchSummer
 from fl_liver.server.sums import Sums
+from fl_liver.stats.compose import or_withheld
 from fl_liver.stats.conversation import Conversation, Summer, converse, over
+from fl_liver.stats.roc import RocResult, roc
 
 
 class Evaluation:
@@ -71,14 +79,18 @@ class Evaluation:
         if self._study.histogram_noise is not None:
             return self._noised(scores, pairs, between_centres=between_centres, kept=kept)
         study, fitted = self._study, fitting_rows(self._study)
-        inside = {"internal": about_models(study, scores) | about_pairs(study, pairs)}
-        outside = {"external": about_models(study, scores) | about_pairs(study, pairs)}
+        asked = self._asked(scores) | about_pairs(study, pairs)
+        inside, outside = {"internal": dict(asked)}, {"external": dict(asked)}
         if between_centres:
             inside["internal"] |= about_centres(study, scores)
         if cutoffs:
             inside[fitted] = about_cutoffs(study, scores)
         heard = self._heard("internal", inside) | self._heard("external", outside)
         models = read_models(heard["internal"], heard["external"], scores)
+        for rows in ("internal", "external"):
+            for name, found in read_endpoints(study, heard[rows], scores).items():
+                if study.endpoint and not isinstance(heard[rows], str):
+                    models[name][rows] |= {"endpoints": found, "composite": composite(study, models[name][rows], found)}
         for name, per_site in self._per_site(scores).items():
             models[name]["per_site"] = per_site
         if cutoffs:
@@ -86,6 +98,30 @@ class Evaluation:
                 models[name]["cutoff"] = cutoff
         comparisons = [line for rows in ("internal", "external") for line in read_pairs(heard[rows], rows, pairs)]
         return Figured(models, comparisons, read_centres(heard["internal"], scores) if between_centres else {})
+
+    def cross_validated(self, score: str) -> dict[str, Any]:
+        """Figures of the training patients by the federations that did not see them: together, and fold by fold.
+
+        `endpoints` and `composite` as in a model's figures; `folds`: AUC of each fold, their mean and SD.
+        """
+        study, unseen = self._study, {"": out_of_training(self._study, score)}
+        floor, folds = study.analysis.min_cell, [f"fold-{fold}" for fold in range(study.cohort.folds)]
+        talks = {name: over("training", talk) for name, talk in self._asked(unseen).items()}
+        column = f"score:{unseen['']}"
+        for rows in folds:
+            talks[rows] = over(rows, or_withheld(roc(column, "label", key="logit32", min_cell=floor)))
+        try:
+            heard = self.ask_all("training", talks)
+        except PrivacyError as error:
+            return {"not_released": str(error)}
+        whole = read_models(heard, heard, unseen)[""]["internal"]
+        endpoints = read_endpoints(study, heard, unseen)[""]
+        aucs = [one.auc for rows in folds if isinstance(one := heard[rows], RocResult)]
+        spread = {"auc": aucs, "mean": float(np.mean(aucs)), "sd": float(np.std(aucs, ddof=1))} if len(aucs) > 1 else {}
+        return whole | {"folds": spread, "endpoints": endpoints, "composite": composite(study, whole, endpoints)}
+
+    def _asked(self, scores: Mapping[str, str]) -> Talks:
+        return about_models(self._study, scores) | about_endpoints(self._study, scores)
 
     def compare(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """DeLong's paired test of scores a and b, internal and external: difference a − b, interval, p."""

@@ -30,6 +30,8 @@ class Federation:
     rounds: Rounds
     journal: Journal
     rows: str = "train"
+    count: int | None = None
+    """Rounds; by default the study's."""
 
     def train(
         self, checkpoints: Checkpoints, initial: tuple[Vector, Layout], each_round: EachRound | None = None
@@ -41,23 +43,22 @@ class Federation:
                 stands.
         """
         vector, layout = initial
+        last = self.study.training.rounds if self.count is None else self.count
         history: list[RoundRecord] = []
         if (resumed := checkpoints.latest()) is not None:
             vector, history = resumed
             self.journal.write("resumed", rows=self.rows, round=history[-1].round)
-        for number in range(len(history) + 1, self.study.training.rounds + 1):
-            vector, record = self._round(number, vector, layout, each_round)
+        for number in range(len(history) + 1, last + 1):
+            vector, record = self._round(number, last, vector, layout, each_round)
             history.append(record)
             checkpoints.save(vector, layout, history)
             self.journal.write("checkpoint", rows=self.rows, round=number)
         return vector, history
 
     def _round(
-        self, number: int, vector: Vector, layout: Layout, each_round: EachRound | None
+        self, number: int, last: int, vector: Vector, layout: Layout, each_round: EachRound | None
     ) -> tuple[Vector, RoundRecord]:
-        self.journal.write(
-            "round_started", rows=self.rows, round=number, rounds=self.study.training.rounds, sites=len(self.sites)
-        )
+        self.journal.write("round_started", rows=self.rows, round=number, rounds=last, sites=len(self.sites))
         began = time.monotonic()
         code = update_code(self.study, layout)
         try:

@@ -19,7 +19,7 @@ from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.diagnostic import diagnostic
 from fl_liver.stats.multiclass import Multiclass, multiclass
 from fl_liver.stats.roc import RocResult, roc
-from fl_liver.study import Study
+from fl_liver.study import Endpoint, Study
 
 Scores = Mapping[str, str]
 """A model's name in the report → the name of its score at the hospitals."""
@@ -77,6 +77,57 @@ def read_models(internal: Heard, external: Heard, scores: Scores) -> dict[str, d
             else:
                 model.setdefault("calibration", {})[rows] = heard[f"calibration {name}"].to_json()
     return models
+
+
+def endpoint_score(score: str, endpoint: str) -> str:
+    """The name under which hospitals keep a model's answer to a further endpoint; "" is the study's own question."""
+    return f"{score}-{endpoint}" if endpoint else score
+
+
+def about_endpoints(study: Study, scores: Scores) -> Talks:
+    """ROC of each model for each further endpoint; of more than two classes, each against the rest."""
+    return {
+        f"endpoint {endpoint.name} {name}": about_endpoint(study, endpoint, score)
+        for endpoint in study.endpoint
+        for name, score in scores.items()
+    }
+
+
+def about_endpoint(study: Study, endpoint: Endpoint, score: str) -> Conversation[Any]:
+    """One model's answer to one endpoint: a RocResult or a Multiclass, or why not."""
+    answer, floor = f"score:{endpoint_score(score, endpoint.name)}", study.analysis.min_cell
+    if endpoint.positive:
+        return or_withheld(roc(answer, f"label:{endpoint.name}", key="logit32", min_cell=floor))
+    columns = {each: f"{answer}:{each}" for each in endpoint.among}
+    return or_withheld(multiclass(f"class:{endpoint.name}", columns, min_cell=floor))
+
+
+def read_endpoints(study: Study, heard: Heard, scores: Scores) -> dict[str, dict[str, Any]]:
+    """model → endpoint → its figures over one part of the cohorts."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in scores}
+    for endpoint in study.endpoint:
+        for name in scores:
+            if isinstance(heard, str):
+                found[name][endpoint.name] = {"not_released": heard}
+            else:
+                found[name][endpoint.name] = endpoint_figures(heard[f"endpoint {endpoint.name} {name}"])
+    return found
+
+
+def endpoint_figures(result: RocResult | Multiclass | Withheld) -> dict[str, Any]:
+    """Figures of one endpoint; `auc` of more than two classes is the mean of one against the rest, without interval."""
+    if isinstance(result, Multiclass):
+        return {"auc": result.macro_auc, "n": sum(result.n)} | class_figures(result)
+    return figures(result)
+
+
+def composite(study: Study, part: Mapping[str, Any], endpoints: Mapping[str, Any]) -> float | None:
+    """Σ weight × AUC over `analysis.composite`, of one model and one part of the cohorts; None where one is missing."""
+    weights = study.analysis.composite
+    aucs = {"main": part.get("auc")} | {name: figure.get("auc") for name, figure in endpoints.items()}
+    if not weights or any(aucs.get(name) is None for name in weights):
+        return None
+    return float(sum(weight * aucs[name] for name, weight in weights.items()) / sum(weights.values()))
 
 
 def about_pairs(study: Study, pairs: Pairs) -> Talks:

@@ -7,26 +7,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fl_liver.accountant import require_affordable, training_privacy
-from fl_liver.errors import ConfigError, IncompleteError
-from fl_liver.messages import Score, Vector
+from fl_liver.errors import ConfigError
+from fl_liver.messages import Vector
 from fl_liver.parameters import Layout, load_vector, save_vector, vector_sha256
-from fl_liver.server.checkpoint import Checkpoints
 from fl_liver.server.enrolment import Participants, gather
 from fl_liver.server.evaluation import Evaluation
 from fl_liver.server.exchange import Exchange
-from fl_liver.server.federation import Federation
-from fl_liver.server.figures import out_of_training
 from fl_liver.server.fusion import FUSION, fuse
 from fl_liver.server.journal import Journal
 from fl_liver.server.noised import without_exact
 from fl_liver.server.software import versions
 from fl_liver.server.sums import Sums
-from fl_liver.stats.coarse import coarse_auc
+from fl_liver.server.training import ENSEMBLE, StudyTraining
 from fl_liver.study import Study
 from fl_liver.toml_file import read_toml
 from fl_liver.whole_file import READABLE, write_whole
@@ -64,12 +60,12 @@ def run_study(
     seconds = Seconds()
     with seconds.phase("gather", journal):
         participants = gather(exchange, study, journal, wait_s)
-    training = StudyTraining(sums, participants, folder, journal)
+    evaluation = Evaluation(sums, participants, journal)
+    training = StudyTraining(sums, participants, evaluation, folder, journal, initial)
     with seconds.phase("train", journal):
-        vector, rounds = training.federate(initial)
+        vector, rounds = training.federate(FEDERATED)
     save_vector(folder / "model.safetensors", vector, initial[1], {"study_sha256": study.sha256})
     scores = {FEDERATED: FEDERATED}
-    evaluation = training.evaluation
     fusion = None
     if study.analysis.fusion:
         with seconds.phase("fuse", journal):
@@ -79,6 +75,8 @@ def run_study(
     with seconds.phase("evaluate", journal):
         pairs = [(FUSION, FEDERATED)] if FUSION in scores else []
         figured = evaluation.whole(scores, pairs, between_centres=True, kept=folder / "noised.json")
+        if study.cohort.folds:
+            figured.models[ENSEMBLE] = evaluation.of_models({ENSEMBLE: ENSEMBLE}, cutoffs=False)[ENSEMBLE]
     summary = {
         "study": study.name,
         "title": study.title,
@@ -93,6 +91,8 @@ def run_study(
         "sites": _sites(study, participants),
         "rounds": rounds,
         "models": figured.models,
+        "cross_validation": evaluation.cross_validated(FEDERATED) if study.cohort.folds else None,
+        "snapshots": {name or "main": {"round": at, "auc": auc} for name, (at, auc) in training.snapshots.best.items()},
         "fusion": fusion,
         "comparisons": figured.comparisons,
         "analysis": figured.between_centres,
@@ -139,56 +139,6 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """`summary.json`, whole or not at all."""
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     write_whole(folder / "summary.json", text, mode=READABLE)
-
-
-class StudyTraining:
-    """The federations of one study: the model itself and, with folds, those that give unseen scores."""
-
-    def __init__(self, sums: Sums, participants: Participants, folder: Path, journal: Journal) -> None:
-        self._sums, self._exchange, self._study = sums, sums.exchange, sums.study
-        self._participants, self._folder, self._journal = participants, folder, journal
-        self._sites = participants.training(sums.study)
-        self.evaluation = Evaluation(sums, participants, journal)
-        self.missing: set[str] = set()
-        """Hospitals that missed a round of one of the federations."""
-
-    def federate(self, initial: tuple[Vector, Layout]) -> tuple[Vector, list[dict[str, Any]]]:
-        """Train, score every hospital's patients with the final model; returns it with the round records."""
-        vector, history = self._train("train", initial, self._curve)
-        self.missing |= {site for record in history for site in record.missing}
-        self.score(vector, FEDERATED, "all", "train", tuple(self._participants.ready))
-        for fold in range(self._study.cohort.folds):
-            rows = f"not-fold-{fold}"
-            without, records = self._train(rows, initial, None)
-            self.missing |= {site for record in records for site in record.missing}
-            self.score(without, out_of_training(self._study, FEDERATED), f"fold-{fold}", rows, self._sites)
-        return vector, [asdict(record) | {"missing": list(record.missing)} for record in history]
-
-    def score(self, vector: Vector, name: str, rows: str, layers: str, sites: tuple[str, ...]) -> None:
-        """Have sites score patients and keep the scores.
-
-        Raises:
-            IncompleteError: a site did not; its patients would silently be missing from every figure.
-        """
-        answers = self._sums.make_score(Score(self._study.sha256, name, rows, layers, vector), sites)
-        if len(answers.answered) < len(sites):
-            raise IncompleteError(f"score '{name}': not every hospital scored its patients: {answers.why_not()}")
-
-    def _train(self, rows: str, initial: tuple[Vector, Layout], curve: Any) -> tuple[Vector, list[Any]]:
-        rounds = self._sums.rounds(self._sites, rows, self._journal)
-        federation = Federation(self._study, self._sites, rounds, self._journal, rows)
-        checkpoints = Checkpoints(self._folder / "checkpoints" / rows, self._study.sha256)
-        return federation.train(checkpoints, initial, curve)
-
-    def _curve(self, number: int, vector: Vector) -> float | None:
-        """Internal AUC of some rounds, from one histogram of 2¹² bins: for the picture, not for a decision."""
-        if self._study.histogram_noise is not None:
-            return None
-        if number % self._study.analysis.curve_every and number < self._study.training.rounds:
-            return None
-        self.score(vector, "curve", "internal", "train", self._sites)
-        auc = self.evaluation.ask("internal", {"auc": coarse_auc("score:curve", "label", key="logit32")})["auc"]
-        return auc if isinstance(auc, float) else None
 
 
 def _missed(sites: set[str]) -> str | None:

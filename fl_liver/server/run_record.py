@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 
 from fl_liver.errors import ConfigError
-from fl_liver.messages import Combine, Score
+from fl_liver.messages import Average, Combine, Score
 from fl_liver.score_origin import followed_by, made_by, origin
 from fl_liver.securesum.context import Slot
 from fl_liver.whole_file import write_whole
@@ -39,11 +39,12 @@ class RunRecord:
         self._begun[slot.purpose] = slot.round, slot.attempt
         self._save()
 
-    def note_score(self, question: Score | Combine) -> None:
+    def note_score(self, question: Score | Combine | Average) -> None:
         """Write down, before it is asked, which question makes (a part of) a score."""
-        base = self.origins().get(question.base, "") if isinstance(question, Combine) else ""
         rows = question.rows if isinstance(question, Score) else "all"
-        self._scores[question.name] = followed_by(self._scores.get(question.name, {}), rows, made_by(question, base))
+        self._scores[question.name] = followed_by(
+            self._scores.get(question.name, {}), rows, made_by(question, self.origins())
+        )
         self._save()
 
     def origins(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fl_liver.identity import RosterFile, read_roster
-from fl_liver.messages import Combine, Done, Purpose, Score
+from fl_liver.messages import Average, Combine, Done, Purpose, Score
 from fl_liver.server.exchange import Answers, Exchange
 from fl_liver.server.journal import Journal
 from fl_liver.server.masked_rounds import MaskedRounds
@@ -45,7 +45,7 @@ class Sums:
         origins = self.record.origins()
         return BatchSummer(self.exchange, self.study, sites, purpose, roster, self.record.run, origins)
 
-    def make_score(self, question: Score | Combine, sites: Sequence[str]) -> Answers[Done]:
+    def make_score(self, question: Score | Combine | Average, sites: Sequence[str]) -> Answers[Done]:
         """Have hospitals make and keep a score; what made it is bound into every sum over it."""
         self.record.note_score(question)
         return self.exchange.ask(question, sites, Done, timeout_s=self.study.training.round_timeout_s)

@@ -6,6 +6,7 @@
     score = "p_fused"
     label = "malignant"
 
+Columns that the hospitals' tables lack but that follow from theirs, row by row, are [[column]] tables (`derived`).
 All conversations of a plan run side by side, so that what can be asked together is asked together. An analysis that a
 floor or its data forbid ends as `Refused`, which names the rule; the others go on.
 """
@@ -17,10 +18,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fl_liver.errors import ConfigError, DataError, PrivacyError
-from fl_liver.stats.conversation import Conversation, Summer, converse
+from fl_liver.stats.conversation import Conversation, Summer, Table, converse
+from fl_liver.stats.derived import HOWS, Derived, derive, sources
 from fl_liver.stats.plan_description import (
     CohenKappa,
     FleissKappa,
@@ -47,9 +49,10 @@ from fl_liver.stats.plan_performance import (
 )
 from fl_liver.stats.plan_private import PrivateRoc, check_private
 from fl_liver.stats.plan_regression import Logistic, Nomogram
-from fl_liver.toml_file import parse
+from fl_liver.toml_file import Section, parse
 
 DEFAULT_MIN_CELL = 5
+S = TypeVar("S", bound=Section)
 
 KINDS: Sequence[type[Analysis]] = (
     Roc,
@@ -80,12 +83,24 @@ KINDS: Sequence[type[Analysis]] = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The analyses of a plan, in its order; ids are unique."""
+    """The analyses of a plan, in its order, with unique ids, and the columns that it makes."""
 
     analyses: tuple[Analysis, ...]
+    derived: tuple[Derived, ...] = ()
 
     def columns(self) -> list[str]:
-        """Every column that some analysis reads, in order of first use."""
+        """Every column that a hospital's table must have, in order of first use."""
+        return sources(self._read(), self.derived)[0]
+
+    def completed(self, table: Table) -> Table:
+        """A hospital's table with the columns that the plan makes of it and some analysis reads.
+
+        Raises:
+            ConfigError, DataError: as `derive`.
+        """
+        return derive(table, sources(self._read(), self.derived)[1])
+
+    def _read(self) -> list[str]:
         read = [(*one.columns(), one.by) for one in self.analyses]
         return list(dict.fromkeys(name for names in read for name in names if name is not None))
 
@@ -119,14 +134,16 @@ def read_plan(path: Path) -> Plan:
 
 
 def parse_plan(raw: Mapping[str, Any], where: str) -> Plan:
-    """A plan from a mapping {"analysis": [{id, kind, …}, …]}; `where` names it in errors.
+    """A plan from a mapping {"analysis": [{id, kind, …}, …], "column": [{name, how, of, …}, …]}.
+
+    where: names it in errors.
 
     Raises:
         ConfigError: as in `read_plan`.
     """
-    stray = sorted(set(raw) - {"analysis"})
+    stray = sorted(set(raw) - {"analysis", "column"})
     if stray:
-        raise ConfigError(f"{where}: unknown key '{stray[0]}'; a plan is a list of [[analysis]] tables")
+        raise ConfigError(f"{where}: unknown key '{stray[0]}'; a plan is a list of [[analysis]] and [[column]] tables")
     entries = raw.get("analysis", [])
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{where}: no [[analysis]]; a plan holds one or more")
@@ -136,7 +153,7 @@ def parse_plan(raw: Mapping[str, Any], where: str) -> Plan:
     if twice:
         raise ConfigError(f"{where}: two analyses have the id '{twice[0]}'; ids name the results and must differ")
     check_private(analyses, where)
-    return Plan(analyses)
+    return Plan(analyses, _derived(raw.get("column", []), where))
 
 
 def run_plan(plan: Plan, summer: Summer, *, min_cell: int = DEFAULT_MIN_CELL) -> dict[str, Any]:
@@ -159,21 +176,43 @@ def refusals(results: Mapping[str, Any]) -> dict[str, Refused]:
     return {name: result for name, result in results.items() if isinstance(result, Refused)}
 
 
+def _derived(entries: Any, where: str) -> tuple[Derived, ...]:
+    if not isinstance(entries, list):
+        raise ConfigError(f"{where}: 'column' is not a list of [[column]] tables")
+    hows: dict[str, type[Derived]] = {_literal(one, "how"): one for one in HOWS}
+    found: list[Derived] = []
+    for place, entry in enumerate(entries, start=1):
+        one: Derived = _parsed(entry, hows, "how", f"{where}: column {place}", "name")
+        names = [before.name for before in found]
+        if one.name in names:
+            raise ConfigError(f"{where}: two columns have the name '{one.name}'; rename one")
+        later = {other.get("name") for other in entries[place - 1 :] if isinstance(other, dict)}
+        if early := [name for name in one.of if name in later]:
+            raise ConfigError(f"{where}: column '{one.name}' is made of '{early[0]}', which does not stand before it")
+        found.append(one)
+    return tuple(found)
+
+
 def _entry(entry: Any, place: int, where: str) -> Analysis:
+    kinds: dict[str, type[Analysis]] = {_literal(one, "kind"): one for one in KINDS}
+    return _parsed(entry, kinds, "kind", f"{where}: analysis {place}", "id")
+
+
+def _parsed(entry: Any, known: Mapping[str, type[S]], key: str, where: str, title: str) -> S:
+    """A table of the section that its `key` names."""
     if not isinstance(entry, dict):
-        raise ConfigError(f"{where}: analysis {place} is not a table")
-    name = f"{where}: analysis {place} ('{entry.get('id', 'no id')}')"
-    known = {_kind_name(one): one for one in KINDS}
-    kind = entry.get("kind")
+        raise ConfigError(f"{where} is not a table")
+    name = f"{where} ('{entry.get(title, f'no {title}')}')"
+    kind = entry.get(key)
     if kind not in known:
         near = difflib.get_close_matches(str(kind), known, n=1, cutoff=0.6)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-        raise ConfigError(f"{name}: unknown kind '{kind}', {hint}")
+        raise ConfigError(f"{name}: unknown {key} '{kind}', {hint}")
     return parse(entry, known[kind], name)
 
 
-def _kind_name(of: type[Analysis]) -> str:
-    (name,) = of.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
+def _literal(of: type[Section], key: str) -> str:
+    (name,) = of.model_fields[key].annotation.__args__  # type: ignore[union-attr]
     return str(name)
 
 

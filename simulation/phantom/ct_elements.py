@@ -13,7 +13,7 @@ from simulation.phantom.dicom import uid
 from simulation.phantom.elements import group, merged
 from simulation.phantom.volume_files import time_text
 
-KVP, TUBE_MA, ROTATION_MS, COLLIMATION_MM, PITCH = 120, 210, 500, 38.4, 0.9
+ROTATION_MS = 500
 SCAN_S, BOLUS_ML = 8.0, 100.0
 
 
@@ -46,15 +46,15 @@ def ct_slice_elements(make: CtMake, phase: CtPhase, grid: Grid) -> Dataset:
     """Of the CT image module and of the bolus."""
     elements = group(
         ImageType=list(make.image_type),
-        KVP=KVP,
+        KVP=make.kvp,
         DataCollectionDiameter=500,
         ReconstructionDiameter=round(grid.spacing_mm[2] * grid.shape[2], 3),
         GantryDetectorTilt=0,
         TableHeight=150,
         RotationDirection="CW",
         ExposureTime=ROTATION_MS,
-        XRayTubeCurrent=TUBE_MA,
-        Exposure=TUBE_MA * ROTATION_MS // 1000,
+        XRayTubeCurrent=make.tube_ma,
+        Exposure=make.tube_ma * ROTATION_MS // 1000,
         FilterType="WEDGE",
         ConvolutionKernel=list(make.kernel),
         RescaleIntercept=make.intercept,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from fl_liver.client.cohort.series.grid import Grid
-from simulation.phantom.ct_elements import BOLUS_ML, KVP, ROTATION_MS, SCAN_S, TUBE_MA, CtPhase
+from simulation.phantom.ct_elements import BOLUS_ML, ROTATION_MS, SCAN_S, CtPhase
 from simulation.phantom.ct_makes import CtMake
 from simulation.phantom.dicom import uid
 from simulation.phantom.elements import coded, group, merged
@@ -56,12 +56,12 @@ def enhanced_ct_groups(make: CtMake, phase: CtPhase, grid: Grid) -> Dataset:
         FrameVOILUTSequence=group(WindowCenter=50, WindowWidth=350),
         IrradiationEventIdentificationSequence=group(IrradiationEventUID=uid(phase.frame_uid, "dose", phase.number)),
         CTReconstructionSequence=reconstruction,
-        **_acquisition(grid),
+        **_acquisition(make, grid),
     )
     return groups if phase.bolus_s is None else merged(groups, bolus_usage(phase.kind))
 
 
-def _acquisition(grid: Grid) -> dict[str, Dataset]:
+def _acquisition(make: CtMake, grid: Grid) -> dict[str, Dataset]:
     """How the tube went round; the table moves in a spiral."""
     details = group(
         RotationDirection="CW",
@@ -74,8 +74,8 @@ def _acquisition(grid: Grid) -> dict[str, Dataset]:
     )
     exposure = group(
         ExposureTimeInms=float(ROTATION_MS),
-        XRayTubeCurrentInmA=float(TUBE_MA),
-        ExposureInmAs=TUBE_MA * ROTATION_MS / 1000,
+        XRayTubeCurrentInmA=float(make.tube_ma),
+        ExposureInmAs=make.tube_ma * ROTATION_MS / 1000,
         ExposureModulationType="NONE",
         CTDIvol=9.5,
         CTDIPhantomTypeCodeSequence=coded("113691", "IEC Body Dosimetry Phantom", "DCM"),
@@ -92,5 +92,5 @@ def _acquisition(grid: Grid) -> dict[str, Dataset]:
         ),
         "CTGeometrySequence": group(DistanceSourceToDetector=1085.0, DistanceSourceToDataCollectionCenter=595.0),
         "CTExposureSequence": exposure,
-        "CTXRayDetailsSequence": group(KVP=KVP, FocalSpots=[1.2], FilterType="WEDGE", FilterMaterial="ALUMINUM"),
+        "CTXRayDetailsSequence": group(KVP=make.kvp, FocalSpots=[1.2], FilterType="WEDGE", FilterMaterial="ALUMINUM"),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
-from fl_liver.client.cohort.series.grid import Grid
+from fl_liver.client.cohort.series.grid import Grid, Triple
 from fl_liver.study_cohort import SequenceKind
 from simulation.phantom.body import sections
 from simulation.phantom.ct import CT_PHASES, ct_appearance, ct_volume, outside_circle
@@ -20,15 +21,15 @@ from simulation.phantom.ct_enhanced import enhanced_ct_elements, enhanced_ct_gro
 from simulation.phantom.ct_makes import CtMake, ct_make
 from simulation.phantom.dicom import study_start_s
 from simulation.phantom.elements import merged
-from simulation.phantom.lesion import LesionKind
 from simulation.phantom.volume_enhanced import write_multi_frame
 from simulation.phantom.volume_files import SeriesPlan, Stack, Stored, frame_of, shuffled_names, write_slices
-from simulation.phantom.volume_regions import RegionForm, write_regions
-from simulation.phantom.volumes import Case, TrueSeries, Truth, body_grid, cut_at_lesion, draw_body, imaged_patient
+from simulation.phantom.volume_patient import PatientOptions, of_patient, write_patient
+from simulation.phantom.volumes import Case, TrueSeries, Truth, body_grid, cut_at_lesion
 
-_STARTED_S: dict[SequenceKind, float] = {"plain": 120, "arterial": 335, "portal": 370, "delayed": 480}
-"""After the study's start; the bolus begins at 300 s."""
-_BOLUS_S = 300.0
+DRAWN_ON: tuple[SequenceKind, ...] = ("portal", *CT_PHASES)
+"""Lesions are drawn on the first of these that was scanned."""
+_PLAIN_S, _BOLUS_S = 120.0, 300.0
+"""After the study's start."""
 _NAMES, _NOISE = 31, 32  # purposes of the patient's random streams
 
 
@@ -44,6 +45,8 @@ class CtExam:
     other_frame  a phase with a frame of reference of its own
     enhanced     one multi-frame file a phase
     described    whether SeriesDescription and ProtocolName are filled where the make fills them
+    shift_mm     of the slab's middle against the body's
+    delays_s     of the arterial, portal venous and delayed phase, after the bolus begins
     """
 
     matrix: int = 128
@@ -56,6 +59,12 @@ class CtExam:
     other_frame: SequenceKind | None = None
     enhanced: bool = False
     described: bool = True
+    shift_mm: Triple = (0.0, 0.0, 0.0)
+    delays_s: Triple = (35.0, 70.0, 180.0)
+
+    def started_s(self, kind: SequenceKind) -> float:
+        """After the study's start."""
+        return _PLAIN_S if kind == "plain" else _BOLUS_S + self.delays_s[CT_PHASES.index(kind) - 1]
 
 
 class CtOptions(TypedDict, total=False):
@@ -71,45 +80,46 @@ class CtOptions(TypedDict, total=False):
     other_frame: SequenceKind | None
     enhanced: bool
     described: bool
+    shift_mm: Triple
+    delays_s: Triple
+
+
+class CtPatientOptions(PatientOptions, CtOptions, total=False):
+    """Who is imaged, and how: the keywords of `write_patient_ct`."""
+
+
+Picture = Callable[[SequenceKind, Grid], NDArray[np.int16]]
+"""Hounsfield units of one phase on a grid, (slices, rows, columns)."""
 
 
 def write_patient_ct(
-    patient_id: str,
-    seed: int,
-    maker: str,
-    folder: Path,
-    *,
-    kind: LesionKind = "hcc",
-    lesions: int = 1,
-    size_mm: float | None = None,
-    regions: tuple[RegionForm, ...] = ("nifti",),
-    hospital: str = "H01",
-    **exam: Unpack[CtOptions],
+    patient_id: str, seed: int, maker: str, folder: Path, **options: Unpack[CtPatientOptions]
 ) -> Truth:
     """A patient in a hospital's data folder: `dicom/<patient_id>/` and the regions drawn on the portal venous phase.
 
     Args:
         seed: ≥ 0; the same arguments give the same bytes.
         maker: "siemens", "ge", "philips" or "canon".
-        regions: written forms of the truth, see `volume_regions`.
-        exam: fields of `CtExam`.
     Raises:
         ConfigError: an unknown maker or kind, or a lesion that does not fit.
     """
     make = ct_make(maker)
-    patient = imaged_patient(patient_id, seed, kind)
-    case = Case(patient, hospital, draw_body(patient, kind, lesions, size_mm))
-    images = folder / "dicom" / patient_id
-    images.mkdir(parents=True)
-    series = write_ct(case, make, images, CtExam(**exam))
-    order: tuple[SequenceKind, ...] = ("portal", *CT_PHASES)
-    drawn_on = next(one for one in order if one not in exam.get("missing", frozenset()))
-    return write_regions(case, Truth(patient, case.body, series, drawn_on), folder, regions)
+    who, how = of_patient(options)
+    exam = CtExam(**how)
+    return write_patient(
+        patient_id, seed, folder, lambda case, images: write_ct(case, make, images, exam), DRAWN_ON, **who
+    )
 
 
-def write_ct(case: Case, make: CtMake, folder: Path, exam: CtExam) -> tuple[TrueSeries, ...]:
-    """Write the images of one study into an existing folder, in the order of CT_PHASES."""
-    study = _Study(case, make, exam)
+def write_ct(
+    case: Case, make: CtMake, folder: Path, exam: CtExam, picture: Picture | None = None
+) -> tuple[TrueSeries, ...]:
+    """Write the images of one study into an existing folder, in the order of CT_PHASES.
+
+    Args:
+        picture: what each phase shows; by default the body with the values of `ct`, and the make's noise.
+    """
+    study = _Study(case, make, exam, picture or _plain_picture(case, make, exam))
     plans = [study.plan(kind) for kind in CT_PHASES if kind not in exam.missing]
     random = case.patient.random(_NAMES)
     names = shuffled_names(random, len(plans) if exam.enhanced else sum(plan.files for plan in plans), make.suffix)
@@ -120,20 +130,31 @@ def write_ct(case: Case, make: CtMake, folder: Path, exam: CtExam) -> tuple[True
     )
 
 
+def _plain_picture(case: Case, make: CtMake, exam: CtExam) -> Picture:
+    labels: dict[Grid, NDArray[np.uint8]] = {}  # most phases share theirs
+
+    def picture(kind: SequenceKind, grid: Grid) -> NDArray[np.int16]:
+        if grid not in labels:
+            labels[grid] = sections(case.body, grid, exam.thickness_mm)
+        random, look = case.patient.random(_NOISE, CT_PHASES.index(kind)), ct_appearance(case.body, kind)
+        return ct_volume(labels[grid], grid, look, random, noise_hu=make.noise_hu, grain_mm=make.grain_mm)
+
+    return picture
+
+
 @dataclass(frozen=True, slots=True)
 class _Study:
     case: Case
     make: CtMake
     exam: CtExam
-    _labels: dict[Grid, NDArray[np.uint8]] = field(default_factory=dict)
-    """What each grid cuts: most phases share theirs."""
+    picture: Picture
 
     def plan(self, kind: SequenceKind) -> SeriesPlan:
         case, make, exam, start = self.case, self.make, self.exam, study_start_s(self.case.patient)
         phase = CtPhase(
             kind=kind,
             number=1 + CT_PHASES.index(kind),
-            started_s=start + _STARTED_S[kind],
+            started_s=start + exam.started_s(kind),
             bolus_s=None if kind == "plain" else start + _BOLUS_S,
             frame_uid=frame_of(case, "CT", own=kind if exam.other_frame == kind else ""),
         )
@@ -156,12 +177,7 @@ class _Study:
 
     def _stored(self, kind: SequenceKind, grid: Grid) -> Stored:
         """One phase as stored values, the make's padding or air outside the circle."""
-        case, make = self.case, self.make
-        if grid not in self._labels:
-            self._labels[grid] = sections(case.body, grid, self.exam.thickness_mm)
-        random = case.patient.random(_NOISE, CT_PHASES.index(kind))
-        look = ct_appearance(case.body, kind)
-        hu = ct_volume(self._labels[grid], grid, look, random, noise_hu=make.noise_hu, grain_mm=make.grain_mm)
+        make, hu = self.make, self.picture(kind, grid)
         stored: Stored = hu - np.int16(make.intercept)
         if not make.signed:
             stored = stored.astype(np.uint16)
@@ -177,5 +193,6 @@ def _grid(case: Case, exam: CtExam, kind: SequenceKind) -> Grid:
         columns=exam.matrix,
         gap_mm=gap_mm,
         slices=max(3, round(exam.height_mm / gap_mm)),
+        shift_mm=exam.shift_mm,
     )
     return cut_at_lesion(grid, case.body.lesions[0]) if exam.partial == kind else grid

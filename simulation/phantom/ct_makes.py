@@ -26,6 +26,7 @@ class CtMake:
     intercept        RescaleIntercept
     padding          stored value outside the circle and PixelPaddingValue; None where air is written there
     head_first       instance numbers count from head to feet
+    kvp, tube_ma     of the usual protocol
     """
 
     manufacturer: str
@@ -46,6 +47,8 @@ class CtMake:
     head_first: bool
     noise_hu: float
     grain_mm: float
+    kvp: int = 120
+    tube_ma: int = 210
 
 
 _SILENT: dict[SequenceKind, str] = {"plain": "", "arterial": "", "portal": "", "delayed": ""}

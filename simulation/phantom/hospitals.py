@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fl_liver.errors import ConfigError
+from simulation.phantom.clinical import CLINICAL_COLUMNS, clinical_row
 from simulation.phantom.patients import CaseMix, Patient, draw_patient
 from simulation.phantom.scanners import MAKES, UltrasoundMake, UltrasoundScanner, draw_scanner, outside_the_hull
+from simulation.phantom.ultrasound_evidence import malignancy_log_odds
+from simulation.phantom.ultrasound_files import LESION_COLUMNS, write_ultrasound
+from simulation.phantom.virtual import PatientRows
 
 TRAIN_SIZES = (120, 96, 84, 72, 64, 56, 48, 44, 40, 36, 32)
 EXTERNAL_SIZES = (110, 90)
@@ -21,7 +28,7 @@ _CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of the random streams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hospital:
-    """One hospital with known truth."""
+    """One hospital with known truth; a `virtual.VirtualHospital`."""
 
     name: str
     external: bool
@@ -34,6 +41,29 @@ class Hospital:
     def patient(self, index: int) -> Patient:
         """Patient `index`, 0 ≤ index < cases.patients (more may be drawn for a check of distributions)."""
         return draw_patient(self.cases, self.name, self.seed, index)
+
+    @property
+    def patients(self) -> int:
+        return self.cases.patients
+
+    @property
+    def device(self) -> str:
+        return self.scanner.make.device
+
+    @property
+    def tables(self) -> Mapping[str, Sequence[str]]:
+        return {"clinical.csv": CLINICAL_COLUMNS, "lesions.csv": LESION_COLUMNS}
+
+    def parameters(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def write_patient(self, index: int, folder: Path) -> PatientRows:
+        patient = self.patient(index)
+        images = folder / "dicom" / patient.patient_id
+        images.mkdir(parents=True)
+        boxes = write_ultrasound(patient, self.name, self.scanner, images)
+        rows = {"clinical.csv": [clinical_row(patient)], "lesions.csv": boxes}
+        return PatientRows(patient.patient_id, rows, (malignancy_log_odds(patient.lesion),))
 
 
 def phantom_hospitals(seed: int, train: int = 11, external: int = 2, *, scale: float = 1.0) -> tuple[Hospital, ...]:

@@ -14,7 +14,6 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 from fl_liver.client.cohort.series.grid import Grid
 from simulation.phantom.body import sections
 from simulation.phantom.elements import merged
-from simulation.phantom.lesion import LesionKind
 from simulation.phantom.mr import MR_SEQUENCES, mr_appearance, mr_volume, stored_signal
 from simulation.phantom.mr_elements import MrVolume, mr_equipment, mr_image_elements, mr_volume_elements
 from simulation.phantom.mr_enhanced import enhanced_mr_elements, enhanced_mr_groups, enhanced_volume_groups
@@ -22,43 +21,33 @@ from simulation.phantom.mr_exam import MrExam, MrOptions, Slab, grid_of, planned
 from simulation.phantom.mr_makes import MrMake, mr_make
 from simulation.phantom.volume_enhanced import write_multi_frame
 from simulation.phantom.volume_files import SeriesPlan, Stack, frame_of, shuffled_names, write_slices
-from simulation.phantom.volume_regions import RegionForm, write_regions
-from simulation.phantom.volumes import Case, TrueSeries, Truth, draw_body, imaged_patient
+from simulation.phantom.volume_patient import PatientOptions, of_patient, write_patient
+from simulation.phantom.volumes import Case, TrueSeries, Truth
 
 _NAMES, _NOISE = 41, 42  # purposes of the patient's random streams
 
 
+class MrPatientOptions(PatientOptions, MrOptions, total=False):
+    """Who is imaged, and how: the keywords of `write_patient_mr`."""
+
+
 def write_patient_mr(
-    patient_id: str,
-    seed: int,
-    maker: str,
-    folder: Path,
-    *,
-    kind: LesionKind = "hcc",
-    lesions: int = 1,
-    size_mm: float | None = None,
-    regions: tuple[RegionForm, ...] = ("nifti",),
-    hospital: str = "H01",
-    **exam: Unpack[MrOptions],
+    patient_id: str, seed: int, maker: str, folder: Path, **options: Unpack[MrPatientOptions]
 ) -> Truth:
     """A patient in a hospital's data folder: `dicom/<patient_id>/` and the regions drawn on T2.
 
     Args:
         seed: ≥ 0; the same arguments give the same bytes.
         maker: "siemens", "ge", "philips" or "canon".
-        regions: written forms of the truth, see `volume_regions`.
-        exam: fields of `MrExam`.
     Raises:
         ConfigError: an unknown maker or kind, or a lesion that does not fit.
     """
     make = mr_make(maker)
-    patient = imaged_patient(patient_id, seed, kind)
-    case = Case(patient, hospital, draw_body(patient, kind, lesions, size_mm))
-    images = folder / "dicom" / patient_id
-    images.mkdir(parents=True)
-    series = write_mr(case, make, images, MrExam(**exam))
-    drawn_on = next(one for one in MR_SEQUENCES if one not in exam.get("missing", frozenset()))
-    return write_regions(case, Truth(patient, case.body, series, drawn_on), folder, regions)
+    who, how = of_patient(options)
+    exam = MrExam(**how)
+    return write_patient(
+        patient_id, seed, folder, lambda case, images: write_mr(case, make, images, exam), MR_SEQUENCES, **who
+    )
 
 
 def write_mr(case: Case, make: MrMake, folder: Path, exam: MrExam) -> tuple[TrueSeries, ...]:

@@ -49,6 +49,13 @@ class Lesion:
     angle_rad: float
 
 
+NO_LESION = Lesion(
+    size_mm=0.0, echo_db=0.0, margin_mm=1.0, irregularity=0.0, halo=False, halo_db=0.0, halo_mm=1.0,
+    heterogeneity_db=0.0, posterior_db=0.0, aspect=1.0, angle_rad=0.0,
+)  # fmt: skip
+"""Of a patient whose subtype is "none"."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """What the record says: the person, the laboratory, and a radiologist's reading of the scan (fallible)."""
@@ -104,15 +111,22 @@ def draw_patient(cases: CaseMix, hospital: str, hospital_seed: int, index: int) 
     """Patient `index` (from 0) of a hospital; the same arguments give the same patient, whoever was drawn before."""
     random = np.random.default_rng([hospital_seed, index])
     subtype = _draw_subtype(random, cases)
+    return draw_patient_with(random, subtype, cases.log_size_shift, f"{hospital}-{index + 1:04d}", (hospital_seed, index))
+
+
+def draw_patient_with(
+    random: np.random.Generator, subtype: Subtype, log_size_shift: float, patient_id: str, entropy: tuple[int, int]
+) -> Patient:
+    """A patient of one subtype, from a stream; `entropy` as in `Patient`."""
     person = PEOPLE[subtype]
-    lesion = _draw_lesion(random, LOOKS[subtype], cases.log_size_shift)
+    lesion = NO_LESION if subtype == "none" else _draw_lesion(random, LOOKS[subtype], log_size_shift)
     background = _draw_background(random, person)
     findings = _draw_findings(random, person, lesion)
     first_day = np.datetime64("2018-05-01")
     study_day = first_day + int(random.integers(426))
     birth_day = study_day - 365 * findings.age_years - findings.age_years // 4 - int(random.integers(1, 360))
     return Patient(
-        patient_id=f"{hospital}-{index + 1:04d}",
+        patient_id=patient_id,
         name=f"{_syllables(random)}^{_syllables(random)}",
         birth_date=str(birth_day).replace("-", ""),
         study_date=str(study_day).replace("-", ""),
@@ -120,7 +134,7 @@ def draw_patient(cases: CaseMix, hospital: str, hospital_seed: int, index: int) 
         background=background,
         lesion=lesion,
         findings=findings,
-        entropy=(hospital_seed, index),
+        entropy=entropy,
     )
 
 
@@ -137,7 +151,7 @@ def _draw_lesion(random: np.random.Generator, look: Look, log_size_shift: float)
     hetero_mean += 0.5 * (size_mm > 50)  # large lesions bleed and necrose
     return Lesion(
         size_mm=size_mm,
-        echo_db=_clipped(random, look.echo_db, -9, 10),
+        echo_db=_clipped(random, look.echo_db, min(-9, look.echo_db[0]), 10),
         margin_mm=_clipped(random, look.margin_mm, 0.2, 5),
         irregularity=_clipped(random, look.irregularity, 0, 0.35),
         halo=bool(random.random() < look.halo),

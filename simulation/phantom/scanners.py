@@ -41,6 +41,11 @@ class UltrasoundMake:
     """All views of a patient as one multi-frame object, instead of one still each."""
     screen: Screen
 
+    @property
+    def device(self) -> str:
+        """In words, for a report."""
+        return f"{self.manufacturer} {self.models[0]}"
+
 
 _NARROW = Screen(rows=148, columns=220, region_row=16, region_column=14, ruler_right=True)
 _WIDE = Screen(rows=152, columns=236, region_row=14, region_column=24, ruler_right=False)

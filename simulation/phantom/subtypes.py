@@ -1,7 +1,8 @@
 """What each kind of lesion looks like, and in whom it is found: the distributions behind `patients`.
 
 The findings follow Table 1 and the multivariable odds ratios of Yang et al., EBioMedicine 56 (2020) 102777; the
-acoustic numbers are invented, set so that a network separates the classes well but not perfectly.
+acoustic numbers are invented, set so that a network separates the classes well but not perfectly. That study has
+neither cysts nor livers without a lesion, which other systems see.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Subtype = Literal["hemangioma", "fnh", "other_benign", "hcc", "metastasis", "icc"]
+Subtype = Literal["hemangioma", "fnh", "other_benign", "hcc", "metastasis", "icc", "cyst", "none"]
 
 BENIGN: tuple[Subtype, ...] = ("hemangioma", "fnh", "other_benign")
 MALIGNANT: tuple[Subtype, ...] = ("hcc", "metastasis", "icc")
+"""As a case mix draws them; "cyst" and "none" are drawn where a study asks for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,12 @@ LOOKS: dict[Subtype, Look] = {
         echo_db=(-3.5, 3.0), margin_mm=(3.2, 1.1), irregularity=(0.17, 0.06), halo=0.36,
         heterogeneity_db=(3.2, 1.0), posterior_db=(-1.2, 1.5), size_mm=(45, 0.45),
     ),
+    "cyst": Look(
+        echo_db=(-13.0, 2.0), margin_mm=(0.5, 0.2), irregularity=(0.03, 0.02), halo=0.01,
+        heterogeneity_db=(0.6, 0.3), posterior_db=(4.0, 1.2), size_mm=(24, 0.45),
+    ),
 }  # fmt: skip
+"""None for "none"."""
 
 PEOPLE: dict[Subtype, Person] = {
     "hemangioma": Person(
@@ -94,5 +101,13 @@ PEOPLE: dict[Subtype, Person] = {
     "icc": Person(
         hepatitis=0.50, tumour_history=0.14, male=0.62, age_years=(60, 10),
         raised_afp=0.05, fibrosis=0.45, steatosis=0.06, vascularity=0.55,
+    ),
+    "cyst": Person(
+        hepatitis=0.12, tumour_history=0.06, male=0.45, age_years=(57, 12),
+        raised_afp=0.010, fibrosis=0.12, steatosis=0.15, vascularity=0.02,
+    ),
+    "none": Person(
+        hepatitis=0.20, tumour_history=0.10, male=0.52, age_years=(52, 14),
+        raised_afp=0.010, fibrosis=0.25, steatosis=0.25, vascularity=0.0,
     ),
 }  # fmt: skip

@@ -1,0 +1,230 @@
+"""Columns that a plan makes from a hospital's own: row by row, at the hospital, before anything is asked.
+
+    [[column]]
+    name = "reader_1_scale"
+    how = "scale10"
+    of = ["reader_1_diagnosis", "reader_1_confidence"]
+
+A row in which a source is missing has no value. A column may be made from one that stands before it in the plan. The
+names are public, the values stay where they are: an analysis asks of a made column what it asks of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fl_liver.errors import ConfigError, DataError
+from fl_liver.stats.conversation import Table
+from fl_liver.stats.plan_entry import Column, Level
+from fl_liver.stats.readers import ordinal_from_call, ordinal_from_probability
+from fl_liver.stats.rows import binary, is_level, level_names, missing, numbers
+from fl_liver.toml_file import Section
+
+Values = NDArray[Any]
+
+
+class Derived(Section):
+    """One column that the plan makes: `how` from the columns `of`."""
+
+    name: Column
+    how: str
+    of: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1)]
+
+    def made(self, rows: Table) -> Values:
+        """(n,) values of rows in which every source has one."""
+        raise NotImplementedError
+
+    def said(self) -> str:
+        """How it is made, for a reader of the page."""
+        raise NotImplementedError
+
+
+class Scale10(Derived):
+    """A reader's call (0/1) and confidence (1 low to 5 high) on one scale: 1 surely benign, 10 surely malignant."""
+
+    how: Literal["scale10"]
+    of: Annotated[tuple[Column, ...], Field(min_length=2, max_length=2)]
+
+    def made(self, rows: Table) -> Values:
+        return ordinal_from_call(binary(rows, self.of[0]), numbers(rows, self.of[1])).astype(np.float64)
+
+    def said(self) -> str:
+        return f"{self.of[0]} and {self.of[1]} on a ten-point scale (Khalili 2020): 5 + confidence, or 6 − confidence"
+
+
+class Tenths(Derived):
+    """A probability as 1 (up to .1) to 10, beside a reader's ten-point scale."""
+
+    how: Literal["tenths"]
+
+    def made(self, rows: Table) -> Values:
+        return ordinal_from_probability(numbers(rows, self.of[0])).astype(np.float64)
+
+    def said(self) -> str:
+        return f"tenths of {self.of[0]}, 1 to 10"
+
+
+class Times(Derived):
+    """A number in another unit; with factor 10 a probability's odds ratio is per 10 %."""
+
+    how: Literal["times"]
+    factor: float
+
+    def made(self, rows: Table) -> Values:
+        return numbers(rows, self.of[0]) * self.factor
+
+    def said(self) -> str:
+        return f"{self.of[0]} × {self.factor:g}"
+
+
+class AtLeast(Derived):
+    """1 where a number reaches a threshold, else 0."""
+
+    how: Literal["at_least"]
+    threshold: float
+
+    def made(self, rows: Table) -> Values:
+        return (numbers(rows, self.of[0]) >= self.threshold).astype(np.float64)
+
+    def said(self) -> str:
+        return f"1 where {self.of[0]} ≥ {self.threshold:g}, else 0"
+
+
+class Bands(Derived):
+    """The band of a number: up to and with the first edge, up to and with the second, …, above the last."""
+
+    how: Literal["bands"]
+    edges: Annotated[tuple[float, ...], Field(min_length=1)]
+    names: tuple[Level, ...]
+
+    @model_validator(mode="after")
+    def _edges_part_the_names(self) -> Self:
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError(f"edges {list(self.edges)} do not ascend")
+        if len(set(self.names)) != len(self.edges) + 1 or len(self.names) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges want {len(self.edges) + 1} different names")
+        return self
+
+    def made(self, rows: Table) -> Values:
+        band = np.searchsorted(np.array(self.edges), numbers(rows, self.of[0]), side="left")
+        return np.array(self.names, dtype=object)[band]
+
+    def said(self) -> str:
+        parts = [f"{name} up to {edge:g}" for name, edge in zip(self.names, self.edges, strict=False)]
+        return f"{self.of[0]} in bands: {', '.join(parts)}, {self.names[-1]} above"
+
+
+class Merged(Derived):
+    """Levels put together under new names; a level that is not listed is missing."""
+
+    how: Literal["merged"]
+    into: Annotated[dict[Level, tuple[Level, ...]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _no_level_twice(self) -> Self:
+        levels = [level for named in self.into.values() for level in named]
+        if twice := sorted({level for level in levels if levels.count(level) > 1}):
+            raise ValueError(f"level {', '.join(twice)} is put into two groups")
+        return self
+
+    def made(self, rows: Table) -> Values:
+        found = np.full(len(rows), "", dtype=object)
+        for name, levels in self.into.items():
+            for level in levels:
+                found[is_level(rows[self.of[0]], level)] = name
+        return found
+
+    def said(self) -> str:
+        return f"{self.of[0]}: " + "; ".join(f"{name} is {', '.join(levels)}" for name, levels in self.into.items())
+
+
+class OneOf(Derived):
+    """1 where a column has one of some levels, else 0."""
+
+    how: Literal["one_of"]
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)]
+
+    def made(self, rows: Table) -> Values:
+        column = rows[self.of[0]]
+        return np.any([is_level(column, level) for level in self.levels], axis=0).astype(np.float64)
+
+    def said(self) -> str:
+        return f"1 where {self.of[0]} is {' or '.join(self.levels)}, else 0"
+
+
+class Majority(Derived):
+    """What most of an odd number of columns say: readers' consensus by vote. Missing where no level has most."""
+
+    how: Literal["majority"]
+    of: Annotated[tuple[Column, ...], Field(min_length=3)]
+
+    @model_validator(mode="after")
+    def _no_draw(self) -> Self:
+        if len(self.of) % 2 == 0:
+            raise ValueError(f"{len(self.of)} columns can draw; name an odd number")
+        return self
+
+    def made(self, rows: Table) -> Values:
+        said = np.stack([level_names(rows[name]) for name in self.of])
+        most = (said[:, None] == said[None]).sum(axis=1)  # (readers, n): how many say the same as this one
+        first = most.argmax(axis=0)
+        place = np.arange(said.shape[1])
+        won = 2 * most[first, place] > len(self.of)
+        if all(rows[name].dtype != object for name in self.of):
+            values = np.stack([numbers(rows, name) for name in self.of])[first, place]
+            return np.where(won, values, np.nan)
+        return np.where(won, said[first, place], "")
+
+    def said(self) -> str:
+        return f"what most of {', '.join(self.of)} say"
+
+
+HOWS: Sequence[type[Derived]] = (Scale10, Tenths, Times, AtLeast, Bands, Merged, OneOf, Majority)
+
+
+def derive(table: Table, derived: Sequence[Derived]) -> Table:
+    """A hospital's table with the plan's columns beside its own.
+
+    Raises:
+        ConfigError: the table has a column of that name already.
+        DataError: a value is none that the rule knows; names the column that was to be made.
+    """
+    columns = dict(table.columns)
+    for one in derived:
+        if one.name in columns:
+            raise ConfigError(f"column '{one.name}' is in the table, and the plan makes one of that name; rename one")
+        columns[one.name] = _made(Table(columns), one)
+    return Table(columns)
+
+
+def sources(wanted: Sequence[str], derived: Sequence[Derived]) -> tuple[list[str], list[Derived]]:
+    """(the hospital's own columns that are needed, the columns that must be made), each in order of first use."""
+    known = {one.name: one for one in derived}
+    own: dict[str, None] = {}
+    made: dict[str, None] = {}
+    waiting = list(wanted)
+    while waiting:
+        name = waiting.pop(0)
+        if name in known and name not in made:
+            made[name] = None
+            waiting += known[name].of
+        elif name not in known:
+            own[name] = None
+    return list(own), [one for one in derived if one.name in made]
+
+
+def _made(table: Table, one: Derived) -> Values:
+    there = ~np.any([missing(table[name]) for name in one.of], axis=0)
+    try:
+        values = one.made(Table({name: table[name][there] for name in one.of}))
+    except DataError as error:
+        raise DataError(f"column '{one.name}' ({one.how}): {error}") from error
+    text = values.dtype == object
+    column = np.full(len(there), "" if text else np.nan, dtype=object if text else np.float64)
+    column[there] = values
+    return column
