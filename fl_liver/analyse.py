@@ -143,7 +143,7 @@ def read_tables(paths: Mapping[str, Path], plan: Plan) -> dict[str, Table]:
         ConfigError: a site has no column of that name.
     """
     needed = plan.columns()
-    texts = {name: _read_texts(name, path, needed) for name, path in paths.items()}
+    texts = {name: _read_texts(name, path, plan) for name, path in paths.items()}
     numeric = {column: _is_numeric(column, {name: site[column] for name, site in texts.items()}) for column in needed}
     return {
         name: _completed(
@@ -158,8 +158,8 @@ def read_tables(paths: Mapping[str, Path], plan: Plan) -> dict[str, Table]:
 def _completed(site: str, plan: Plan, columns: Mapping[str, NDArray[Any]]) -> Table:
     try:
         return plan.completed(Table(columns))
-    except (ConfigError, DataError) as error:
-        raise type(error)(f"site {site}: {error}") from error
+    except DataError as error:
+        raise DataError(f"site {site}: {error}") from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -170,23 +170,26 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         raise ConfigError(f"{path}: cannot be written ({type(error).__name__}); give another --json path") from error
 
 
-def _read_texts(site: str, path: Path, needed: Sequence[str]) -> dict[str, list[str]]:
+def _read_texts(site: str, path: Path, plan: Plan) -> dict[str, list[str]]:
+    needed = plan.columns()
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
             rows = csv.reader(handle)
             header = next(rows, None)
             if header is None:
                 raise DataError(f"site {site}: {path} is empty; a site with nobody still has a header line")
-            _check_header(site, path, header, needed)
+            _check_header(site, path, header, plan)
             return _columns(f"site {site}: {path}", rows, header, needed)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"site {site}: {path} cannot be read as CSV ({type(error).__name__}: {error})") from error
 
 
-def _check_header(site: str, path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+def _check_header(site: str, path: Path, header: Sequence[str], plan: Plan) -> None:
     if len(set(header)) < len(header):
         raise DataError(f"site {site}: {path} has two columns of one name; rename one")
-    absent = [name for name in needed if name not in header]
+    if both := [one.name for one in plan.derived if one.name in header]:
+        raise ConfigError(f"site {site}: {path} has a column '{both[0]}', and the plan makes one of that name")
+    absent = [name for name in plan.columns() if name not in header]
     if absent:
         known = ", ".join(header)
         raise ConfigError(f"site {site}: no column '{absent[0]}' in {path} (columns: {known}); correct the plan")

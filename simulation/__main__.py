@@ -68,7 +68,17 @@ def simulate(
     device: Annotated[str, typer.Option(show_default=False, help="auto (default) | cpu | cuda:N")] = "auto",
     full: Annotated[bool, typer.Option("--full", help="The published size: ResNet-18 at 224 px.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="7 small hospitals, 3 rounds: to see that all works.")] = False,
-    cross_fit: Annotated[bool, typer.Option("--cross-fit", help="Five federations for unseen scores.")] = False,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validation: a federation without each fold, unseen scores, an ensemble.")
+    ] = None,
+    repeats: Annotated[
+        str | None, typer.Option(metavar="SPLITSxFOLDS", help="Cross-validate anew on several splits, such as 3x3.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SECTION.KEY=V,V", help="Try these first, go on with the best; may be given again."),
+    ] = None,
+    all_tasks: Annotated[bool, typer.Option("--all-tasks", help="Also every variant of the study.")] = False,
     leave_one_centre_out: Annotated[
         bool, typer.Option("--leave-one-centre-out", help="Also one federation without each training hospital.")
     ] = False,
@@ -106,7 +116,10 @@ def simulate(
             workers=workers,
             full=full,
             quick=quick,
-            cross_fit=cross_fit,
+            folds=folds,
+            repeats=repeats,
+            grid=tuple(grid or ()),
+            all_tasks=all_tasks,
             leave_one_centre_out=leave_one_centre_out,
             baselines=baselines,
             plain_sums=plain_sums,

@@ -11,7 +11,7 @@ from fl_liver.errors import FLLiverError, PrivacyError
 from fl_liver.messages import Score, Vector
 from fl_liver.server.enrolment import Participants
 from fl_liver.server.evaluation import Evaluation
-from fl_liver.server.figures import figures
+from fl_liver.server.figures import about_endpoint, endpoint_figures, endpoint_score, figures
 from fl_liver.server.sums import Sums
 from fl_liver.stats.compare import compare
 from fl_liver.stats.compose import Withheld, or_withheld
@@ -31,9 +31,11 @@ class BaselineFigures:
         """A hospital's own model is scored there and at the external hospitals; the pooled one everywhere."""
         everyone = tuple(self._participants.ready)
         sites = (name, *self._external) if name in everyone else everyone
-        answers = self._sums.make_score(Score(self._study.sha256, name, "all", "", vector), sites)
-        if len(answers.answered) < len(sites):
-            raise FLLiverError(f"baseline {name}: not every hospital scored its patients: {answers.why_not()}")
+        for endpoint in ("", *(one.name for one in self._study.endpoint)):
+            question = Score(self._study.sha256, endpoint_score(name, endpoint), "all", "", vector, endpoint)
+            answers = self._sums.make_score(question, sites)
+            if len(answers.answered) < len(sites):
+                raise FLLiverError(f"baseline {name}: not every hospital scored its patients: {answers.why_not()}")
 
     def pooled(self, name: str) -> dict[str, Any]:
         """The pooled model, like any other."""
@@ -48,7 +50,7 @@ class BaselineFigures:
         training = self._participants.training(study)
         return {
             "internal": self._own(training),
-            "external": self._elsewhere(training),
+            "external": self._elsewhere(training) | self._endpoints(training),
             "per_site": {},
             "is": "mean over hospitals' own models",
         }
@@ -70,6 +72,26 @@ class BaselineFigures:
             | counts
             | curve
         )
+
+    def _endpoints(self, training: tuple[str, ...]) -> dict[str, Any]:
+        """Mean over the hospitals' own models of the AUC of each further endpoint on the external patients."""
+        if not self._study.endpoint:
+            return {}
+        talks = {
+            f"{endpoint.name} {name}": about_endpoint(self._study, endpoint, name)
+            for endpoint in self._study.endpoint
+            for name in training
+        }
+        try:
+            heard = self._evaluation.ask("external", talks)
+        except PrivacyError as error:
+            return {"endpoints": {endpoint.name: {"not_released": str(error)} for endpoint in self._study.endpoint}}
+        found: dict[str, dict[str, Any]] = {}
+        for endpoint in self._study.endpoint:
+            figured = [endpoint_figures(heard[f"{endpoint.name} {name}"]) for name in training]
+            aucs = [one["auc"] for one in figured if one.get("auc") is not None]
+            found[endpoint.name] = {"auc": math.fsum(aucs) / len(aucs), "ci95": None} if aucs else figured[0]
+        return {"endpoints": found}
 
     def _mean_curve(self, training: tuple[str, ...]) -> dict[str, Any]:
         """Mean sensitivity of the hospitals' own models at each specificity (vertical average of their ROC curves)."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 from fl_liver.errors import ConfigError
 from fl_liver.study import Study
-from fl_liver.study_files import load_study
+from fl_liver.study_files import load_study, variants_of
 
 QUICK_SCALE = 0.35
 """Phantom hospitals of `--quick` have this share of their patients."""
@@ -33,7 +35,10 @@ class Options:
     workers: int | None = None
     full: bool = False
     quick: bool = False
-    cross_fit: bool = False
+    folds: int | None = None
+    repeats: str | None = None
+    grid: tuple[str, ...] = ()
+    all_tasks: bool = False
     leave_one_centre_out: bool = False
     baselines: bool = True
     plain_sums: bool = False
@@ -84,8 +89,9 @@ def resolve_study(options: Options) -> Study:
         study = study.changed(training={"rounds": options.rounds})
     if options.seed is not None:
         study = study.with_top(seed=options.seed)
-    if options.cross_fit:
-        study = study.changed(cohort={"folds": 5, "calibration": 0.0})
+    if options.folds is not None:
+        study = with_folds(study, options.folds)
+    side_studies_asked(options)
     if options.plain_sums:
         study = study.changed(privacy={"secure_sum": "plain"})
     if options.deploy:
@@ -96,6 +102,66 @@ def resolve_study(options: Options) -> Study:
             f" {study.histogram_noise[0]:g} anew on the same patients; leave out the option or the key"
         )
     return study
+
+
+def with_folds(study: Study, folds: int) -> Study:
+    """Cross-fitting. Raises ConfigError for fewer than two folds."""
+    if not 2 <= folds <= 10:
+        raise ConfigError(f"--folds {folds}: wanted 2 to 10")
+    return study.changed(cohort={"folds": folds, "calibration": 0.0})
+
+
+def repeats_of(options: Options) -> tuple[int, int] | None:
+    """(splits, folds) of `--repeats 3x3`. Raises ConfigError for anything else."""
+    if options.repeats is None:
+        return None
+    found = re.fullmatch(r"(\d{1,2})x(\d{1,2})", options.repeats)
+    splits, folds = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not (1 <= splits <= 20 and 2 <= folds <= 10):
+        raise ConfigError(f"--repeats '{options.repeats}': wanted SPLITSxFOLDS with 2 to 10 folds, such as 3x3")
+    return splits, folds
+
+
+def grid_of(options: Options) -> list[dict[str, dict[str, object]]]:
+    """Every combination of `--grid SECTION.KEY=VALUE,VALUE …` as changes of the study; none without a grid.
+
+    Raises:
+        ConfigError: another form, or a value that is no TOML value.
+    """
+    axes: list[list[tuple[str, str, object]]] = []
+    for one in options.grid:
+        found = re.fullmatch(r"([a-z]+)\.([a-z_]+)=(.+)", one)
+        if found is None:
+            raise ConfigError(f"--grid '{one}': wanted SECTION.KEY=VALUE,VALUE such as training.learning_rate=0.03,0.1")
+        axes.append([(found[1], found[2], _value(text, one)) for text in found[3].split(",")])
+    points: list[dict[str, dict[str, object]]] = []
+    for combination in product(*axes) if axes else ():
+        point: dict[str, dict[str, object]] = {}
+        for section, key, value in combination:
+            point.setdefault(section, {})[key] = value
+        points.append(point)
+    return points
+
+
+def _value(text: str, where: str) -> object:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        raise ConfigError(f"--grid '{where}': '{text}' is no TOML value; put words in quotes") from None
+
+
+def side_studies_asked(options: Options) -> None:
+    """Refuse options of further studies that cannot be met, before anything is written.
+
+    Raises:
+        ConfigError: a wrong form, a study without variants, or a deployment, which runs one study.
+    """
+    asked = {"--repeats": repeats_of(options), "--grid": grid_of(options), "--all-tasks": options.all_tasks}
+    named = [name for name, found in asked.items() if found]
+    if named and options.deploy:
+        raise ConfigError(f"--deploy {named[0]}: a deployment runs one study; leave out one of the two")
+    if options.all_tasks and not variants_of(options.study):
+        raise ConfigError(f"--all-tasks: study '{options.study}' has no [variant.NAME]; leave out the option")
 
 
 def _check_deployable(options: Options) -> None:
@@ -118,7 +184,7 @@ def site_names(train: int, external: int) -> dict[str, object]:
 
 def new_folder(study: str) -> Path:
     """`runs/<study>-<time>`."""
-    return Path("runs") / f"{study}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    return Path("runs") / f"{study.replace(':', '-')}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 def save_options(options: Options, folder: Path) -> None:
@@ -135,8 +201,9 @@ def load_options(folder: Path) -> Options:
     """
     path = folder / "run.json"
     try:
-        return Options(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Options(**found | {"grid": tuple(found["grid"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"{path}: no run to resume ({type(error).__name__}); give the folder of an earlier run"
         ) from error

@@ -20,6 +20,7 @@ from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere, introduce, make_hospitals
 from simulation.memory import PeakMemory
 from simulation.options import Options, resolve_study
+from simulation.side_studies import SideStudies
 from simulation.tasks import check_study_in_worker
 
 POOLED, LOCAL = "pooled", "local_only"
@@ -48,10 +49,16 @@ class Simulation:
                 if not self.options.deploy:
                     introduce(hospitals.folders, self.folder / "study" / "roster.toml")
                     approve_everywhere(study, hospitals.folders)
+            aside = SideStudies(engine, hospitals, self.folder, self.options.device, self.display.bar)
+            tried: list[dict[str, Any]] = []
+            if self.options.grid:
+                with seconds.phase("grid", journal):
+                    tried, best = aside.grid(self.options, study)
+                    study = self._checked_study(engine, replace(hospitals, study=best.with_top(initial=None)))
+                    approve_everywhere(study, hospitals.folders)
             summary = self._study(engine, study, hospitals, journal, seconds)
-            if self.options.leave_one_centre_out:
-                with seconds.phase("leave one centre out", journal):
-                    summary["analysis"]["leave_one_centre_out"] = self._leave_one_out(engine, study, hospitals)
+            summary["grid"] = tried
+            self._aside(aside, study, summary, journal, seconds)
         finally:
             engine.close()
             peak_mb = memory.stop()
@@ -67,6 +74,20 @@ class Simulation:
             line["device"] = hospitals.devices.get(line["name"])
         write_summary(self.folder, summary)
         return summary
+
+    def _aside(
+        self, aside: SideStudies, study: Study, summary: dict[str, Any], journal: Journal, seconds: Seconds
+    ) -> None:
+        """Further studies that were asked for, into the summary."""
+        if self.options.leave_one_centre_out:
+            with seconds.phase("leave one centre out", journal):
+                summary["analysis"]["leave_one_centre_out"] = aside.leave_one_centre_out(study)
+        if self.options.all_tasks:
+            with seconds.phase("tasks", journal):
+                summary["tasks"] = aside.tasks(self.options, study)
+        if self.options.repeats is not None:
+            with seconds.phase("repeats", journal):
+                summary["repeats"] = aside.repeats(self.options, study)
 
     def _hospitals(self) -> Hospitals:
         study = resolve_study(self.options)
@@ -173,24 +194,3 @@ class Simulation:
             figures.score(baseline.name, baseline.model(study))
         summary["models"] |= {POOLED: figures.pooled(POOLED), LOCAL: figures.local(study)}
         summary["comparisons"] += evaluation.compare([(FEDERATED, POOLED)])
-
-    def _leave_one_out(self, engine: Engine, study: Study, hospitals: Hospitals) -> list[dict[str, Any]]:
-        """One federation without each training hospital, tested there."""
-        found: list[dict[str, Any]] = []
-        for number, left_out in enumerate(study.sites.train, start=1):
-            rest = [name for name in study.sites.train if name != left_out]
-            without = study.changed(sites={"train": rest, "external": [left_out]}, analysis={"fusion": []})
-            folder = self.folder / "leave-one-out" / left_out
-            folder.mkdir(parents=True, exist_ok=True)
-            study_file = folder / "study.toml"
-            study_file.write_text(without.to_toml(), encoding="utf-8")
-            for name in ("initial.safetensors", "roster.toml"):
-                (folder / name).write_bytes((self.folder / "study" / name).read_bytes())
-            taking_part = {name: hospitals.folders[name] for name in without.every_site}
-            approve_everywhere(without, taking_part)
-            done = VirtualFederation(engine, taking_part, self.options.device).run(study_file, folder)
-            figure = done["models"][FEDERATED]["per_site"].get(left_out, {})
-            keys = ("auc", "ci95", "n", "positives", "not_released")
-            found.append({"left_out": left_out} | {key: figure[key] for key in keys if key in figure})
-            self.display.bar("leave one centre out", number, len(study.sites.train), left_out)
-        return found

@@ -25,8 +25,6 @@ SMALLEST_PX = 75
 EPS = 1e-3
 """Of batch normalisation; torch's own default is 1e-5."""
 Side = int | tuple[int, int]
-Conv = Callable[..., nn.Module]
-"""(channels in, channels out, kernel, stride, padding) → convolution, normalisation, ReLU; published channels."""
 
 
 class ConvNorm(nn.Module):
@@ -72,6 +70,25 @@ class Residual(nn.Module):
         return out.relu_() if self.relu else out
 
 
+class Layers:
+    """Layers by their published numbers of channels, made with those × width / 64."""
+
+    def __init__(self, width: int, norm: Norm) -> None:
+        self._width, self._norm = width, map_norm(norm, EPS)
+
+    def conv(self, inside: int, outside: int, kernel: Side = 1, stride: int = 1, padding: Side = 0) -> ConvNorm:
+        return ConvNorm((self._of(inside), self._of(outside)), kernel, stride, padding, self._norm)
+
+    def first(self, in_channels: int) -> ConvNorm:
+        return ConvNorm((in_channels, self._of(32)), 3, 2, 0, self._norm)
+
+    def residual(self, joined: int, channels: int, scale: float, *branches: nn.Module, relu: bool = True) -> Residual:
+        return Residual((self._of(joined), self._of(channels)), scale, *branches, relu=relu)
+
+    def _of(self, published: int) -> int:
+        return published * self._width // 64
+
+
 class InceptionResNetV2(Trunk):
     """Stem, 10 + 20 + 10 residual blocks at three scales, mean over the map, and `classif` where `classes` > 0.
 
@@ -87,28 +104,24 @@ class InceptionResNetV2(Trunk):
         super().__init__("inception_resnet_v2", width)
         if width % 4:
             raise ConfigError(
-                f"inception_resnet_v2 at width {width}: its channels are multiples of 16 × width / 64; wanted 4, 8, 12, …"
+                f"inception_resnet_v2 at width {width}: its channels are multiples of 16 × width / 64; wanted 4, 8 or so"
             )
-        norm_layer = map_norm(norm, EPS)
-
-        def conv(inside: int, outside: int, kernel: Side = 1, stride: int = 1, padding: Side = 0) -> ConvNorm:
-            return ConvNorm((inside * width // 64, outside * width // 64), kernel, stride, padding, norm_layer)
-
-        self.conv2d_1a = ConvNorm((in_channels, width // 2), 3, 2, 0, norm_layer)
-        self.conv2d_2a = conv(32, 32, 3)
-        self.conv2d_2b = conv(32, 64, 3, 1, 1)
+        layers = Layers(width, norm)
+        self.conv2d_1a = layers.first(in_channels)
+        self.conv2d_2a = layers.conv(32, 32, 3)
+        self.conv2d_2b = layers.conv(32, 64, 3, 1, 1)
         self.maxpool_3a = nn.MaxPool2d(3, 2)
-        self.conv2d_3b = conv(64, 80)
-        self.conv2d_4a = conv(80, 192, 3)
+        self.conv2d_3b = layers.conv(64, 80)
+        self.conv2d_4a = layers.conv(80, 192, 3)
         self.maxpool_5a = nn.MaxPool2d(3, 2)
-        self.mixed_5b = _mixed_5b(conv)
-        self.repeat = nn.Sequential(*(_block35(conv) for _ in range(10)))
-        self.mixed_6a = _mixed_6a(conv)
-        self.repeat_1 = nn.Sequential(*(_block17(conv) for _ in range(20)))
-        self.mixed_7a = _mixed_7a(conv)
-        self.repeat_2 = nn.Sequential(*(_block8(conv, 0.2) for _ in range(9)))
-        self.block8 = _block8(conv, 1.0, relu=False)
-        self.conv2d_7b = conv(2080, 1536)
+        self.mixed_5b = _mixed_5b(layers)
+        self.repeat = nn.Sequential(*(_block35(layers) for _ in range(10)))
+        self.mixed_6a = _mixed_6a(layers)
+        self.repeat_1 = nn.Sequential(*(_block17(layers) for _ in range(20)))
+        self.mixed_7a = _mixed_7a(layers)
+        self.repeat_2 = nn.Sequential(*(_block8(layers, 0.2) for _ in range(9)))
+        self.block8 = _block8(layers, 1.0, relu=False)
+        self.conv2d_7b = layers.conv(2080, 1536)
         self.feature_count = 1536 * width // 64
         self.classif = nn.Linear(self.feature_count, classes) if classes else None
 
@@ -126,8 +139,9 @@ class InceptionResNetV2(Trunk):
         return pooled if self.classif is None else cast(Tensor, self.classif(pooled))
 
 
-def _mixed_5b(conv: Conv) -> nn.Module:
+def _mixed_5b(layers: Layers) -> nn.Module:
     """192 → 320 channels."""
+    conv = layers.conv
     return Branches(
         conv(192, 96),
         nn.Sequential(conv(192, 48), conv(48, 64, 5, 1, 2)),
@@ -136,19 +150,22 @@ def _mixed_5b(conv: Conv) -> nn.Module:
     )
 
 
-def _block35(conv: Conv) -> nn.Module:
+def _block35(layers: Layers) -> nn.Module:
     """Inception-ResNet-A: 320 channels, 35×35 at 299 px."""
-    return Residual(
+    conv = layers.conv
+    return layers.residual(
+        128,
+        320,
         0.17,
         conv(320, 32),
         nn.Sequential(conv(320, 32), conv(32, 32, 3, 1, 1)),
         nn.Sequential(conv(320, 32), conv(32, 48, 3, 1, 1), conv(48, 64, 3, 1, 1)),
-        channels=320,
     )
 
 
-def _mixed_6a(conv: Conv) -> nn.Module:
+def _mixed_6a(layers: Layers) -> nn.Module:
     """320 → 1088 channels, half the side."""
+    conv = layers.conv
     return Branches(
         conv(320, 384, 3, 2),
         nn.Sequential(conv(320, 256), conv(256, 256, 3, 1, 1), conv(256, 384, 3, 2)),
@@ -156,17 +173,21 @@ def _mixed_6a(conv: Conv) -> nn.Module:
     )
 
 
-def _block17(conv: Conv) -> nn.Module:
+def _block17(layers: Layers) -> nn.Module:
     """Inception-ResNet-B: 1088 channels, 17×17 at 299 px."""
-    return Residual(
+    conv = layers.conv
+    return layers.residual(
+        384,
+        1088,
         0.1,
         conv(1088, 192),
         nn.Sequential(conv(1088, 128), conv(128, 160, (1, 7), 1, (0, 3)), conv(160, 192, (7, 1), 1, (3, 0))),
     )
 
 
-def _mixed_7a(conv: Conv) -> nn.Module:
+def _mixed_7a(layers: Layers) -> nn.Module:
     """1088 → 2080 channels, half the side."""
+    conv = layers.conv
     return Branches(
         nn.Sequential(conv(1088, 256), conv(256, 384, 3, 2)),
         nn.Sequential(conv(1088, 256), conv(256, 288, 3, 2)),
@@ -175,9 +196,12 @@ def _mixed_7a(conv: Conv) -> nn.Module:
     )
 
 
-def _block8(conv: Conv, scale: float, *, relu: bool = True) -> nn.Module:
+def _block8(layers: Layers, scale: float, *, relu: bool = True) -> nn.Module:
     """Inception-ResNet-C: 2080 channels, 8×8 at 299 px."""
-    return Residual(
+    conv = layers.conv
+    return layers.residual(
+        448,
+        2080,
         scale,
         conv(2080, 192),
         nn.Sequential(conv(2080, 192), conv(192, 224, (1, 3), 1, (0, 1)), conv(224, 256, (3, 1), 1, (1, 0))),

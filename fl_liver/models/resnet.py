@@ -131,17 +131,23 @@ class ResNet(Trunk):
 
 def resnet18(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """11,689,512 parameters at the published size."""
-    return ResNet("resnet18", BasicBlock, (2, 2, 2, 2), in_channels=in_channels, classes=classes, width=width, norm=norm)
+    return ResNet(
+        "resnet18", BasicBlock, (2, 2, 2, 2), in_channels=in_channels, classes=classes, width=width, norm=norm
+    )
 
 
 def resnet34(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """21,797,672 parameters at the published size."""
-    return ResNet("resnet34", BasicBlock, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
+    return ResNet(
+        "resnet34", BasicBlock, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm
+    )
 
 
 def resnet50(*, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> ResNet:
     """25,557,032 parameters at the published size."""
-    return ResNet("resnet50", Bottleneck, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm)
+    return ResNet(
+        "resnet50", Bottleneck, (3, 4, 6, 3), in_channels=in_channels, classes=classes, width=width, norm=norm
+    )
 
 
 def _stage(

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fl_liver.errors import PrivacyError
 from fl_liver.messages import Figures, Named, Purpose
 from fl_liver.server.enrolment import Participants
@@ -39,9 +37,7 @@ from fl_liver.server.journal import Journal
 from fl_liver.server.noised import NOT_EXACT, ROWS, ask_noised, noised_model, once
 from fl_liver.server.summing import BatchSummer
 from fl_liver.server.sums import Sums
-from fl_liver.stats.compose import or_withheld
 from fl_liver.stats.conversation import Conversation, Summer, converse, over
-from fl_liver.stats.roc import RocResult, roc
 
 
 class Evaluation:
@@ -102,23 +98,20 @@ class Evaluation:
     def cross_validated(self, score: str) -> dict[str, Any]:
         """Figures of the training patients by the federations that did not see them: together, and fold by fold.
 
-        `endpoints` and `composite` as in a model's figures; `folds`: AUC of each fold, their mean and SD.
+        `endpoints` and `composite` as in a model's figures; `folds`: AUCs of each fold, "main" and by endpoint.
         """
         study, unseen = self._study, {"": out_of_training(self._study, score)}
-        floor, folds = study.analysis.min_cell, [f"fold-{fold}" for fold in range(study.cohort.folds)]
-        talks = {name: over("training", talk) for name, talk in self._asked(unseen).items()}
-        column = f"score:{unseen['']}"
-        for rows in folds:
-            talks[rows] = over(rows, or_withheld(roc(column, "label", key="logit32", min_cell=floor)))
-        try:
-            heard = self.ask_all("training", talks)
-        except PrivacyError as error:
-            return {"not_released": str(error)}
-        whole = read_models(heard, heard, unseen)[""]["internal"]
-        endpoints = read_endpoints(study, heard, unseen)[""]
-        aucs = [one.auc for rows in folds if isinstance(one := heard[rows], RocResult)]
-        spread = {"auc": aucs, "mean": float(np.mean(aucs)), "sd": float(np.std(aucs, ddof=1))} if len(aucs) > 1 else {}
-        return whole | {"folds": spread, "endpoints": endpoints, "composite": composite(study, whole, endpoints)}
+        parts = ["training", *(f"fold-{fold}" for fold in range(study.cohort.folds))]
+        heard = self._heard("training", {rows: self._asked(unseen) for rows in parts})
+        if isinstance(whole := heard["training"], str):
+            return {"not_released": whole}
+        figured = [self._cross_validated_part(heard[rows], unseen) for rows in parts]
+        return figured[0] | {"folds": [_aucs(one) for one in figured[1:]]}
+
+    def _cross_validated_part(self, heard: Heard, unseen: Mapping[str, str]) -> dict[str, Any]:
+        part: dict[str, Any] = read_models(heard, heard, unseen)[""]["internal"]
+        endpoints = read_endpoints(self._study, heard, unseen)[""]
+        return part | {"endpoints": endpoints, "composite": composite(self._study, part, endpoints)}
 
     def _asked(self, scores: Mapping[str, str]) -> Talks:
         return about_models(self._study, scores) | about_endpoints(self._study, scores)
@@ -241,3 +234,10 @@ class Evaluation:
                 for name in thresholds:
                     cut[name][rows] = {"not_released": heard} if isinstance(heard, str) else heard[name].to_json()
         return cut
+
+
+def _aucs(figured: Mapping[str, Any]) -> dict[str, float | None]:
+    """ "main", each endpoint and the composite → one number."""
+    by_endpoint = {name: one.get("auc") for name, one in figured["endpoints"].items()}
+    composed = {} if figured["composite"] is None else {"composite": figured["composite"]}
+    return {"main": figured.get("auc")} | by_endpoint | composed

@@ -124,10 +124,10 @@ def endpoint_figures(result: RocResult | Multiclass | Withheld) -> dict[str, Any
 def composite(study: Study, part: Mapping[str, Any], endpoints: Mapping[str, Any]) -> float | None:
     """Σ weight × AUC over `analysis.composite`, of one model and one part of the cohorts; None where one is missing."""
     weights = study.analysis.composite
-    aucs = {"main": part.get("auc")} | {name: figure.get("auc") for name, figure in endpoints.items()}
-    if not weights or any(aucs.get(name) is None for name in weights):
-        return None
-    return float(sum(weight * aucs[name] for name, weight in weights.items()) / sum(weights.values()))
+    aucs: dict[str, float | None] = {"main": part.get("auc")}
+    aucs |= {name: figure.get("auc") for name, figure in endpoints.items()}
+    weighted = [weight * auc for name, weight in weights.items() if (auc := aucs.get(name)) is not None]
+    return sum(weighted) / sum(weights.values()) if weights and len(weighted) == len(weights) else None
 
 
 def about_pairs(study: Study, pairs: Pairs) -> Talks:
@@ -185,7 +185,7 @@ def read_cutoffs(heard: Heard, rows: str, scores: Scores) -> tuple[dict[str, dic
         elif found.youden is None or not math.isfinite(found.youden.threshold):
             cutoffs[name] = {"not_released": "no threshold separates anybody"}
         else:
-            cutoffs[name] = {"n": found.n_pos + found.n_neg} | found.youden.to_json()
+            cutoffs[name] = {"n": found.n_pos + found.n_neg, "auc": found.auc} | found.youden.to_json()
             thresholds[name] = found.youden.threshold
         cutoffs[name] = {"rows": rows} | cutoffs[name]
     return cutoffs, thresholds

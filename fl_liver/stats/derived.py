@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from fl_liver.errors import ConfigError, DataError
+from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Table
 from fl_liver.stats.plan_entry import Column, Level
 from fl_liver.stats.readers import ordinal_from_call, ordinal_from_probability
@@ -191,13 +191,10 @@ def derive(table: Table, derived: Sequence[Derived]) -> Table:
     """A hospital's table with the plan's columns beside its own.
 
     Raises:
-        ConfigError: the table has a column of that name already.
         DataError: a value is none that the rule knows; names the column that was to be made.
     """
     columns = dict(table.columns)
     for one in derived:
-        if one.name in columns:
-            raise ConfigError(f"column '{one.name}' is in the table, and the plan makes one of that name; rename one")
         columns[one.name] = _made(Table(columns), one)
     return Table(columns)
 

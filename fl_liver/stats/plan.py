@@ -96,7 +96,7 @@ class Plan:
         """A hospital's table with the columns that the plan makes of it and some analysis reads.
 
         Raises:
-            ConfigError, DataError: as `derive`.
+            DataError: as `derive`.
         """
         return derive(table, sources(self._read(), self.derived)[1])
 

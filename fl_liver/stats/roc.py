@@ -21,7 +21,7 @@ from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.floors import require_floor
 from fl_liver.stats.keys import Key
 from fl_liver.stats.refine import BINARY_LEVELS, Leaves, refine
-from fl_liver.stats.roc_curve import Cutoff, RocCurve, curve_of, youden
+from fl_liver.stats.roc_curve import Cutoff, RocCurve, balanced, curve_of, youden
 from fl_liver.stats.rows import cell_counts
 
 
@@ -30,6 +30,7 @@ class RocResult:
     """One score's ROC over all hospitals.
 
     auc, var, se, ci95   None where undefined: one class only, or (var, se, ci95) fewer than two of a class or cluster
+    balanced             where sensitivity and specificity are nearest to each other
     ci95_score           Newcombe's score interval, defined also where DeLong's has no width
     certificate          bound on |auc − AUC of the scores themselves|; true ties count, so 0 means exact
     flags                "one_class", "no_variance" (a class of one), "degenerate_variance" (var = 0)
@@ -45,6 +46,7 @@ class RocResult:
     ci95_score: tuple[float, float] | None
     youden: Cutoff | None
     youden_maxima: int
+    balanced: Cutoff | None
     partial_auc: float | None
     curve: RocCurve | None
     certificate: float | None
@@ -63,6 +65,7 @@ class RocResult:
             "ci95_score": None if self.ci95_score is None else list(self.ci95_score),
             "youden": None if self.youden is None else self.youden.to_json(),
             "youden_maxima": self.youden_maxima,
+            "balanced": None if self.balanced is None else self.balanced.to_json(),
             "partial_auc": self.partial_auc,
             "roc": None if self.curve is None else self.curve.to_json(),
             "certificate": self.certificate,
@@ -114,7 +117,7 @@ def roc(
 def one_class(n_pos: int, n_neg: int) -> RocResult:
     """The answer where a class is absent: counts and the flag "one_class", everything else undefined."""
     return RocResult(
-        n_pos, n_neg, None, None, None, None, None, None, 0, None, None, None, flags=("one_class",), leaves=None
+        n_pos, n_neg, None, None, None, None, None, None, 0, None, None, None, None, flags=("one_class",), leaves=None
     )
 
 
@@ -142,6 +145,7 @@ def finish_roc(
         ci95_score=delong.score_interval(auc, n_pos, n_neg),
         youden=cutoff,
         youden_maxima=maxima,
+        balanced=balanced(leaves),
         partial_auc=None if partial is None else delong.partial_area(fp / n_neg, tp / n_pos, *partial),
         curve=curve_of(leaves, min_cell, band_seed),
         certificate=delong.certificate(h0, h1),

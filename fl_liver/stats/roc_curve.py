@@ -64,17 +64,36 @@ def youden(leaves: Leaves) -> tuple[Cutoff, int]:
     n, m = int(fp[-1]), int(tp[-1])
     gain = tp.astype(object) * n - fp.astype(object) * m
     best = int(np.argmax(gain))
-    threshold = math.inf if best == 0 else float(leaves.thresholds()[len(h0) - best])
-    cutoff = Cutoff(
-        threshold,
-        sensitivity=int(tp[best]) / m,
-        specificity=(n - int(fp[best])) / n,
-        tp=int(tp[best]),
-        fp=int(fp[best]),
-        fn=m - int(tp[best]),
-        tn=n - int(fp[best]),
+    return _cutoff(leaves, fp, tp, best), int(np.count_nonzero(gain == gain[best]))
+
+
+def balanced(leaves: Leaves) -> Cutoff:
+    """The threshold where sensitivity and specificity are nearest to each other ("balanced performance", Wang 2021).
+
+    Of several the one with the larger sum, then the highest. Among the edges of the refined ranges: inside a range of
+    one class only, every step of which the curve has, no threshold is known.
+    """
+    h0, h1 = leaves.counts
+    fp, tp = delong.roc_counts(h0, h1)
+    n, m = int(fp[-1]), int(tp[-1])
+    sensitivity, specificity = tp.astype(object) * n, (n - fp.astype(object)) * m  # both × mn
+    apart, best = np.abs(sensitivity - specificity), sensitivity + specificity
+    order = sorted(range(len(fp)), key=lambda place: (apart[place], -best[place], place))
+    return _cutoff(leaves, fp, tp, order[0])
+
+
+def _cutoff(leaves: Leaves, fp: NDArray[np.int64], tp: NDArray[np.int64], place: int) -> Cutoff:
+    """The cut-off at a place of the curve, 0 being above every score."""
+    n, m = int(fp[-1]), int(tp[-1])
+    return Cutoff(
+        math.inf if place == 0 else float(leaves.thresholds()[len(leaves.counts[0]) - place]),
+        sensitivity=int(tp[place]) / m,
+        specificity=(n - int(fp[place])) / n,
+        tp=int(tp[place]),
+        fp=int(fp[place]),
+        fn=m - int(tp[place]),
+        tn=n - int(fp[place]),
     )
-    return cutoff, int(np.count_nonzero(gain == gain[best]))
 
 
 def merge_steps(counts: NDArray[np.int64], min_cell: int) -> NDArray[np.int64]:

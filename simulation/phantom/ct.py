@@ -20,8 +20,8 @@ from simulation.phantom.lesion import LesionKind, Zone
 CT_PHASES: tuple[SequenceKind, ...] = ("plain", "arterial", "portal", "delayed")
 AIR_HU, LOWEST_HU, HIGHEST_HU = -1000, -1024, 3071
 
-_Curve = tuple[float, float, float, float]
-TISSUE_HU: dict[Tissue, _Curve] = {
+Curve = tuple[float, float, float, float]
+TISSUE_HU: dict[Tissue, Curve] = {
     Tissue.AIR: (-1000, -1000, -1000, -1000),
     Tissue.FAT: (-105, -105, -104, -104),
     Tissue.CAVITY: (-98, -96, -94, -94),
@@ -45,8 +45,8 @@ TISSUE_HU: dict[Tissue, _Curve] = {
 }
 """Plain, arterial, portal venous, delayed."""
 
-_SAME: _Curve = (0, 0, 0, 0)
-LESION_HU: dict[LesionKind, tuple[_Curve, dict[Zone, _Curve]]] = {
+_SAME: Curve = (0, 0, 0, 0)
+LESION_HU: dict[LesionKind, tuple[Curve, dict[Zone, Curve]]] = {
     "cyst": ((6, 6, 7, 7), {}),
     "hemangioma": ((38, 44, 74, 122), {Zone.NODULE: (0, 190, 92, 2), Zone.CORE: (-2, -4, -14, -12)}),
     "fnh": ((52, 146, 117, 99), {Zone.CORE: (-8, -58, -24, 22)}),

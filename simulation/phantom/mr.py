@@ -102,7 +102,24 @@ def mr_volume(
         noise: standard deviation in each channel of the receiver, relative to the liver.
         shading: 0..0.5, how much the coils' sensitivity varies over the body.
     """
-    signal = _softened(paint(labels, appearance))
+    return received(paint(labels, appearance), grid, random, noise=noise, shading=shading)
+
+
+def received(
+    signal: NDArray[np.float32],
+    grid: Grid,
+    random: np.random.Generator,
+    *,
+    noise: float,
+    shading: float,
+    softening: int = 1,
+) -> NDArray[np.float32]:
+    """A noiseless image as the receiver makes it, magnitudes; `softening` passes of an in-plane point spread.
+
+    The other arguments are those of `mr_volume`.
+    """
+    for _ in range(softening):
+        signal = _softened(signal)
     signal *= _coils(grid, shading)
     real, imaginary = (random.standard_normal(signal.shape, np.float32) for _ in range(2))
     real *= np.float32(noise)

@@ -111,7 +111,9 @@ def draw_patient(cases: CaseMix, hospital: str, hospital_seed: int, index: int) 
     """Patient `index` (from 0) of a hospital; the same arguments give the same patient, whoever was drawn before."""
     random = np.random.default_rng([hospital_seed, index])
     subtype = _draw_subtype(random, cases)
-    return draw_patient_with(random, subtype, cases.log_size_shift, f"{hospital}-{index + 1:04d}", (hospital_seed, index))
+    return draw_patient_with(
+        random, subtype, cases.log_size_shift, f"{hospital}-{index + 1:04d}", (hospital_seed, index)
+    )
 
 
 def draw_patient_with(
@@ -151,7 +153,9 @@ def _draw_lesion(random: np.random.Generator, look: Look, log_size_shift: float)
     hetero_mean += 0.5 * (size_mm > 50)  # large lesions bleed and necrose
     return Lesion(
         size_mm=size_mm,
-        echo_db=_clipped(random, look.echo_db, min(-9, look.echo_db[0]), 10),
+        echo_db=_clipped(
+            random, look.echo_db, min(-9, 1.5 * look.echo_db[0]), 10
+        ),  # a cyst lies below any solid lesion
         margin_mm=_clipped(random, look.margin_mm, 0.2, 5),
         irregularity=_clipped(random, look.irregularity, 0, 0.35),
         halo=bool(random.random() < look.halo),

@@ -124,13 +124,54 @@ def draw_body(patient: Patient, kind: LesionKind, lesions: int = 1, size_mm: flo
     if not 2 <= size_mm <= LARGEST_MM:
         raise ConfigError(f"phantom: lesion of {size_mm} mm; wanted 2 to {LARGEST_MM:.0f}")
     random = patient.random(_BODY)
-    centre = np.round(random.uniform((-8, -20, -40), (8, 10, 40)), 1)
-    body = Body(centre_mm=_triple(centre), scale=float(random.uniform(0.97, 1.06)))
+    body = draw_person(random)
     for number in range(lesions):
         size = size_mm if number == 0 else max(4.0, size_mm * float(random.uniform(0.3, 0.7)))
-        lesion = replace(_place(random, body, patient, size), kind=kind)
-        body = replace(body, lesions=(*body.lesions, lesion))
+        shape = patient.lesion
+        body = add_lesion(random, body, kind, size, aspect=shape.aspect, irregularity=shape.irregularity)
     return body
+
+
+def draw_person(random: np.random.Generator) -> Body:
+    """An abdomen without lesions, of a size and in a place of its own."""
+    centre = np.round(random.uniform((-8, -20, -40), (8, 10, 40)), 1)
+    return Body(centre_mm=_triple(centre), scale=float(random.uniform(0.97, 1.06)))
+
+
+def add_lesion(
+    random: np.random.Generator,
+    body: Body,
+    kind: LesionKind,
+    size_mm: float,
+    *,
+    aspect: float,
+    irregularity: float,
+    room: Ellipsoid = LESION_ROOM,
+) -> Body:
+    """The body with one lesion more, clear of those it has.
+
+    Args:
+        size_mm: longest diameter.
+        aspect: longest over shortest diameter, or its inverse.
+        irregularity: 0..0.35 as in `patients.Lesion`.
+        room: that it lies in, in body coordinates.
+    Raises:
+        ConfigError: there is no place left.
+    """
+    aspect = max(aspect, 1 / aspect)
+    radii = random.permutation(size_mm / 2 / np.array([1.0, aspect**0.5, aspect]))
+    lobes = draw_lobes(random, irregularity)
+    free = np.maximum(np.asarray(room.radii) - size_mm / 2 / body.scale - _GAP_MM, 0)
+    for attempt in range(_PLACES):
+        point = random.normal(size=3)
+        point *= random.random() ** (1 / 3) / np.linalg.norm(point)
+        point = np.asarray(room.centre) + free * point
+        centre = np.round(np.asarray(body.centre_mm) + body.scale * point, 3)
+        lesion = SolidLesion(centre_mm=_triple(centre), radii_mm=_triple(np.round(radii, 3)), lobes=lobes, kind=kind)
+        clear = attempt > _PLACES / 2 or all(_is_clear(point, size_mm / body.scale, part) for part in KEPT_CLEAR)
+        if clear and all(_apart(lesion, other) for other in body.lesions):
+            return replace(body, lesions=(*body.lesions, lesion))
+    raise ConfigError(f"phantom: no room for {len(body.lesions) + 1} lesions of this size; draw fewer or smaller ones")
 
 
 def body_grid(
@@ -172,24 +213,6 @@ def cut_at_lesion(grid: Grid, lesion: SolidLesion) -> Grid:
     first = math.floor(middle) + 1
     origin = _triple(np.round(grid.position_mm([first, 0, 0]), 6))
     return replace(grid, shape=(slices - first, rows, columns), origin_mm=origin)
-
-
-def _place(random: np.random.Generator, body: Body, patient: Patient, size_mm: float) -> SolidLesion:
-    """A lesion inside the right lobe, clear of the others."""
-    aspect = max(patient.lesion.aspect, 1 / patient.lesion.aspect)
-    radii = random.permutation(size_mm / 2 / np.array([1.0, aspect**0.5, aspect]))
-    lobes = draw_lobes(random, patient.lesion.irregularity)
-    room = np.maximum(np.asarray(LESION_ROOM.radii) - size_mm / 2 / body.scale - _GAP_MM, 0)
-    for attempt in range(_PLACES):
-        point = random.normal(size=3)
-        point *= random.random() ** (1 / 3) / np.linalg.norm(point)
-        point = np.asarray(LESION_ROOM.centre) + room * point
-        centre = np.round(np.asarray(body.centre_mm) + body.scale * point, 3)
-        lesion = SolidLesion(centre_mm=_triple(centre), radii_mm=_triple(np.round(radii, 3)), lobes=lobes)
-        clear = attempt > _PLACES / 2 or all(_is_clear(point, size_mm / body.scale, part) for part in KEPT_CLEAR)
-        if clear and all(_apart(lesion, other) for other in body.lesions):
-            return lesion
-    raise ConfigError(f"phantom: no room for {len(body.lesions) + 1} lesions of this size; draw fewer or smaller ones")
 
 
 def _is_clear(point: NDArray[np.float64], size_mm: float, part: Ellipsoid) -> bool:

@@ -48,7 +48,7 @@ def test_full_is_the_published_size() -> None:
 
 
 def test_cross_fitting_needs_no_calibration_quarter() -> None:
-    cohort = resolve_study(Options(cross_fit=True)).cohort
+    cohort = resolve_study(Options(folds=5)).cohort
     assert (cohort.folds, cohort.calibration) == (5, 0.0)
 
 

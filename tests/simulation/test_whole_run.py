@@ -176,7 +176,7 @@ def test_cross_fitting_and_leaving_one_centre_out_run_to_the_end(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path
 ) -> None:
     run = run_on_copy(
-        simulate, hospitals_in, tmp_path / "run", "--cross-fit", "--leave-one-centre-out",
+        simulate, hospitals_in, tmp_path / "run", "--folds", "5", "--leave-one-centre-out",
         "--engine", "processes", "--workers", "2",
     )  # fmt: skip
     left_out = run.summary["analysis"]["leave_one_centre_out"]

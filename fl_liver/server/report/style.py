@@ -76,6 +76,7 @@ LOOKS = {
     "federated": Look("Federated", "#0072B2", "-", "o"),
     "local_only": Look("Local-only (mean)", "#D55E00", "--", "s"),
     "pooled": Look("Pooled", "#009E73", "-.", "^"),
+    "ensemble": Look("Ensemble of folds", "#56B4E9", (0, (7, 2)), "P"),
     "fusion": Look("Fusion", "#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "D"),
 }
 _NUMBERED: tuple[tuple[str, str | tuple[float, tuple[float, ...]], str], ...] = (

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fl_liver.client.cohort.codes import unusable
+from fl_liver.client.cohort.lesions.cutout import Cutout, resample, share_inside
 
 BoxKind = Literal["lesion", "background"]
 _EDGES = ("x_min_px", "y_min_px", "x_max_px", "y_max_px")
@@ -90,6 +91,14 @@ def require_inside(box: Box, rows: int, columns: int) -> None:
         raise unusable("E_BOX_OUTSIDE", f"a {box.kind} box at {found} in a frame of {columns} × {rows} pixels")
 
 
+def square_round(box: Box, margin: float) -> Cutout:
+    """What a crop shows: `margin` times the longer side of a lesion box; of a background box its shorter side."""
+    side = margin * max(box.width_px, box.height_px)
+    if box.kind == "background":
+        side = min(box.width_px, box.height_px)
+    return Cutout.about((box.y_min_px + box.y_max_px) / 2, (box.x_min_px + box.x_max_px) / 2, side, side)
+
+
 def crop(image: NDArray[np.generic], box: Box, size_px: int, margin: float) -> NDArray[np.float32]:
     """The square around `box`, resampled to `size_px` × `size_px` by a triangle filter over the source's area.
 
@@ -97,24 +106,33 @@ def crop(image: NDArray[np.generic], box: Box, size_px: int, margin: float) -> N
         image: (rows, columns), any real type.
         margin: side over the longer side of a lesion box; ignored for a background box.
     """
-    side = margin * max(box.width_px, box.height_px)
-    first, last = (0, 0), (image.shape[0] - 1, image.shape[1] - 1)
+    within = None
     if box.kind == "background":
-        side = min(box.width_px, box.height_px)
         # The filter would otherwise look one pixel beyond the box.
         first = (math.ceil(box.y_min_px), math.ceil(box.x_min_px))
         last = (max(first[0], math.floor(box.y_max_px) - 1), max(first[1], math.floor(box.x_max_px) - 1))
-    left = (box.x_min_px + box.x_max_px - side) / 2
-    top = (box.y_min_px + box.y_max_px - side) / 2
-    # The filter reaches one target pixel, or one source pixel, beyond the square.
-    reach = math.ceil(max(1.0, side / size_px)) + 1
-    y0, x0 = math.floor(top) - reach, math.floor(left) - reach
-    y = np.arange(y0, math.ceil(top + side) + reach).clip(first[0], last[0])
-    x = np.arange(x0, math.ceil(left + side) + reach).clip(first[1], last[1])
-    around = Image.fromarray(image[np.ix_(y, x)].astype(np.float32))
-    where = (left - x0, top - y0, left - x0 + side, top - y0 + side)
-    resampled = around.resize((size_px, size_px), Image.Resampling.BILINEAR, box=where)
-    return np.asarray(resampled, dtype=np.float32)
+        within = ((first[0], last[0]), (first[1], last[1]))
+    return resample(image, square_round(box, margin), (size_px, size_px), within=within)
+
+
+def box_mask(boxes: Iterable[Box], cutout: Cutout, size_px: tuple[int, int]) -> NDArray[np.float16]:
+    """How much of each pixel of a cutout lies inside a box; of several boxes, the one with most of it. 0..1."""
+    rows, columns = size_px
+    mask = np.zeros(size_px)
+    for box in boxes:
+        down = share_inside(box.y_min_px, box.y_max_px, cutout.top_px, cutout.height_px, rows)
+        across = share_inside(box.x_min_px, box.x_max_px, cutout.left_px, cutout.width_px, columns)
+        np.maximum(mask, np.outer(down, across), out=mask)
+    return mask.astype(np.float16)
+
+
+def scaled(image: NDArray[np.float32], window_hu: tuple[float, float] | None) -> NDArray[np.float16]:
+    """`standardise`, or 0 to 1 between the ends of a window, as float16."""
+    if window_hu is None:
+        return standardise(image)
+    low, high = window_hu
+    windowed: NDArray[np.float16] = ((image - low) / (high - low)).clip(0, 1).astype(np.float16)
+    return windowed
 
 
 def standardise(image: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -1,0 +1,128 @@
+"""Further studies over the hospitals of a run: a centre left out, other tasks, other splits, points of a grid.
+
+Each is a study of its own, with its own hash, approval and sums, in a folder below the run's; none has baselines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from fl_liver.errors import FLLiverError
+from fl_liver.server.run import FEDERATED, load_checked
+from fl_liver.study import Study
+from fl_liver.study_files import variants_of
+from simulation.engine import Engine
+from simulation.federate import VirtualFederation
+from simulation.hospitals import Hospitals, approve_everywhere
+from simulation.options import Options, grid_of, repeats_of, resolve_study, with_folds
+from simulation.tasks import check_study_in_worker
+
+OnStudy = Callable[[str, int, int, str], None]
+"""(what, done, of how many, the last one's name)"""
+
+
+@dataclass(frozen=True, slots=True)
+class SideStudies:
+    """Runs them one after the other."""
+
+    engine: Engine
+    hospitals: Hospitals
+    folder: Path
+    device: str
+    on_study: OnStudy
+
+    def run(self, study: Study, name: str) -> dict[str, Any]:
+        """The summary of one; `name` is its folder below the run's."""
+        folder = self.folder / name
+        self.engine.submit(check_study_in_worker, study.with_top(initial=None).to_toml(), str(folder)).result()
+        (folder / "roster.toml").write_bytes((self.folder / "study" / "roster.toml").read_bytes())
+        checked, _ = load_checked(folder / "study.toml")
+        folders = {site: self.hospitals.folders[site] for site in checked.every_site}
+        approve_everywhere(checked, folders)
+        return VirtualFederation(self.engine, folders, self.device).run(folder / "study.toml", folder)
+
+    def leave_one_centre_out(self, study: Study) -> list[dict[str, Any]]:
+        """One federation without each training hospital, tested there."""
+        found: list[dict[str, Any]] = []
+        for number, left_out in enumerate(study.sites.train, start=1):
+            rest = [name for name in study.sites.train if name != left_out]
+            without = study.changed(sites={"train": rest, "external": [left_out]}, analysis={"fusion": []})
+            done = self.run(without, f"leave-one-out/{left_out}")
+            figure = done["models"][FEDERATED]["per_site"].get(left_out, {})
+            keys = ("auc", "ci95", "n", "positives", "not_released")
+            found.append({"left_out": left_out} | {key: figure[key] for key in keys if key in figure})
+            self.on_study("leave one centre out", number, len(study.sites.train), left_out)
+        return found
+
+    def tasks(self, options: Options, study: Study) -> list[dict[str, Any]]:
+        """Every variant of the study: what it asks, and how well the federation answers."""
+        base = options.study.partition(":")[0]
+        names = variants_of(base)
+        found: list[dict[str, Any]] = []
+        for number, name in enumerate(names, start=1):
+            variant = resolve_study(replace(options, study=f"{base}:{name}"))
+            variant = variant.changed(sites=study.sites.model_dump(mode="json"))
+            done = self.run(variant, f"tasks/{name}")
+            figured = done["models"][FEDERATED]
+            parts = {rows: figured[rows] for rows in ("internal", "external")}
+            found.append({"task": name, "title": variant.title, "classes": list(variant.task.classes)} | parts)
+            self.on_study("tasks", number, len(names), name)
+        return found
+
+    def repeats(self, options: Options, study: Study) -> dict[str, Any] | None:
+        """Cross-validation on several splits: the AUCs of every fold, their means and standard deviations."""
+        asked = repeats_of(options)
+        if asked is None:
+            return None
+        splits, folds = asked
+        runs: list[dict[str, Any]] = []
+        for split in range(splits):
+            again = with_folds(study, folds).with_top(seed=(study.seed + split) % 2**31)
+            done = self.run(again.changed(analysis={"fusion": []}), f"repeats/{split + 1}")
+            runs += done["cross_validation"].get("folds", [])
+            self.on_study("repeats", split + 1, splits, f"{folds} folds")
+        return {"splits": splits, "folds": folds, "runs": runs} | _spread(runs)
+
+    def grid(self, options: Options, study: Study) -> tuple[list[dict[str, Any]], Study]:
+        """Every point, judged by the AUC of calibration patients, and the study at the best one."""
+        points = grid_of(options)
+        if not points:
+            return [], study
+        lines: list[dict[str, Any]] = []
+        for number, point in enumerate(points, start=1):
+            done = self.run(study.changed(**point).changed(analysis={"fusion": []}), f"grid/{number}")
+            model = done["models"][FEDERATED]
+            keys = {f"{section}.{key}": value for section, keys in point.items() for key, value in keys.items()}
+            internal = model["internal"].get("auc")
+            lines.append({"point": keys, "calibration_auc": model["cutoff"].get("auc"), "internal_auc": internal})
+            self.on_study("grid", number, len(points), ", ".join(f"{key}={value}" for key, value in keys.items()))
+        best = best_point(lines)
+        lines[best]["best"] = True
+        return lines, study.changed(**points[best])
+
+
+def best_point(lines: Sequence[dict[str, Any]]) -> int:
+    """Index of the largest calibration AUC, of equals the first.
+
+    Raises:
+        FLLiverError: none was released.
+    """
+    aucs = [math.nan if line["calibration_auc"] is None else float(line["calibration_auc"]) for line in lines]
+    if all(math.isnan(auc) for auc in aucs):
+        raise FLLiverError("grid: no point has an AUC of calibration patients; lower analysis.min_cell or add patients")
+    return max(range(len(aucs)), key=lambda i: -math.inf if math.isnan(aucs[i]) else aucs[i])
+
+
+def _spread(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and SD over the runs of each number that more than one has."""
+    values = {name: [run[name] for run in runs if run.get(name) is not None] for name in (runs[0] if runs else {})}
+    kept = {name: found for name, found in values.items() if len(found) > 1}
+    return {
+        "mean": {name: fmean(found) for name, found in kept.items()},
+        "sd": {name: stdev(found) for name, found in kept.items()},
+    }
