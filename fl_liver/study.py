@@ -315,6 +315,8 @@ def _exact_figures(study: Study) -> list[str]:
             study.analysis.fusion
         ),
         f"{len(study.task.classes)} classes are told apart by exact tables, wanted 2": len(study.task.classes) > 2,
+        f"{len(study.endpoint)} further endpoints are read off exactly, wanted none": bool(study.endpoint),
+        "analysis.snapshots are chosen by exact figures, wanted false": study.analysis.snapshots,
         "cohort.folds makes scores for fusion and cut-offs, which are exact, wanted 0": study.cohort.folds > 0,
     }
     return [reason for reason, applies in reasons.items() if applies]

@@ -14,11 +14,13 @@ app = typer.Typer(no_args_is_help=True, help="Studies: what hospitals agree on b
 
 @app.command("list")
 def study_list() -> None:
-    """List the studies that ship with fl_liver."""
-    from fl_liver.study_files import load_study, shipped_studies
+    """List the studies that ship with fl_liver, and their variants."""
+    from fl_liver.study_files import load_study, shipped_studies, tasks_of
 
     for name in shipped_studies():
         typer.echo(f"{name:24s}{load_study(name).title}")
+        for task in tasks_of(name):
+            typer.echo(f"  {f'{name}:{task}':22s}{load_study(f'{name}:{task}').title}")
 
 
 @app.command(
@@ -27,7 +29,7 @@ def study_list() -> None:
     "writes study/study.toml (with the first weights' SHA-256) and study/initial.safetensors.",
 )
 def study_check(
-    study: Annotated[str, typer.Argument(help="A shipped study's name, or the path of a .toml file.")],
+    study: Annotated[str, typer.Argument(help="A shipped study's name or the path of a .toml file; :VARIANT after it.")],
     out: Annotated[Path, typer.Option(help="Folder for study.toml and initial.safetensors.")] = Path("study"),
 ) -> None:
     """Check a study, make its first weights, print its hash."""

@@ -1,7 +1,8 @@
 """Studies that ship with fl_liver, studies in files, and the variants of one.
 
 A paper that trained several models of one kind is one file: `[variant.NAME]` holds what a variant changes, section by
-section, key by key. `mri_clinical:G` is the study in mri_clinical.toml with `[variant.G]` laid over it.
+section, key by key. `mri_clinical:G` is the study in mri_clinical.toml with `[variant.G]` laid over it, and
+`mri_clinical:G+published` that one at the paper's size.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ def load_study(name_or_path: str | Path) -> Study:
     Raises:
         ConfigError: neither, no such variant, or the file is wrong (see `toml_file.read_toml`).
     """
-    base, variant = _parted(str(name_or_path))
+    base, wanted = _parted(str(name_or_path))
     raw, where = _raw(base)
     variants: dict[str, Any] = raw.pop("variant", {})
-    if variant:
+    for variant in wanted.split("+") if wanted else ():
         if variant not in variants:
             known = f"wanted one of {', '.join(sorted(variants))}" if variants else "it has none"
             raise ConfigError(f"{where}: no variant '{variant}'; {known}")
@@ -33,9 +34,15 @@ def load_study(name_or_path: str | Path) -> Study:
     return parse(raw, Study, where)
 
 
-def variants_of(name_or_path: str | Path) -> tuple[str, ...]:
-    """Names of a study's variants, sorted; empty where it has none."""
-    return tuple(sorted(_raw(_parted(str(name_or_path))[0])[0].get("variant", {})))
+def at_published_size(name_or_path: str | Path) -> str:
+    """The name of a study, or of one of its variants, at the size of its paper."""
+    name = str(name_or_path)
+    return f"{name}+{PUBLISHED}" if _parted(name)[1] else f"{name}:{PUBLISHED}"
+
+
+def tasks_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """Names of a study's variants but for its published size, sorted; empty where it has none."""
+    return tuple(sorted(set(_raw(_parted(str(name_or_path))[0])[0].get("variant", {})) - {PUBLISHED}))
 
 
 def laid_over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +61,8 @@ def laid_over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+PUBLISHED = "published"
+"""The variant of the paper's width and image size."""
 _DATA = frozenset({"classes", "background_classes"})
 
 

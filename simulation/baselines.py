@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.errors import FLLiverError
@@ -23,6 +25,8 @@ from fl_liver.server.checkpoint import Checkpoints, RoundRecord
 from fl_liver.study import Study
 from fl_liver.study_files import load_study
 from simulation.engine import Engine
+
+Stage = Literal["selection", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,21 @@ class Baseline:
     priority: int
     """The longer the chain of rounds, the smaller."""
 
-    def checkpoints(self, study: Study) -> Checkpoints:
-        return Checkpoints(Path(self.folder), study.sha256)
+    def checkpoints(self, study: Study, stage: Stage = "train") -> Checkpoints:
+        return Checkpoints(Path(self.folder) / stage, study.sha256)
+
+    def done(self, study: Study) -> int:
+        """Steps that were checkpointed: rounds of selection first, where the study has it."""
+        return sum(self._rounds(study, stage) for stage in ("selection", "train"))
+
+    def stage(self, study: Study) -> Stage:
+        """What the next step belongs to."""
+        selection = study.selection
+        return "selection" if selection and self._rounds(study, "selection") < selection.rounds else "train"
+
+    def _rounds(self, study: Study, stage: Stage) -> int:
+        done = self.checkpoints(study, stage).latest()
+        return 0 if done is None else len(done[1])
 
     def model(self, study: Study) -> Vector:
         """The trained model. Raises FLLiverError where no round was finished."""
@@ -48,8 +65,13 @@ class Baseline:
         return done[0]
 
 
+def steps_of(study: Study) -> int:
+    """Rounds of a baseline, those of selection included."""
+    return study.training.rounds + (study.selection.rounds if study.selection is not None else 0)
+
+
 def baseline_step(baseline: Baseline) -> int:
-    """Train one more round's worth; returns the number of the round done. Runs in a worker."""
+    """Train one more round's worth; returns how many steps are done. Runs in a worker."""
     from fl_liver.client.respond import read_cohort
     from fl_liver.client.site import load_site
     from fl_liver.client.train import fit, pick_device
@@ -57,7 +79,8 @@ def baseline_step(baseline: Baseline) -> int:
     approved = load_study(baseline.study_file)
     # Nobody receives a baseline's weights: without the noise of private training it shows what that costs.
     study = approved.changed(training={"strategy": "fedavg", "mu": 0.0}, privacy={"training": None})
-    checkpoints = baseline.checkpoints(approved)
+    stage = baseline.stage(approved)
+    checkpoints = baseline.checkpoints(approved, stage)
     initial, layout = load_vector(Path(baseline.study_file).parent / "initial.safetensors")
     vector, history = checkpoints.latest() or (initial, [])
     cohorts = [read_cohort(load_site(Path(site) / "site.toml"), approved.sha256)[1] for site in baseline.sites]
@@ -70,11 +93,31 @@ def baseline_step(baseline: Baseline) -> int:
         rows=cohort.rows("train"),
         round_number=number,
         seed_key=baseline.name,
+        stage=stage,
+        visible=_visible(baseline, approved, cohort) if stage == "train" else None,
         device=pick_device(baseline.device),
     )
     record = RoundRecord(number, 0.0, len(cohorts), len(cohorts), result.loss, None)
     checkpoints.save(result.vector, layout, [*history, record])
-    return number
+    return baseline.done(approved)
+
+
+def _visible(baseline: Baseline, study: Study, cohort: Cohort) -> NDArray[np.float64] | None:
+    """On which images the baseline's own first model sees a lesion, looked at once; None without selection."""
+    from fl_liver.client.selection import keep_visible, load_visible
+    from fl_liver.client.train import pick_device, score_images
+
+    if study.selection is None:
+        return None
+    folder = Path(baseline.folder)
+    if not (folder / "visible").is_dir():
+        seen = baseline.checkpoints(study, "selection").latest()
+        if seen is None:
+            raise FLLiverError(f"baseline {baseline.name}: no finished round of selection in {folder}; resume the run")
+        device = pick_device(baseline.device)
+        images, logits = score_images(study, cohort, seen[0], rows=cohort.rows("train"), device=device)
+        keep_visible(folder, "train", images, logits[:, 0], len(cohort.owner))
+    return load_visible(folder, "train")
 
 
 def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
@@ -88,6 +131,7 @@ def pool_cohorts(cohorts: Sequence[Cohort]) -> Cohort:
         patients=tuple(patient for cohort in cohorts for patient in cohort.patients),
         images={name: np.concatenate([cohort.images[name] for cohort in cohorts]) for name in cohorts[0].images},
         owner=np.concatenate([cohort.owner + start for cohort, start in zip(cohorts, starts, strict=False)]),
+        group=np.concatenate([cohort.group + start for cohort, start in zip(cohorts, starts, strict=False)]),
         findings=tuple(finding for cohort in cohorts for finding in cohort.findings),
         **stacked,
     )
@@ -104,8 +148,7 @@ class BaselineRunner:
     def start(self, baseline: Baseline) -> None:
         """Begin, or go on after the last round that was checkpointed."""
         self._ended[baseline.name] = Future()
-        done = baseline.checkpoints(self._study).latest()
-        self._advance(baseline, len(done[1]) if done is not None else 0)
+        self._advance(baseline, baseline.done(self._study))
 
     def wait(self) -> None:
         """Until all have ended; raises the first error of one."""
@@ -117,7 +160,7 @@ class BaselineRunner:
     def _advance(self, baseline: Baseline, done: int) -> None:
         """Submit the next round; an engine that ran it here and now is followed in a loop, not by recursion."""
         try:
-            while done < self._study.training.rounds:
+            while done < steps_of(self._study):
                 step = self._engine.submit(baseline_step, baseline, priority=baseline.priority)
                 if not step.done():
                     step.add_done_callback(lambda ended: self._after(baseline, ended))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fl_liver.errors import ConfigError
 from fl_liver.study import Study
-from fl_liver.study_files import load_study, variants_of
+from fl_liver.study_files import at_published_size, load_study, tasks_of
 
 QUICK_SCALE = 0.35
 """Phantom hospitals of `--quick` have this share of their patients."""
@@ -65,13 +65,9 @@ def resolve_study(options: Options) -> Study:
         raise ConfigError("--full and --quick exclude each other; choose one")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
         raise ConfigError(f"--device '{options.device}': wanted auto, cpu or cuda:N")
-    study = load_study(options.study)
+    study = load_study(at_published_size(options.study) if options.full else options.study)
     if options.quick:
-        study = study.changed(
-            training={"rounds": 3, "local_epochs": 1}, sites=site_names(5, 2), privacy={"min_patients": 6}
-        )
-    if options.full:
-        study = study.changed(model={"width": 64, "image_px": 224})
+        study = _quick(study)
     if options.hospitals is not None or options.external is not None:
         hospitals = len(study.every_site) if options.hospitals is None else options.hospitals
         external = options.external
@@ -102,6 +98,13 @@ def resolve_study(options: Options) -> Study:
             f" {study.histogram_noise[0]:g} anew on the same patients; leave out the option or the key"
         )
     return study
+
+
+def _quick(study: Study) -> Study:
+    """Small and short, to see that all of it works."""
+    training = {"rounds": 3, "local_epochs": 1, "warmup_rounds": min(study.training.warmup_rounds, 1)}
+    small = study.changed(training=training, sites=site_names(5, 2), privacy={"min_patients": 6})
+    return small if study.selection is None else small.changed(selection={"rounds": 2})
 
 
 def with_folds(study: Study, folds: int) -> Study:
@@ -160,7 +163,7 @@ def side_studies_asked(options: Options) -> None:
     named = [name for name, found in asked.items() if found]
     if named and options.deploy:
         raise ConfigError(f"--deploy {named[0]}: a deployment runs one study; leave out one of the two")
-    if options.all_tasks and not variants_of(options.study):
+    if options.all_tasks and not tasks_of(options.study):
         raise ConfigError(f"--all-tasks: study '{options.study}' has no [variant.NAME]; leave out the option")
 
 

@@ -13,7 +13,7 @@ from fl_liver.server.run import FEDERATED, Seconds, load_checked, write_summary
 from fl_liver.server.sums import Sums
 from fl_liver.study import Study
 from simulation.baseline_figures import BaselineFigures
-from simulation.baselines import Baseline, BaselineRunner
+from simulation.baselines import Baseline, BaselineRunner, steps_of
 from simulation.display import Display
 from simulation.engine import Engine, make_engine
 from simulation.federate import VirtualFederation
@@ -167,7 +167,7 @@ class Simulation:
 
     def _show_baseline(self, study: Study, participants: Participants) -> Any:
         done = {POOLED: 0, LOCAL: 0}
-        rounds = study.training.rounds
+        rounds = steps_of(study)
         totals = {POOLED: rounds, LOCAL: rounds * len(participants.training(study))}
 
         def show(name: str, _: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from fl_liver.errors import FLLiverError
 from fl_liver.server.run import FEDERATED, load_checked
 from fl_liver.study import Study
-from fl_liver.study_files import variants_of
+from fl_liver.study_files import tasks_of
 from simulation.engine import Engine
 from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere
@@ -62,7 +62,7 @@ class SideStudies:
     def tasks(self, options: Options, study: Study) -> list[dict[str, Any]]:
         """Every variant of the study: what it asks, and how well the federation answers."""
         base = options.study.partition(":")[0]
-        names = variants_of(base)
+        names = tasks_of(base)
         found: list[dict[str, Any]] = []
         for number, name in enumerate(names, start=1):
             variant = resolve_study(replace(options, study=f"{base}:{name}"))

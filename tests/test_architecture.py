@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "guarded_summer": {"errors", "stats"},
     "masked_summer": {"guarded_summer", "securesum", "stats"},
     "analyse": FOUNDATION | {"stats", "server", "guarded_summer", "masked_summer"},
+    "explanation_figures": {"client", "errors", "server", "study"},
     "first_weights": {"accountant", "errors", "models", "parameters", "study", "study_files", "update_code"},
 }
 FLOWER = {
@@ -133,7 +134,7 @@ def test_only_models_training_and_first_weights_import_torch() -> None:
     for path in (ROOT / "fl_liver").rglob("*.py"):
         name = str(path.relative_to(ROOT))
         if any(module.split(".")[0] == "torch" for module in imports(path)):
-            assert name.startswith(("fl_liver/models/", "fl_liver/client/train")), name
+            assert name.startswith(("fl_liver/models/", "fl_liver/client/train", "fl_liver/client/explain/")), name
 
 
 @pytest.mark.parametrize("module", ["fl_liver.server.app", "fl_liver.cli", "simulation.__main__"])

@@ -1,20 +1,16 @@
 """One hospital's training and scoring: a vector in, a vector or its patients' scores out. Nothing is sent or stored.
 
-Everything random is drawn from a seed of the study, the hospital's name and the round, so that a round gives the same
-bits whichever process runs it, after whatever, on the same kind of machine with the same number of threads. (On a GPU,
-cuDNN may choose other kernels from run to run.) Private training (`train_private`) is the exception: nothing of it can
-be drawn again. Threads and processes are the caller's business.
+Everything random is drawn from a seed of the study, the hospital's name, the round and the stage, so that a round gives
+the same bits whichever process runs it, after whatever, on the same kind of machine with the same number of threads.
+(On a GPU, cuDNN may choose other kernels from run to run.) Private training (`train_private`) is the exception: nothing
+of it can be drawn again. Threads and processes are the caller's business.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,21 +19,35 @@ from torch import Tensor
 
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.scores import BEYOND, require_logits
-from fl_liver.client.train_material import Indices, Material, material_of, targets
+from fl_liver.client.train_hardware import autocast, pick_device, uses_bfloat16
+from fl_liver.client.train_material import Indices, Material, Stage, material_of, targets, training_material
 from fl_liver.client.train_private import PatientGradients, private_seed, private_steps
-from fl_liver.errors import ConfigError, DataError, IncompleteError, NotFiniteError, ProtocolError, TrainingError
-from fl_liver.models.augmentation import augmented, plain
-from fl_liver.models.lesion_model import Labels, LesionModel, batchnorm_names
+from fl_liver.client.train_schedule import class_weights, learning_rate, round_seed
+from fl_liver.client.train_steps import Steps, run_epochs
+from fl_liver.errors import ConfigError, DataError
+from fl_liver.models.augmentation import Views
+from fl_liver.models.lesion_model import LesionModel, batchnorm_names
 from fl_liver.models.patient_score import patient_log_odds
 from fl_liver.models.registry import empty_model, model_from_vector, model_vector, study_layout
 from fl_liver.parameters import Vector, check_finite
 from fl_liver.study import Study
 
+__all__ = [
+    "FitResult",
+    "fit",
+    "learning_rate",
+    "local_positions",
+    "pick_device",
+    "score",
+    "score_images",
+    "uses_bfloat16",
+]
+
 log = logging.getLogger("fl_liver.site")
 
-SMALLEST_BATCH = 4
-"""Smaller last batches are left out: batch normalisation over three images is noise."""
 SCORE_BATCH = 256
+SCORE_PIXELS = SCORE_BATCH * 128 * 128
+"""Of a batch that is scored, over all channels: larger images go fewer at a time, so that their maps fit in memory."""
 _PROBES = 8
 _SAME_NUMBERS = frozenset({"Clone", "Select", "Slice", "Squeeze", "ToCopy", "Transpose", "Unsqueeze", "View"})
 """Autograd's names of steps that hand numbers on: the step before them is looked at."""
@@ -57,47 +67,6 @@ class FitResult:
     batches: int
 
 
-def pick_device(name: str) -> torch.device:
-    """ "auto" (the first GPU, else the processor), "cpu", "cuda" or "cuda:N".
-
-    Raises:
-        ConfigError: another word.
-        TrainingError: a GPU that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if name == "cpu":
-        return torch.device("cpu")
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or not (number or "0").isdecimal():
-        raise ConfigError(f"device '{name}': wanted auto, cpu or cuda:N")
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(number or 0) >= found:
-        raise TrainingError(
-            f"device '{name}': this machine shows {found} GPUs to torch; wanted auto, cpu or a GPU that is there"
-        )
-    return torch.device("cuda", int(number or 0))
-
-
-def uses_bfloat16(study: Study, device: torch.device) -> bool:
-    """Whether convolutions run in bfloat16: as the study says, or, on "auto", where the hardware multiplies it.
-
-    Without such hardware it is emulated and slower than float32.
-    """
-    if study.training.precision != "auto":
-        return study.training.precision == "bfloat16"
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else _processor_has_bfloat16()
-
-
-def learning_rate(study: Study, round_number: int) -> float:
-    """Cosine over rounds 1 … R: `learning_rate` in round 1, falling towards `final_learning_rate` after round R."""
-    training = study.training
-    if not 1 <= round_number <= training.rounds:
-        raise ProtocolError(f"round {round_number}: study {study.name} has rounds 1 to {training.rounds}")
-    share = (1 + math.cos(math.pi * (round_number - 1) / training.rounds)) / 2
-    return training.final_learning_rate + (training.learning_rate - training.final_learning_rate) * share
-
-
 def fit(
     study: Study,
     cohort: Cohort,
@@ -108,22 +77,27 @@ def fit(
     seed_key: str,
     device: torch.device,
     epochs: int | None = None,
+    stage: Stage = "train",
+    visible: NDArray[np.float64] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FitResult:
     """Train on the patients `rows` from the received `vector`, which is left as it was.
 
     Args:
-        round_number: 1 … study.training.rounds; sets the learning rate and, unless training is private, the draws.
+        round_number: 1 … the stage's rounds; sets the learning rate and, unless training is private, the draws.
         seed_key: the hospital's name, or another word for a model that is not one hospital's ("pooled").
         epochs: passes over the images; by default the study's `local_epochs`.
+        stage: "selection" learns on which images a lesion is visible, before "train" (`study.Selection`).
+        visible: log-odds of that for each image of the cohort, from `score_images`; without it all images are used.
         should_stop: asked before every batch.
     Raises:
         NotFiniteError: a loss or weight that is not finite, with hospital, round and batch.
-        TrainingError: too few images.
-        DataError: the cohort lacks an input of the model.
+        TrainingError: too few images. One class alone is trained on: the other hospitals have the others.
+        DataError: the cohort lacks an input of the model, or masks that the study teaches with.
         IncompleteError: `should_stop` said so; nothing of the round is kept.
-        ProtocolError: a vector of another layout, a round that the study does not have.
-        ConfigError: `epochs` in a study with private training.
+        ProtocolError: a vector of another layout, a round that the stage does not have.
+        ConfigError: `epochs` in a study with private training, a selection that the study does not make, images
+            smaller than the study's crop.
     """
     layout, where = study_layout(study), f"site {seed_key}, round {round_number}"
     private = study.privacy.training is not None
@@ -132,49 +106,81 @@ def fit(
             f"{where}: {epochs} epochs asked; private training takes the study's own, which epsilon counts"
         )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(private_seed() if private else _seed(study, seed_key, round_number))
+        torch.manual_seed(private_seed() if private else round_seed(study, seed_key, round_number, stage))
+        rate = learning_rate(study, round_number, stage)
         model = model_from_vector(study, vector, layout, device).train()
-        material = material_of(study, cohort, rows, model.needs, device)
-        class_weight = _class_weight(study, cohort.label[rows])
-        step = _Step(study, model, class_weight, learning_rate(study, round_number))
+        material = training_material(study, cohort, rows, model.needs, device, stage=stage, visible=visible)
+        among = targets(study, cohort.label[rows]) if stage == "train" else material.target.cpu().numpy()
+        class_weight = class_weights(study, among)
+        step = Steps(study, model, class_weight, rate)
         if private:
             gradients = PatientGradients(study, model, material, class_weight)
             loss, batches = 0.0, private_steps(study, gradients, step.take, should_stop=should_stop, where=where)
         else:
-            loss, batches = _epochs(step, study, material, epochs, should_stop, where)
+            loss, batches = run_epochs(step, study, material, epochs, should_stop, where)
     trained, _ = model_vector(model)
     check_finite(trained, layout, f"{where}: update")
     return FitResult(trained, loss, len(rows), batches)
 
 
-def score(study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device: torch.device) -> NDArray[np.float64]:
+def score(
+    study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device: torch.device, endpoint: str = ""
+) -> NDArray[np.float64]:
     """Log-odds of each patient of `rows`, (n, K) float64 in the order of `rows` (see `patient_log_odds`).
 
-    A logit that is not finite is no error: a model can be made so that this tells something about one patient. It
-    counts as 0, or as the largest number of its sign, and is in the hospital's log.
+    `endpoint`: one of the study's `[[endpoint]]`s instead of its own question. A logit that is not finite is no error:
+    a model can be made so that this tells something about one patient. It counts as 0, or as the largest number of its
+    sign, and is in the hospital's log.
 
     Raises:
         DataError: a patient without images, or a network that returns its softmax or sigmoid (`require_logits`).
+        ConfigError: the network does not answer that endpoint; images smaller than the study's crop.
     """
-    model = model_from_vector(study, vector, study_layout(study), device).eval()
     patients, place = np.unique(rows, return_inverse=True)
-    material = material_of(study, cohort, patients, model.needs, device)
+    material, logits = _logits(study, cohort, vector, patients, device, endpoint)
     first = np.searchsorted(material.owner, patients)
     absent = np.setdiff1d(patients, material.owner)
     if len(absent):
         raise DataError(f"{len(absent)} of {len(patients)} patients have no image to score; wanted one or more each")
-    batches = torch.split(torch.arange(len(material.target), device=device), SCORE_BATCH)
-    with torch.inference_mode(), _autocast(study, device):
-        parts = [model(material.batch(chosen, plain)).logits.double().cpu().numpy() for chosen in batches]
-    _require_logits(study, model, material, device)
-    return patient_log_odds(_finite(np.concatenate(parts), study.name), first)[place]
+    return patient_log_odds(logits, first)[place]
 
 
-def _require_logits(study: Study, model: LesionModel, material: Material, device: torch.device) -> None:
+def score_images(
+    study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device: torch.device, endpoint: str = ""
+) -> tuple[Indices, NDArray[np.float64]]:
+    """Each image of the patients `rows`: its index in the cohort, (k,) ascending, and its logits, (k, K) float64.
+
+    Raises:
+        DataError: a table study, or a network that returns its softmax or sigmoid (`require_logits`).
+        ConfigError: as `score`.
+    """
+    if study.task.modality == "table":
+        raise DataError(f"study {study.name} reads a table; it has no images to score")
+    return np.flatnonzero(np.isin(cohort.owner, rows)), _logits(study, cohort, vector, rows, device, endpoint)[1]
+
+
+def _logits(
+    study: Study, cohort: Cohort, vector: Vector, rows: Indices, device: torch.device, endpoint: str
+) -> tuple[Material, NDArray[np.float64]]:
+    """What is there of the patients `rows`, and its finite logits, (k, K) float64."""
+    model = model_from_vector(study, vector, study_layout(study), device).eval()
+    material, views = material_of(study, cohort, rows, model.needs, device), Views(study.augmentation)
+    largest = max(values[0].numel() for values in material.inputs.values()) if len(material.owner) else 1
+    size = min(SCORE_BATCH, max(SCORE_PIXELS // max(largest, 1), 1))
+    batches = torch.split(torch.arange(len(material.target), device=device), size)
+    with torch.inference_mode(), autocast(study, device):
+        outputs = (model(views.plain(material.inputs, chosen)) for chosen in batches)
+        parts = [model.readout(one, endpoint).double().cpu().numpy() for one in outputs]
+    _require_logits(study, model, material, endpoint, device)
+    return material, _finite(np.concatenate(parts), study.name)
+
+
+def _require_logits(study: Study, model: LesionModel, material: Material, endpoint: str, device: torch.device) -> None:
     """See `require_logits`. Looks at what the network makes of noise: of patients it would be an answer about them."""
     noise = material.like(_PROBES, torch.Generator().manual_seed(study.seed))
-    with torch.enable_grad(), _autocast(study, device):
-        logits = model(noise.batch(torch.arange(_PROBES, device=device), plain)).logits
+    probes = Views(study.augmentation).plain(noise.inputs, torch.arange(_PROBES, device=device))
+    with torch.enable_grad(), autocast(study, device):
+        logits = model.readout(model(probes), endpoint)
     found = logits.detach().double().cpu().numpy()
     require_logits(found, _last_operation(logits), f"study {study.name}: model '{study.model.name}'")
 
@@ -200,128 +206,3 @@ def local_positions(study: Study) -> Indices:
     layout = study_layout(study)
     inside = [np.full(entry.size, entry.name in names) for entry in layout.entries]
     return np.flatnonzero(np.concatenate(inside))
-
-
-class _Step:
-    """One optimiser step after another on one model."""
-
-    def __init__(self, study: Study, model: LesionModel, class_weight: Tensor, rate: float) -> None:
-        training = study.training
-        self._study, self._model = study, model
-        self._parameters = list(model.parameters())
-        self._class_weight = class_weight.to(self._parameters[0].device)
-        self._received = [one.detach().clone() for one in self._parameters] if training.mu else []
-        self._optimiser = torch.optim.SGD(
-            self._parameters,
-            lr=rate,
-            momentum=training.momentum,
-            nesterov=training.momentum > 0,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-
-    def __call__(self, material: Material, chosen: Tensor) -> Tensor:
-        """The batch's loss, detached and left on its device: reading it here would wait for a GPU."""
-        labels = Labels(material.target[chosen], self._class_weight, material.background[chosen])
-        with _autocast(self._study, chosen.device):
-            outputs = self._model(material.batch(chosen, augmented))
-        loss = self._model.loss(outputs, labels)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._pull_back()
-        torch.nn.utils.clip_grad_norm_(self._parameters, self._study.training.clip_norm, foreach=True)
-        self._optimiser.step()
-        return loss.detach()
-
-    def take(self, gradients: Sequence[Tensor]) -> None:
-        """A step along gradients of the parameters that `train_private` made, in their order."""
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = torch.empty_like(parameter).copy_(gradient)  # in its own order of memory, for "fused"
-        self._pull_back()
-        self._optimiser.step()
-
-    def _pull_back(self) -> None:
-        """FedProx: the gradient of ½μ‖w − w_received‖² (Li et al., MLSys 2020)."""
-        if not self._received:
-            return
-        taught = [(p, p.grad, r) for p, r in zip(self._parameters, self._received, strict=True) if p.grad is not None]
-        away = torch._foreach_sub([p.detach() for p, _, _ in taught], [received for _, _, received in taught])
-        torch._foreach_add_([gradient for _, gradient, _ in taught], away, alpha=self._study.training.mu)
-
-
-def _class_weight(study: Study, label: Indices) -> Tensor:
-    """1 / (K × share of the class among the hospital's own training patients), shares held to 5 % or more.
-
-    1 for each where training is private: one patient's diagnosis would weigh in the gradient of all the others.
-    """
-    count = len(study.task.classes)
-    if study.privacy.training is not None:
-        return torch.ones(count)
-    share = np.bincount(targets(study, label), minlength=count) / max(len(label), 1)
-    return torch.from_numpy(1 / (count * share.clip(0.05, 0.95))).float()
-
-
-def _batches(count: int, size: int) -> Iterator[Tensor]:
-    """A random order in batches; a last batch under SMALLEST_BATCH is left out unless it is the only one."""
-    for chosen in torch.split(torch.randperm(count), size):
-        if len(chosen) >= SMALLEST_BATCH or len(chosen) == count:
-            yield chosen
-
-
-def _epochs(
-    step: _Step,
-    study: Study,
-    material: Material,
-    epochs: int | None,
-    should_stop: Callable[[], bool],
-    where: str,
-) -> tuple[float, int]:
-    """All passes of a round: mean loss an image, and how many batches."""
-    if len(material.target) < 2:
-        raise TrainingError(f"{where}: {len(material.target)} images to train on, wanted 2 or more")
-    means = [
-        _epoch(step, material, study.training.batch_size, should_stop, where)
-        for _ in range(study.training.local_epochs if epochs is None else epochs)
-    ]
-    return float(np.mean([mean for mean, _ in means])) if means else math.nan, sum(batches for _, batches in means)
-
-
-def _epoch(
-    step: _Step, material: Material, batch_size: int, should_stop: Callable[[], bool], where: str
-) -> tuple[float, int]:
-    """One pass over the images: mean loss an image, and how many batches."""
-    losses: list[Tensor] = []
-    sizes: list[int] = []
-    for chosen in _batches(len(material.target), batch_size):
-        if should_stop():
-            raise IncompleteError(f"{where}: stopped before batch {len(losses) + 1}; the round can be asked again")
-        losses.append(step(material, chosen.to(material.target.device)))
-        sizes.append(len(chosen))
-    # Looked at once an epoch, so that a GPU is not waited for after every batch.
-    values = torch.stack(losses).double().cpu().numpy()
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise NotFiniteError(
-            f"{where}, batch {bad[0] + 1} of {len(values)}: the loss is {values[bad[0]]}; nothing of it is kept;"
-            " look for images that are not finite, or lower the learning rate"
-        )
-    return float(np.average(values, weights=sizes)), len(values)
-
-
-def _autocast(study: Study, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(study, device))
-
-
-def _seed(study: Study, seed_key: str, round_number: int) -> int:
-    digest = hashlib.sha256(f"{study.seed}|{seed_key}|{round_number}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-@lru_cache(maxsize=1)
-def _processor_has_bfloat16() -> bool:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -124,7 +124,8 @@ def selected(study: Study, cohort: Cohort, images: Indices, visible: NDArray[np.
     for patient in np.setdiff1d(owner, owner[kept]):
         mine = np.flatnonzero(owner == patient)
         kept[mine[np.argmax(seen[mine])]] = True
-    return images[kept]
+    found: Indices = images[kept]
+    return found
 
 
 def require_selection(study: Study) -> Selection:

@@ -24,8 +24,8 @@ from fl_liver.accountant import require_private, steps_per_round
 from fl_liver.client.gaussian import normals, uniforms
 from fl_liver.client.train_material import Indices, Material
 from fl_liver.errors import IncompleteError
-from fl_liver.models.augmentation import augmented
-from fl_liver.models.lesion_model import Labels, LesionModel
+from fl_liver.models.augmentation import MASK, Views
+from fl_liver.models.lesion_model import LesionModel
 from fl_liver.study import PrivateTraining, Study
 
 log = logging.getLogger("fl_liver.site")
@@ -49,6 +49,8 @@ class PatientGradients:
     def __init__(self, study: Study, model: LesionModel, material: Material, class_weight: Tensor) -> None:
         self._model, self._material = model, material
         self._clip_norm = require_private(study).patient_clip_norm
+        self._views = Views(study.augmentation)
+        self._smoothing = study.training.label_smoothing
         self._weights = list(model.parameters())
         self._device = material.target.device
         self._class_weight = class_weight.to(self._device)
@@ -72,8 +74,9 @@ class PatientGradients:
     def _of_patient(self, patient: int) -> tuple[Tensor, ...]:
         first, end = (int(np.searchsorted(self._material.owner, patient, side)) for side in ("left", "right"))
         chosen = torch.arange(first, end, device=self._device)
-        labels = Labels(self._material.target[chosen], self._class_weight, self._material.background[chosen])
-        loss = self._model.loss(self._model(self._material.batch(chosen, augmented)), labels)
+        inputs = self._views.train(self._material.inputs, chosen)
+        labels = self._material.labels(chosen, self._class_weight, inputs.pop(MASK, None), self._smoothing)
+        loss = self._model.loss(self._model(inputs), labels)
         return torch.autograd.grad(loss, self._weights, materialize_grads=True)
 
 

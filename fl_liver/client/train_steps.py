@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fl_liver.client.train_device import autocast
+from fl_liver.client.train_hardware import autocast
 from fl_liver.client.train_material import Material
 from fl_liver.client.train_schedule import batches, epoch_order
 from fl_liver.errors import IncompleteError, NotFiniteError, TrainingError

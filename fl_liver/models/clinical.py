@@ -30,14 +30,18 @@ class ClinicalModel(LesionModel):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
-        features = inputs["features"]
-        missing = torch.isnan(features)
-        known = torch.where(missing, 0.0, features)
-        with torch.autocast(features.device.type, enabled=False):
-            return Outputs(cast(Tensor, self.fc(torch.cat([known, missing.to(known.dtype)], 1))))
+        factors = clinical_vector(inputs["features"])
+        with torch.autocast(factors.device.type, enabled=False):
+            return Outputs(cast(Tensor, self.fc(factors)))
 
     def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
         return classification_loss(outputs.logits, labels)
+
+
+def clinical_vector(factors: Tensor) -> Tensor:
+    """(B, f), NaN where missing → (B, 2f): the factors, 0 where missing, then f indicators of a missing one."""
+    missing = torch.isnan(factors)
+    return torch.cat([torch.where(missing, 0.0, factors), missing.to(factors.dtype)], 1)
 
 
 def build(study: Study) -> LesionModel:

@@ -67,6 +67,7 @@ class DenseNet(Trunk):
     scale_layers = ("features.relu0", *(f"features.transition{k}.relu" for k in (1, 2, 3)), "relu5")
     first_convolution = "features.conv0"
     head = "classifier."
+    smallest_px = 29
 
     def __init__(self, *, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> None:
         super().__init__("densenet121", width)

@@ -21,7 +21,6 @@ from fl_liver.models.small_map import SmallMapConv2d
 from fl_liver.models.trunk import Trunk
 from fl_liver.study import Norm
 
-SMALLEST_PX = 75
 EPS = 1e-3
 """Of batch normalisation; torch's own default is 1e-5."""
 Side = int | tuple[int, int]
@@ -99,6 +98,7 @@ class InceptionResNetV2(Trunk):
     scale_layers = ("conv2d_2b", "conv2d_4a", "repeat", "repeat_1", "conv2d_7b")
     first_convolution = "conv2d_1a.conv"
     head = "classif."
+    smallest_px = 75
 
     def __init__(self, *, in_channels: int = 3, classes: int = 1000, width: int = 64, norm: Norm = "batch") -> None:
         super().__init__("inception_resnet_v2", width)

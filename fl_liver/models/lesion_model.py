@@ -40,7 +40,7 @@ class Labels:
     target        (B,) int64; K = 1: 1 where the class is in `study.task.positive`; otherwise the class index
     class_weight  (max(K, 2),) float32, weight of an image of each target
     background    (B,) int64, kind of background, −1 where unknown; None where the study has none
-    mask          (B, 1, H, W) float32 in 0 … 1, where the lesion was drawn; None where the study keeps no masks
+    mask          (B, 1, H, W) float32 in 0 … 1, where the lesion was drawn; None where attention is not taught
     smoothing     ε of label smoothing
     """
 
@@ -85,12 +85,16 @@ def classification_loss(logits: Tensor, labels: Labels) -> Tensor:
     """Mean over the batch of class_weight[target] × cross-entropy; binary where there is one logit.
 
     logits (B, K). The mean divides by B, not by the sum of weights, so that a rare image does not fill a batch's loss.
+    With smoothing ε, a class's target is (1 − ε)·y + ε / classes; one logit stands for two classes.
     """
-    weight = labels.class_weight[labels.target]
+    weight, smoothing = labels.class_weight[labels.target], labels.smoothing
     if logits.shape[1] == 1:
         target = labels.target.to(logits.dtype)
+        if smoothing:
+            target = target * (1 - smoothing) + smoothing / 2
         return functional.binary_cross_entropy_with_logits(logits[:, 0], target, weight)
-    return (functional.cross_entropy(logits, labels.target, reduction="none") * weight).mean()
+    loss = functional.cross_entropy(logits, labels.target, reduction="none", label_smoothing=smoothing)
+    return (loss * weight).mean()
 
 
 def background_loss(logits: Tensor, kind: Tensor) -> Tensor:

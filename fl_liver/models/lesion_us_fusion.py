@@ -1,9 +1,9 @@
 """Benign or malignant focal liver lesion in B-mode ultrasound, from the lesion and the liver behind it (Model LB).
 
 Yang et al., EBioMedicine 56 (2020) 102777. Inputs "lesion" and "background" (B, 1, H, W); output 1 logit (log-odds of
-malignant) or one a class. Two ResNet-18 without shared weights; in each, dropout → batch normalisation → linear; one
-linear layer on both branches' features (1024 at width 64). A study without `task.background` gets Model L: the lesion
-branch alone, whose logits are the answer.
+malignant) or one a class. Two ResNet-18 (or two of `model.trunk`) without shared weights; in each, dropout → batch
+normalisation → linear; one linear layer on both branches' features (1024 at width 64). A study without
+`task.background` gets Model L: the lesion branch alone, whose logits are the answer.
 
 Taught with: cross-entropy of the last layer + cross-entropy of the lesion branch + triplet_weight × batch-hard triplet
 loss on the lesion features + background_weight × cross-entropy of the kind of background.
@@ -36,16 +36,17 @@ from fl_liver.models.lesion_model import (
     output_count,
 )
 from fl_liver.models.normalisation import vector_norm
-from fl_liver.models.resnet import resnet18
+from fl_liver.models.trunk import Trunk
+from fl_liver.models.trunks import study_trunk
 from fl_liver.study import Norm, Study
 
 
 class Branch(nn.Module):
-    """ResNet-18 → dropout → normalisation → linear. (B, 1, H, W) → features (B, 8·width), logits (B, outputs)."""
+    """Trunk → dropout → normalisation → linear. (B, C, H, W) → features (B, feature_count), logits (B, outputs)."""
 
-    def __init__(self, *, width: int, outputs: int, dropout: float, in_channels: int = 1, norm: Norm = "batch") -> None:
+    def __init__(self, trunk: Trunk, *, outputs: int, dropout: float, norm: Norm = "batch") -> None:
         super().__init__()
-        self.backbone = resnet18(in_channels=in_channels, classes=0, width=width, norm=norm)
+        self.backbone = trunk
         self.dropout = dropout
         self.bn = vector_norm(norm, self.backbone.feature_count)
         self.fc = nn.Linear(self.backbone.feature_count, outputs)
@@ -68,7 +69,7 @@ class ModelL(LesionModel):
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         features, logits = self.lesion(inputs["lesion"])
-        return Outputs(logits, embedding=features)
+        return Outputs(logits, embedding=features, features=features)
 
     def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
         total = classification_loss(outputs.logits, labels)
@@ -86,14 +87,15 @@ class ModelLB(ModelL):
         super().__init__(study)
         self.background_weight = study.training.background_weight
         self.background = _branch(study, len(study.task.background_classes))
-        self.fc = nn.Linear(2 * 8 * study.model.width, output_count(study))
+        self.fc = nn.Linear(self.lesion.fc.in_features + self.background.fc.in_features, output_count(study))
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         lesion_features, lesion = self.lesion(inputs["lesion"])
         background_features, background = self.background(inputs["background"])
-        with torch.autocast(lesion_features.device.type, enabled=False):
-            logits = cast(Tensor, self.fc(torch.cat([lesion_features, background_features], 1)))
-        return Outputs(logits, lesion, background, lesion_features)
+        features = torch.cat([lesion_features, background_features], 1)
+        with torch.autocast(features.device.type, enabled=False):
+            logits = cast(Tensor, self.fc(features))
+        return Outputs(logits, lesion, background, lesion_features, features)
 
     def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
         total = super().loss(outputs, labels)
@@ -105,7 +107,8 @@ class ModelLB(ModelL):
 
 
 def _branch(study: Study, outputs: int) -> Branch:
-    return Branch(width=study.model.width, outputs=outputs, dropout=study.model.dropout, norm=study.model.norm)
+    trunk = study_trunk(study, "resnet18")
+    return Branch(trunk, outputs=outputs, dropout=study.model.dropout, norm=study.model.norm)
 
 
 def build(study: Study) -> LesionModel:

@@ -17,6 +17,7 @@ class Trunk(nn.Module, ABC):
                        map after its ReLU, so that a hook on it sees what `stages` gives
     first_convolution  name of the submodule that reads the image's channels
     head               beginning of the names of the published classifier, which no study keeps
+    smallest_px        sides of the smallest image that it can read
     width              64 is the published size
     feature_count      channels of the last map
     """
@@ -24,6 +25,7 @@ class Trunk(nn.Module, ABC):
     scale_layers: ClassVar[tuple[str, ...]]
     first_convolution: ClassVar[str]
     head: ClassVar[str]
+    smallest_px: ClassVar[int] = 1
 
     def __init__(self, architecture: str, width: int) -> None:
         super().__init__()

@@ -84,6 +84,8 @@ def run_study(
         "study_sha256": study.sha256,
         "seed": study.seed,
         "task": _task(study),
+        "main_title": f"{' or '.join(study.task.positive)}" if study.endpoint else "",
+        "endpoints": [{"name": one.name, "title": one.title} for one in study.endpoint],
         "secure_sum": study.privacy.secure_sum,
         "privacy": _privacy(study, journal.path),
         "software": versions(),

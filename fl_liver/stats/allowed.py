@@ -44,7 +44,7 @@ class Allowed:
 
 
 def of_one(kind: str, complete: Iterable[str] = (), **places: str | Iterable[str]) -> Allowed:
-    """A statistic of one question."""
+    """A statistic of one question, among the patients who also have the columns `complete`."""
     return Allowed(_among(complete, ask(kind, **places)))
 
 

@@ -33,6 +33,7 @@ _ONE: Mapping[str, tuple[str, ...]] = {
     "paired_zero_one": ("first", "second"),
     "prediction_spread": ("y", "p"),
     "reader_model_calls": ("label", "model"),
+    "reader_pair_calls": ("label",),
     "zero_one_counts": ("column",),
 }
 _SEVERAL: Mapping[str, tuple[str, ...]] = {
@@ -51,6 +52,7 @@ _SEVERAL: Mapping[str, tuple[str, ...]] = {
     "noised_histogram": ("scores",),
     "rating_sums": ("raters",),
     "reader_model_calls": ("readers",),
+    "reader_pair_calls": ("alone", "with_ai"),
 }
 """Arguments that hold one column, and lists of columns, of (column, levels), or of terms."""
 

@@ -45,6 +45,7 @@ from fl_liver.stats.plan_performance import (
     Multiclass,
     ReaderMean,
     Readers,
+    ReadersWithAi,
     Roc,
 )
 from fl_liver.stats.plan_private import PrivateRoc, check_private
@@ -74,6 +75,7 @@ KINDS: Sequence[type[Analysis]] = (
     TableOne,
     Multiclass,
     Readers,
+    ReadersWithAi,
     ReaderMean,
     LowConfidence,
     PrivateRoc,

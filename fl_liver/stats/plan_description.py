@@ -117,6 +117,8 @@ class KruskalWallis(_Grouped):
 
     kind: Literal["kruskal_wallis"]
     levels: Annotated[tuple[Level, ...], Field(min_length=2)] | None = None
+    resolution: Annotated[float, Field(gt=0)] | None = None
+    """To which the page's box plots round; the tests take values as they are."""
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return kruskal_wallis(self.x, self.group, self.levels or (), min_cell=min_cell)

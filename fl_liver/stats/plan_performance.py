@@ -17,6 +17,7 @@ from fl_liver.stats.multiclass import multiclass
 from fl_liver.stats.plan_entry import Analysis, Column, Level, Share, named
 from fl_liver.stats.reader_mean import reader_mean
 from fl_liver.stats.readers import Scale, low_confidence, readers_against_model
+from fl_liver.stats.readers_with_ai import readers_with_ai
 from fl_liver.stats.roc import roc
 from fl_liver.toml_file import Section
 
@@ -197,16 +198,43 @@ class Readers(Analysis):
     readers: Annotated[tuple[Column, ...], Field(min_length=1)]
     model: Column
     threshold: float = 0.5
+    experience: tuple[Level, ...] = ()
+    """A word a reader, in their order: readers of one word are a group."""
 
     def columns(self) -> tuple[str, ...]:
         return (self.label, *self.readers, self.model)
 
     def converse(self, min_cell: int) -> Conversation[Any]:
-        return readers_against_model(self.label, self.readers, self.model, self.threshold, min_cell=min_cell)
+        return readers_against_model(
+            self.label, self.readers, self.model, self.threshold, self.experience, min_cell=min_cell
+        )
 
     def allows(self) -> Allowed:
         one = of_one("reader_model_calls", label=self.label, readers=self.readers, model=self.model)
         return replace(one, thresholds=frozenset({self.threshold}))
+
+
+class ReadersWithAi(Analysis):
+    """Readers' 0/1 calls without and with AI; with `model`, among the patients whom the model scored too."""
+
+    kind: Literal["readers_with_ai"]
+    label: Column
+    alone: Annotated[tuple[Column, ...], Field(min_length=1)]
+    with_ai: Annotated[tuple[Column, ...], Field(min_length=1)]
+    experience: tuple[Level, ...] = ()
+    model: Column | None = None
+
+    def columns(self) -> tuple[str, ...]:
+        return named(self.label, *self.alone, *self.with_ai, self.model)
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        return readers_with_ai(
+            self.label, self.alone, self.with_ai, self.experience, min_cell=min_cell, complete=named(self.model)
+        )
+
+    def allows(self) -> Allowed:
+        places = {"label": self.label, "alone": self.alone, "with_ai": self.with_ai}
+        return of_one("reader_pair_calls", named(self.model), **places)
 
 
 class ReaderMean(Analysis):

@@ -8,14 +8,12 @@ Khalili 2020 puts call and confidence on one scale from 1 to 10 and calls 4 to 7
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Conversation, IntVector, Question, Table, answers
@@ -23,6 +21,17 @@ from fl_liver.stats.diagnostic import Diagnostic, diagnostic_from_counts
 from fl_liver.stats.floors import require_floor, require_somebody
 from fl_liver.stats.mcnemar import McNemar, exact_mcnemar
 from fl_liver.stats.proportion import Proportion, as_proportion
+from fl_liver.stats.reader_groups import (
+    COMPARED,
+    SUMS_PER_GROUP,
+    ReaderGroup,
+    difference_sums,
+    grouped,
+    means,
+    reader_group,
+    t_test,
+    value,
+)
 from fl_liver.stats.result import json_fields, json_value
 from fl_liver.stats.rows import binary, numbers, rows_for
 
@@ -106,12 +115,16 @@ class ReaderComparison:
 
 @dataclass(frozen=True, slots=True)
 class ReadersAgainstModel:
-    """The model, each reader beside it, and the t-tests over readers as printed in Wang 2021 (NaN for one reader)."""
+    """The model, each reader beside it, and the t-tests over readers as printed in Wang 2021 (NaN for one reader).
+
+    groups   readers of one experience: `mean` is theirs, `other` the model's
+    """
 
     model: Diagnostic
     readers: Mapping[str, ReaderComparison]
     reader_mean: Mapping[str, float]
     reader_t_p: Mapping[str, float]
+    groups: Mapping[str, ReaderGroup]
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; a number that is not finite is null."""
@@ -119,27 +132,46 @@ class ReadersAgainstModel:
 
 
 def readers_against_model(
-    label: str, readers: Sequence[str], model: str, threshold: float, *, min_cell: int = 5
+    label: str,
+    readers: Sequence[str],
+    model: str,
+    threshold: float,
+    experience: Sequence[str] = (),
+    *,
+    min_cell: int = 5,
 ) -> Conversation[ReadersAgainstModel]:
     """Compare readers' calls (0/1 columns) with `model >= threshold` on the patients that all of them judged.
 
+    Args:
+        experience: one word a reader, such as "1-5 years"; readers of one word are a group.
     Raises:
+        ConfigError: another number of words than of readers.
         PrivacyError: a class is below the floor.
     """
+    groups = grouped(readers, experience)
     arguments = {"label": label, "readers": list(readers), "model": model, "threshold": float(threshold)}
-    (total,) = yield [Question("reader_model_calls", arguments, 8 * len(readers))]
-    cells = total.reshape(len(readers), 2, 2, 2)  # reader, truth, reader's call, model's call
+    arguments["groups"] = list(groups.values())
+    own = 8 * len(readers)
+    (total,) = yield [Question("reader_model_calls", arguments, own + SUMS_PER_GROUP * len(groups))]
+    cells = total[:own].reshape(len(readers), 2, 2, 2)  # reader, truth, reader's call, model's call
     n_neg, n_pos = cells[0].sum((1, 2)).tolist()
     require_somebody(n_neg + n_pos, f"readers against '{model}'")
     require_floor({f"{label} = 0": n_neg, f"{label} = 1": n_pos}, min_cell)
     alone = diagnostic_from_counts(**_counts(cells[0].sum(1)))
     each = {name: _compare(cells[i]) for i, name in enumerate(readers)}
-    values = {what: [_value(one.accuracy, what) for one in each.values()] for what in _COMPARED}
+    tables = [one.accuracy for one in each.values()]
+    sums = total[own:].reshape(-1, SUMS_PER_GROUP).tolist()
     return ReadersAgainstModel(
         model=alone,
         readers=each,
-        reader_mean={what: math.fsum(v) / len(v) for what, v in values.items()},
-        reader_t_p={what: readers_t_test(v, _value(alone, what)) for what, v in values.items()},
+        reader_mean=means(tables),
+        reader_t_p={what: t_test([value(one, what) - value(alone, what) for one in tables]) for what in COMPARED},
+        groups={
+            name: reader_group(
+                [readers[i] for i in places], [tables[i] for i in places], [alone], part, (n_neg, n_pos)
+            )
+            for (name, places), part in zip(groups.items(), sums, strict=True)
+        },
     )
 
 
@@ -149,19 +181,7 @@ def readers_t_test(readers: Sequence[float], model: float) -> float:
     >>> round(readers_t_test([39 / 54, 42 / 54, 41 / 54], 44 / 54), 4)         # Wang 2021 prints 0.064
     0.0634
     """
-    spread = float(np.std(readers, ddof=1)) if len(readers) > 1 else 0.0
-    if spread == 0:
-        return math.nan
-    t = (float(np.mean(readers)) - model) / (spread / math.sqrt(len(readers)))
-    return 2 * float(stats.t.sf(abs(t), len(readers) - 1))
-
-
-_COMPARED = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "kappa")
-
-
-def _value(of: Diagnostic, what: str) -> float:
-    value = getattr(of, what)
-    return float(value[0] if isinstance(value, tuple) else value)
+    return t_test([one - model for one in readers])
 
 
 def _counts(calls: IntVector) -> dict[str, int]:
@@ -197,5 +217,7 @@ def _count_calls(question: Question, table: Table) -> IntVector:
     chosen = rows_for(question, table, [label, *readers, model])
     truth = binary(chosen, label)
     called = numbers(chosen, model) >= question.arguments["threshold"]
-    cells = [np.bincount(4 * truth + 2 * binary(chosen, one) + called, minlength=8) for one in readers]
-    return np.concatenate(cells).astype(np.int64)
+    calls = np.stack([binary(chosen, one) for one in readers])
+    cells = [np.bincount(4 * truth + 2 * one + called, minlength=8) for one in calls]
+    sums = difference_sums(calls, np.broadcast_to(called, calls.shape), truth, question.arguments["groups"])
+    return np.concatenate([*cells, sums]).astype(np.int64)

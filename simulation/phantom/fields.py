@@ -26,7 +26,7 @@ def blur(field: Field, sigma_rows_px: float, sigma_columns_px: float) -> Field:
 
 def texture(random: np.random.Generator, shape: tuple[int, int], sigma_px: float) -> Field:
     """Gaussian random field with standard deviation 1 and grain `sigma_px`."""
-    field = blur(_white(random, shape), sigma_px, sigma_px)
+    field = blur(white(random, shape), sigma_px, sigma_px)
     return np.asarray(field / (field.std() + np.float32(1e-9)), dtype=np.float32)
 
 
@@ -41,7 +41,7 @@ def speckle_power(
     transfer = _transfer(fourier.fftfreq(rows), sigma_rows_px)[:, None] * _transfer(
         fourier.fftfreq(columns), sigma_columns_px
     )
-    scatterers = _white(random, (looks, rows, columns, 2)).view(np.complex64)[..., 0]
+    scatterers = white(random, (looks, rows, columns, 2)).view(np.complex64)[..., 0]
     scatterers *= amplitude
     spectrum = fourier.fft2(scatterers, workers=1, overwrite_x=True)
     spectrum *= transfer
@@ -84,7 +84,7 @@ def inside(distance: Field, margin_mm: float) -> Field:
     return np.asarray(1 / (1 + np.exp(steep)), dtype=np.float32)
 
 
-def _white(random: np.random.Generator, shape: tuple[int, ...]) -> Field:
+def white(random: np.random.Generator, shape: tuple[int, ...]) -> Field:
     """Independent values of mean 0 and standard deviation 1, each the sum of two uniform bytes.
 
     Everything made of them is blurred afterwards, which makes it Gaussian; normal deviates take six times as long.

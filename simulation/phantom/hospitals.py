@@ -80,6 +80,18 @@ def phantom_hospitals(seed: int, train: int = 11, external: int = 2, *, scale: f
     Raises:
         ConfigError: a number outside these ranges.
     """
+    sizes = hospital_sizes(seed, train, external, scale, (TRAIN_SIZES, EXTERNAL_SIZES))
+    return tuple(_hospital(seed, number, number - train, size) for number, size in enumerate(sizes))
+
+
+def hospital_sizes(
+    seed: int, train: int, external: int, scale: float, sizes: tuple[Sequence[int], Sequence[int]]
+) -> list[int]:
+    """Patients of each hospital of any phantom, training ones first; `sizes` of both kinds repeat as needed.
+
+    Raises:
+        ConfigError: as `phantom_hospitals`.
+    """
     if seed < 0:
         raise ConfigError(f"phantom: seed is {seed}, wanted 0 or more")
     if train < 1 or external < 0 or train + external > MOST_HOSPITALS:
@@ -89,13 +101,14 @@ def phantom_hospitals(seed: int, train: int = 11, external: int = 2, *, scale: f
         )
     if not 0 < scale < float("inf"):
         raise ConfigError(f"phantom: scale is {scale}, wanted a positive number such as 0.25")
-    return tuple(_hospital(seed, number, number - train, scale) for number in range(train + external))
+    usual = [sizes[0][number % len(sizes[0])] for number in range(train)]
+    usual += [sizes[1][number % len(sizes[1])] for number in range(external)]
+    return [max(SMALLEST_HOSPITAL, round(size * scale)) for size in usual]
 
 
-def _hospital(seed: int, number: int, beyond: int, scale: float) -> Hospital:
+def _hospital(seed: int, number: int, beyond: int, size: int) -> Hospital:
     """`beyond` counts external hospitals from 0; it is negative for a training hospital."""
     external = beyond >= 0
-    size = EXTERNAL_SIZES[beyond % len(EXTERNAL_SIZES)] if external else TRAIN_SIZES[number % len(TRAIN_SIZES)]
     scanner = draw_scanner(
         np.random.default_rng([seed, number, _SCANNER]), _make_of(seed, number), sign=1 if (number + seed) % 2 else -1
     )
@@ -103,7 +116,7 @@ def _hospital(seed: int, number: int, beyond: int, scale: float) -> Hospital:
         name=f"H{number + 1:02d}",
         external=external,
         seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
-        cases=_case_mix(np.random.default_rng([seed, number, _CASES]), max(SMALLEST_HOSPITAL, round(size * scale))),
+        cases=_case_mix(np.random.default_rng([seed, number, _CASES]), size),
         scanner=outside_the_hull(scanner, beyond % 2) if external else scanner,
     )
 

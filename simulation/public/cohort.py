@@ -1,22 +1,19 @@
-"""Patients of a public data set as a reader hands them over, and the virtual hospitals written from them."""
+"""Patients of a public data set as a reader hands them over: rows, images, leaks taken out, and what they can answer."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import tomli_w
 from numpy.typing import NDArray
 
-from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
+from simulation.public.images import PublicImages
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +27,7 @@ class PublicCohort:
     partition_columns  name → (n,) texts, what `by:COLUMN` may part by
     refused            column, as the data set or a person may write it → why it must not be a factor
     notes              what the reader noticed, one sentence each
-    images             None: tables only so far
+    images             None: a table alone
     """
 
     name: str
@@ -39,7 +36,7 @@ class PublicCohort:
     partition_columns: dict[str, NDArray[np.str_]]
     refused: dict[str, str]
     notes: tuple[str, ...] = ()
-    images: None = field(default=None)
+    images: PublicImages | None = None
 
     def labels(self, study: Study) -> NDArray[np.int64]:
         """(n,) index into `study.task.classes`.
@@ -63,14 +60,16 @@ class PublicCohort:
         """Refuse a study that this data set cannot serve, or that would learn a leak.
 
         Raises:
-            ConfigError: images are wanted; the outcome, a factor's or the size column is not there; a factor reads a
-                refused column or an outcome. The reason is in the message.
+            ConfigError: the images that it reads, the outcome, a factor's, a schema's, the background's or the size
+                column is not there; a factor reads a refused column or an outcome. The reason is in the message.
         """
         if study.task.modality != "table":
-            raise ConfigError(
-                f"study {study.name} reads {study.task.modality} images, {self.name} is a table without images;"
-                " choose a study with modality 'table'"
-            )
+            if self.images is None:
+                raise ConfigError(
+                    f"study {study.name} reads {study.task.modality} images, {self.name} is a table without images;"
+                    " choose a study with modality 'table'"
+                )
+            self.images.check(study, self.name)
         if study.task.outcome not in self.outcomes:
             raise ConfigError(
                 f"study {study.name}: outcome '{study.task.outcome}' is not in {self.name};"
@@ -78,8 +77,29 @@ class PublicCohort:
             )
         for factor in study.factor:
             self._check_factor(factor.column, f"study {study.name}, factor '{factor.name}'")
-        if study.task.size_mm is not None and study.task.size_mm not in self.clinical:
-            raise ConfigError(f"study {study.name}: size_mm '{study.task.size_mm}' is not in {self.name}")
+        wanted = {"size_mm": study.task.size_mm, "background": study.task.background}
+        wanted |= {"[[column]]": next((one.name for one in study.column if one.name not in self.clinical), None)}
+        for key, column in wanted.items():
+            if column is not None and column not in self.clinical:
+                raise ConfigError(f"study {study.name}: {key} '{column}' is not in {self.name}")
+
+    def of(self, rows: NDArray[np.int64], *notes: str) -> PublicCohort:
+        """The same with some of the patients, by index, in order."""
+        return replace(
+            self,
+            clinical=self.clinical.iloc[rows].reset_index(drop=True),
+            partition_columns={name: texts[rows] for name, texts in self.partition_columns.items()},
+            notes=(*self.notes, *notes),
+        )
+
+    def offers(self, column: str) -> bool:
+        """Whether a column may be a factor."""
+        return (
+            column in self.clinical
+            and column != "patient_id"
+            and column not in self.outcomes
+            and _plain(column) not in {_plain(name) for name in self.refused}
+        )
 
     def _check_factor(self, column: str, where: str) -> None:
         reasons = {_plain(name): reason for name, reason in self.refused.items()}
@@ -96,43 +116,30 @@ class PublicCohort:
         return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
 
 
+def answering(cohort: PublicCohort, study: Study, patients: Collection[str] | None = None) -> PublicCohort:
+    """Only the patients whom `study` asks about: the outcome is known and asked for, and images are there.
+
+    Args:
+        patients: ids of those with images; None where the study reads none.
+    Raises:
+        ConfigError: nobody is left.
+    """
+    given = cohort.clinical[study.task.outcome]
+    known = given.notna() & ~given.astype(str).isin(("", *study.task.not_asked))
+    seen = known if patients is None else known & cohort.clinical["patient_id"].isin(list(patients))
+    notes = [
+        f"{count} of {len(given)} patients are left out: {why}"
+        for count, why in (
+            (int((~known).sum()), f"{study.task.outcome} is not known or not asked about"),
+            (int((known & ~seen).sum()), "no images, or no lesion drawn on them"),
+        )
+        if count
+    ]
+    if not seen.any():
+        raise ConfigError(f"study {study.name}: nobody in {cohort.name} can be used ({'; '.join(notes)})")
+    return cohort if seen.all() else cohort.of(np.flatnonzero(seen.to_numpy()), *notes)
+
+
 def _plain(name: str) -> str:
     """Lower case, runs of other signs as one underscore: the one form in which column names are compared."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def write_virtual_hospitals(
-    cohort: PublicCohort,
-    assignment: Sequence[tuple[str, NDArray[np.int64]]],
-    root: Path,
-    external: Collection[str],
-) -> tuple[Path, ...]:
-    """Write one hospital folder per entry: `clinical.csv` and `site.toml`. Same input, same bytes.
-
-    Args:
-        assignment: (name, indices into the cohort) as `partition` returns them.
-        root: Parent of the folders; made where it is not there. The two files are overwritten.
-        external: Names of the hospitals that only test.
-    Returns:
-        The folders, in the order of `assignment`.
-    Raises:
-        ConfigError: a patient is in no hospital or in two, or `external` names a hospital that is not there.
-    """
-    owners = np.bincount(np.concatenate([rows for _, rows in assignment]), minlength=len(cohort.clinical))
-    if len(owners) != len(cohort.clinical) or (owners != 1).any():
-        raise ConfigError(
-            f"{cohort.name}: {int((owners != 1).sum())} patients are in no hospital or in two; wanted one"
-        )
-    stray = sorted(set(external) - {name for name, _ in assignment})
-    if stray:
-        raise ConfigError(f"external hospitals {', '.join(stray)} are not among the virtual hospitals; name those")
-    return tuple(_write_hospital(cohort, root / name, rows, name in external) for name, rows in assignment)
-
-
-def _write_hospital(cohort: PublicCohort, folder: Path, rows: NDArray[np.int64], external: bool) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    cohort.clinical.iloc[rows].to_csv(folder / "clinical.csv", index=False, lineterminator="\n", encoding="utf-8")
-    role: Literal["train", "external"] = "external" if external else "train"
-    site = SiteConfig(site=folder.name, role=role, release="named", plain_sums=True, audit=False, durable=False)
-    (folder / "site.toml").write_text(tomli_w.dumps(site.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
-    return folder

@@ -25,15 +25,17 @@ from fl_liver.client.train_material import Material, material_of
 from fl_liver.client.train_private import PatientGradients, noised, poisson_sample
 from fl_liver.errors import ConfigError, IncompleteError
 from fl_liver.models import small_map
-from fl_liver.models.augmentation import plain
+from fl_liver.models.augmentation import Views
 from fl_liver.models.lesion_model import Labels, LesionModel
 from fl_liver.models.registry import initial_vector, model_from_vector, model_vector, study_layout
 from fl_liver.parameters import Vector
 from fl_liver.study import Study
 from fl_liver.study_files import load_study
+from fl_liver.study_training import Augmentation
 from fl_liver.toml_file import parse
 from tests.client.test_train import ALL, CPU, cohort_of
 
+PLAIN = Views(Augmentation()).plain
 UNLIKELY = 1e-6
 ROUNDING = 1e-5
 
@@ -85,7 +87,7 @@ def cohort() -> Cohort:
 @pytest.fixture
 def as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images without flips and shifts, so that the others' gradients stay when a patient goes."""
-    monkeypatch.setattr(train_private, "augmented", plain)
+    monkeypatch.setattr(Views, "train", Views.plain)
 
 
 def run(study: Study, cohort: Cohort, vector: Vector, rows: NDArray[np.int64] = ALL, **keys: Any) -> FitResult:
@@ -120,7 +122,7 @@ def reference(model: LesionModel, material: Material) -> dict[int, Tensor]:
     for images in sorted(set(count.values())):
         patients = [patient for patient in count if count[patient] == images]
         places = torch.from_numpy(np.array([np.flatnonzero(material.owner == patient) for patient in patients]))
-        inputs = {name: plain(one, places.flatten()) for name, one in material.inputs.items()}
+        inputs = PLAIN(material.inputs, places.flatten())
         shaped = {name: one.view(len(patients), images, *one.shape[1:]) for name, one in inputs.items()}
         each = vmap(grad(loss), in_dims=(None, 0, 0, 0))(
             weights, shaped, material.target[places], material.background[places]
@@ -194,7 +196,7 @@ def test_without_noise_or_clipping_a_step_is_plain_gradient_descent(
     for patient in rows:
         chosen = torch.from_numpy(np.flatnonzero(material.owner == patient))
         labels = Labels(material.target[chosen], torch.ones(2), material.background[chosen])
-        loss = loss + model.loss(model(material.batch(chosen, plain)), labels)
+        loss = loss + model.loss(model(PLAIN(material.inputs, chosen)), labels)
     (loss / 10.0).backward()  # type: ignore[no-untyped-call]
     torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=study.training.weight_decay).step()
     found = run(study, cohort, start, rows=rows).vector

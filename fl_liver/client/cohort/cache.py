@@ -1,8 +1,8 @@
 """Images made once and kept as safetensors in the hospital's work folder: cache/<recipe>/<case>.safetensors.
 
 An entry holds the SHA-256 of what it was made from: path, size and time of every file, the boxes, the mapping, the
-pseudonym key and the recipe. Another one is made anew and takes its place. Labels, parts and factors are never kept:
-they cost nothing to make. The cache holds image data and ids: folders 0700, files 0600; `purge_cache` removes it.
+pseudonym key, whether the diagnosis says that there is a lesion, and the recipe. Another one is made anew and takes its
+place. Labels, parts and factors are never kept: they cost nothing to make. The cache holds image data and ids: folders 0700, files 0600; `purge_cache` removes it.
 """
 
 from __future__ import annotations
@@ -46,10 +46,18 @@ class Entry:
     """One patient of the cache, without his images: `images` of them there are, none where findings leave him out."""
 
     images: int
+    people: frozenset[str] = frozenset()
     sop_uids: frozenset[str] = field(default=frozenset(), repr=False)
     hashes: frozenset[str] = field(default=frozenset(), repr=False)
     told: tuple[Told, ...] = field(default=(), repr=False)
     findings: tuple[Finding, ...] = ()
+    lesions: tuple[int, ...] = ()
+
+
+def entry_of(found: PatientImages) -> Entry:
+    """All but the images."""
+    images = len(next(iter(found.images.values()), ()))
+    return Entry(images, found.people, found.sop_uids, found.hashes, found.told, found.findings, found.lesions)
 
 
 def entry_key(item: PatientItem) -> str:
@@ -62,6 +70,7 @@ def entry_key(item: PatientItem) -> str:
         "boxes": [astuple(box) for box in folder.boxes],
         "unreadable": folder.unreadable_boxes,
         "mapping": repr(item.mapping),
+        "lesion_free": item.lesion_free,
     }
     return hashlib.sha256(json.dumps(made_from).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -77,10 +86,12 @@ def load_entry(work: Path, item: PatientItem) -> Entry | None:
         told = json.loads(meta["entry"])
         return Entry(
             header["lesion"]["shape"][0] if header else 0,
+            frozenset(told["people"]),
             frozenset(told["sop_uids"]),
             frozenset(told["hashes"]),
             tuple(Told(*one) for one in told["told"]),
             tuple(finding(*one) for one in told["findings"]),
+            tuple(told["lesions"]),
         )
     except FileNotFoundError:
         return None
@@ -101,10 +112,12 @@ def load_images(work: Path, item: PatientItem) -> dict[str, NDArray[Any]]:
 def store_entry(work: Path, item: PatientItem, found: PatientImages) -> None:
     """Whole or not at all; readable by the daemon's own user."""
     told = {
+        "people": sorted(found.people),
         "sop_uids": sorted(found.sop_uids),
         "hashes": sorted(found.hashes),
         "told": list(found.told),
         "findings": [[one.code, one.case, one.cause, one.series] for one in found.findings],
+        "lesions": list(found.lesions),
     }
     store_arrays(_path(work, item), found.images, {"key": entry_key(item), "entry": json.dumps(told)})
 

@@ -1,4 +1,7 @@
-"""Whether a hospital may take part: enough patients to answer, two classes to train."""
+"""Whether a hospital may take part: enough patients to answer, two classes to train.
+
+Patients count, also where rows are lesions: ten lesions of one patient hide nobody.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from fl_liver.study import Study
 def require_enough_patients(cohort: Cohort, study: Study, site: SiteConfig) -> None:
     """Raises PrivacyError where fewer patients are usable than the study's or the site's own floor."""
     floor = max(study.privacy.min_patients, site.min_patients)
-    if len(cohort.patients) < floor:
+    patients = len(np.unique(cohort.group))
+    if patients < floor:
         excluded = len({one.case for one in cohort.findings if one.severity == "E"})
         raise PrivacyError(
-            f"site {site.site}: {len(cohort.patients)} usable patients ({excluded} excluded), at least {floor} wanted;"
+            f"site {site.site}: {patients} usable patients ({excluded} excluded), at least {floor} wanted;"
             " the site sits out, run 'fl-liver site check'"
         )
 
@@ -38,9 +42,10 @@ def require_trainable(cohort: Cohort, study: Study, site: SiteConfig) -> None:
             f"site {site.site}: one class in the training part ({found}), at least two wanted;"
             " the site sits out of training, check the diagnosis column"
         )
-    training, floor = len(cohort.rows("train")), max(study.privacy.min_patients, site.min_patients)
+    training = len(np.unique(cohort.group[cohort.rows("train")]))
+    floor = max(study.privacy.min_patients, site.min_patients)
     if training < floor:
         raise PrivacyError(
-            f"site {site.site}: {training} of its {len(cohort.patients)} patients would train, at least {floor} wanted;"
+            f"site {site.site}: {training} of its {len(np.unique(cohort.group))} patients would train, at least {floor} wanted;"
             " the site sits out"
         )

@@ -4,7 +4,7 @@ against another, and what a person here decided."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -26,11 +26,32 @@ class Imaged(Protocol):
     """What the images of one patient tell of him."""
 
     @property
+    def people(self) -> frozenset[str]: ...
+    @property
     def sop_uids(self) -> frozenset[str]: ...
     @property
     def hashes(self) -> frozenset[str]: ...
     @property
     def told(self) -> tuple[Told, ...]: ...
+
+
+def strangers(images: Mapping[str, Imaged], everybody: Iterable[str], names: Pseudonyms) -> list[Finding]:
+    """E_WRONG_PATIENT where files carry the id of another patient of this hospital, else E_MIXED_PATIENT where they
+    carry several ids.
+
+    Args:
+        images: by the site's own id.
+        everybody: ids of all patients with a folder, also of those who are not read.
+    """
+    known = {names.patient(patient) for patient in everybody}
+    found: list[Finding] = []
+    for patient, one in images.items():
+        case = names.patient(patient)
+        if (one.people - {case}) & known:
+            found.append(finding("E_WRONG_PATIENT", case, "files carry the id of another patient"))
+        elif len(one.people) > 1:
+            found.append(finding("E_MIXED_PATIENT", case, f"the files carry {len(one.people)} patient ids"))
+    return found
 
 
 def seen_twice(images: Mapping[str, Imaged], names: Pseudonyms) -> list[Finding]:
@@ -67,12 +88,13 @@ def duplicates(hashes: Mapping[str, frozenset[str]], names: Pseudonyms) -> list[
 
 def told_apart(images: Mapping[str, Imaged], table: ClinicalTable, study: Study, names: Pseudonyms) -> list[Finding]:
     """E_AGE_SEX_DISAGREE and E_DATE_ORDER: the clinical row and the images of one id do not fit one person."""
-    return [
-        finding(code, names.patient(patient), cause)
-        for patient, one in images.items()
-        if patient in table.people
-        for code, cause in person_faults(table.people[patient], study.column, one.told)
-    ]
+    faults = {
+        (code, patient, cause)
+        for row, patient in zip(table.rows, table.ids, strict=True)
+        if patient in images
+        for code, cause in person_faults(table.people[row], study.column, images[patient].told)
+    }
+    return [finding(code, names.patient(patient), cause) for code, patient, cause in sorted(faults)]
 
 
 def left_out_here(path: Path, names: Pseudonyms, ids: Collection[str]) -> list[Finding]:
@@ -84,6 +106,11 @@ def left_out_here(path: Path, names: Pseudonyms, ids: Collection[str]) -> list[F
     return excluded_findings(read_excluded(path), [names.patient(patient) for patient in ids])
 
 
-def small_classes(label: NDArray[np.int64], study: Study) -> list[Finding]:
-    """W_CLASS_COUNT_SMALL for each class with few usable patients here."""
+def small_classes(label: NDArray[np.int64], group: NDArray[np.int64], study: Study) -> list[Finding]:
+    """W_CLASS_COUNT_SMALL for each class with few usable patients here.
+
+    Args:
+        label, group: (n,) class and patient of each row.
+    """
+    label = np.unique(np.stack([label, group]), axis=1)[0]
     return [finding(code, "", cause) for code, cause in class_count_faults(label, study.task.classes)]

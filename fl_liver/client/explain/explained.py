@@ -54,6 +54,7 @@ class Explained:
     """m images of n patients, in the cohort's order.
 
     patients     (n,) index into the cohort's patients
+    rows         (m,) index into the cohort's images
     owner        (m,) place in `patients` of each image
     chosen       (n,) index of each patient's image with the largest lesion, or the first one
     images       (m, H, W) float16 as the network sees them, one channel
@@ -65,6 +66,7 @@ class Explained:
     """
 
     patients: NDArray[np.int64]
+    rows: NDArray[np.int64]
     owner: NDArray[np.int64]
     chosen: NDArray[np.int64]
     images: NDArray[np.float16] = field(repr=False)
@@ -119,6 +121,7 @@ def explain_cohort(
     disease = np.concatenate([part.disease for part in parts])
     return Explained(
         patients=patients,
+        rows=rows,
         owner=owner,
         chosen=chosen,
         images=np.concatenate([part.images for part in parts]),

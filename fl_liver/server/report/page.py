@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fl_liver.server.report import headline, run_tables, tables
+from fl_liver.server.report import further_tables, headline, run_tables, tables
 from fl_liver.server.report.calibration import draw_calibration
 from fl_liver.server.report.confusion import draw_confusion
 from fl_liver.server.report.forest import draw_forest
@@ -83,6 +83,12 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "cohort": tables.cohort_table(summary),
         "models": tables.models_table(summary),
         "noised": noised_section(summary),
+        "endpoints": further_tables.endpoints_table(summary),
+        "snapshots": further_tables.snapshots_in_words(summary),
+        "cross_validation": further_tables.cross_validation_table(summary),
+        "tasks": further_tables.tasks_table(summary),
+        "repeats": further_tables.repeats_table(summary),
+        "grid": further_tables.grid_table(summary),
         "comparisons": tables.comparisons_table(summary),
         "classes": tables.class_table(summary),
         "calibration_groups": tables.calibration_table(summary),

@@ -82,7 +82,7 @@ def models_table(summary: Summary) -> TextTable | Missing:
     if isinstance(models, Missing):
         return models
     rows = []
-    for name in _in_order(models):
+    for name in models_in_order(models):
         cells = [Cell(look_of(name).label)]
         for part in PARTS:
             measured = table(models, name, part)
@@ -128,7 +128,7 @@ def cutoff_table(summary: Summary) -> TextTable | Missing:
     """
     rows = []
     why = Missing("no cut-off was fixed in this run")
-    for name in _in_order(_or_empty(table(summary, "models"))):
+    for name in models_in_order(or_empty(table(summary, "models"))):
         cutoff = table(summary, "models", name, "cutoff")
         if isinstance(cutoff, Missing):
             why = why if cutoff.released else cutoff
@@ -155,9 +155,9 @@ def cutoff_table(summary: Summary) -> TextTable | Missing:
 def class_table(summary: Summary) -> TextTable | None:
     """One class against the rest, for every model and part; None in a two-class study."""
     rows = []
-    for name in _in_order(_or_empty(table(summary, "models"))):
+    for name in models_in_order(or_empty(table(summary, "models"))):
         parts = {part: table(summary, "models", name, part, "per_class") for part in PARTS}
-        classes = dict.fromkeys(key for found in parts.values() for key in _or_empty(found))
+        classes = dict.fromkeys(key for found in parts.values() for key in or_empty(found))
         for label in classes:
             measured = [table(found, label) if isinstance(found, dict) else found for found in parts.values()]
             aucs = [one if isinstance(one, Missing) else estimate(one, "auc") for one in measured]
@@ -169,7 +169,7 @@ def class_table(summary: Summary) -> TextTable | None:
 def calibration_table(summary: Summary) -> TextTable | None:
     """The groups behind the calibration plot; None where there are none."""
     rows = []
-    for name in _in_order(_or_empty(table(summary, "models"))):
+    for name in models_in_order(or_empty(table(summary, "models"))):
         for part in PARTS:
             columns = [series(summary, "models", name, "calibration", part, k) for k in ("mean_pred", "obs_rate", "n")]
             known = [column for column in columns if not isinstance(column, Missing)]
@@ -182,10 +182,10 @@ def calibration_table(summary: Summary) -> TextTable | None:
     return TextTable(head, tuple(rows), names=2) if rows else None
 
 
-def _in_order(models: Summary) -> list[str]:
+def models_in_order(models: Summary) -> list[str]:
     """Models in the order of the looks, then others by name."""
     return [name for name in LOOKS if name in models] + sorted(name for name in models if name not in LOOKS)
 
 
-def _or_empty(found: Summary | Missing) -> Summary:
+def or_empty(found: Summary | Missing) -> Summary:
     return {} if isinstance(found, Missing) else found

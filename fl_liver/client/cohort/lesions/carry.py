@@ -11,7 +11,7 @@ The mask is carried by linear interpolation of each label, the largest share win
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,15 @@ class Carried:
     faults: tuple[Fault, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """The common grid and what is drawn on it, before any image is brought there. As in `Carried`."""
+
+    mask: NDArray[np.uint16]
+    grid: Grid
+    faults: tuple[Fault, ...]
+
+
 def carry(
     mask: Mask,
     drawn_on: SequenceKind,
@@ -79,25 +88,37 @@ def carry(
         UnusableError: E_ROI_EMPTY, E_ROI_GRID_MISMATCH, E_ROI_FRAME, E_ROI_ANGLE, E_ROI_OUT_OF_FOV,
             E_ROI_VOLUME_CHANGED, or E_MISSING_SEQUENCE where `drawn_on` is none of `volumes`.
     """
+    placed = place(mask, drawn_on, volumes, rules, margin_mm)
+    images = {kind: carry_image(volume, placed.grid) for kind, volume in volumes.items()}
+    return Carried(images, placed.mask, placed.grid, placed.faults)
+
+
+def place(
+    mask: Mask | None,
+    drawn_on: SequenceKind,
+    volumes: Mapping[SequenceKind, Volume],
+    rules: CarryRules,
+    margin_mm: float | None = None,
+) -> Placed:
+    """All of `carry` but the images; without a mask, for a patient without a lesion, nothing is drawn on the grid."""
     if drawn_on not in volumes:
         raise unusable("E_MISSING_SEQUENCE", f"the lesion was drawn on {drawn_on}, which is not here")
     reference = volumes[drawn_on]
-    mask = on_grid_of(mask, reference.grid)
-    if not mask.labels.any():
-        raise unusable("E_ROI_EMPTY", f"{mask.labels.size} voxels, all 0")
-    if mask.frame_uid and not rules.other_frames and mask.frame_uid != reference.frame_uid:
-        raise unusable("E_ROI_FRAME", f"the region has another frame of reference than the {drawn_on} series")
-    drawn_mm = mask.grid.position_mm(np.argwhere(mask.labels))
+    drawn_mm: NDArray[np.float64] = np.empty((0, 3))
+    if mask is not None:
+        mask = _fitting(mask, drawn_on, reference, rules)
+        drawn_mm = mask.grid.position_mm(np.argwhere(mask.labels))
     faults: list[Fault] = []
     for kind, volume in volumes.items():
         if kind != drawn_on:
             faults += _gates(kind, volume, reference, drawn_mm, rules)
     whole = resampling_grid(reference.grid, rules.spacing_mm)
+    if mask is None:
+        return Placed(np.zeros(whole.shape, dtype=np.uint16), whole, tuple(faults))
     grid = whole if margin_mm is None else _around(whole, drawn_mm, mask.grid, margin_mm)
     labels, carried_mm3 = _carried(mask, grid)
     _gate_volume(mask, labels, carried_mm3, rules.most_volume_change)
-    images = {kind: carry_image(volume, grid) for kind, volume in volumes.items()}
-    return Carried(images, labels, grid, tuple(faults))
+    return Placed(labels, grid, tuple(faults))
 
 
 def resampling_grid(grid: Grid, spacing_mm: tuple[float, float, float] | None) -> Grid:
@@ -136,6 +157,38 @@ def carry_image(volume: Volume, grid: Grid) -> NDArray[np.float32]:
     return _resampled(volume.values, volume.grid, grid, outside=float(volume.values.min()))
 
 
+def carry_slices(volume: Volume, grid: Grid, numbers: Sequence[int]) -> NDArray[np.float32]:
+    """Some slices of `carry_image`, (len(numbers), rows, columns), without making the others."""
+    if volume.grid.agrees_with(grid, _SAME_PLACE_MM):
+        return volume.values[list(numbers)].astype(np.float32)
+    outside = float(volume.values.min())
+    one = (1, *grid.shape[1:])
+    targets = [_grid(np.array(one), grid.position_mm((number, 0, 0)), grid.steps_mm) for number in numbers]
+    slabs = [_slab(volume, target) for target in targets]
+    found = [_resampled(*slab, target, outside)[0] for slab, target in zip(slabs, targets, strict=True)]
+    return np.stack(found)
+
+
+def _slab(volume: Volume, target: Grid) -> tuple[NDArray[Any], Grid]:
+    """The slices that interpolation to `target` may look at."""
+    corners = np.array(np.meshgrid(*([0, n - 1] for n in target.shape), indexing="ij")).reshape(3, -1).T
+    reach = volume.grid.index_of(target.position_mm(corners))[:, 0]
+    last_slice = volume.grid.shape[0] - 1
+    first, last = (int(np.clip(at, 0, last_slice)) for at in (np.floor(reach.min()) - 1, np.ceil(reach.max()) + 1))
+    values = volume.values[first : last + 1]
+    return values, _grid(np.array(values.shape), volume.grid.position_mm((first, 0, 0)), volume.grid.steps_mm)
+
+
+def _fitting(mask: Mask, drawn_on: SequenceKind, reference: Volume, rules: CarryRules) -> Mask:
+    """The mask on the lattice of what it was drawn on."""
+    mask = on_grid_of(mask, reference.grid)
+    if not mask.labels.any():
+        raise unusable("E_ROI_EMPTY", f"{mask.labels.size} voxels, all 0")
+    if mask.frame_uid and not rules.other_frames and mask.frame_uid != reference.frame_uid:
+        raise unusable("E_ROI_FRAME", f"the region has another frame of reference than the {drawn_on} series")
+    return mask
+
+
 def _gates(
     kind: SequenceKind, volume: Volume, reference: Volume, drawn_mm: NDArray[np.float64], rules: CarryRules
 ) -> list[Fault]:
@@ -149,7 +202,7 @@ def _gates(
         raise unusable("E_ROI_ANGLE", f"{kind} slices are turned by {angle:.0f}°, at most {rules.most_deg:g}° is taken")
     index = volume.grid.index_of(drawn_mm)
     inside = (index >= -0.5 - _ROUNDING) & (index <= np.array(volume.grid.shape) - 0.5 + _ROUNDING)
-    coverage = float(inside.all(axis=1).mean())
+    coverage = float(inside.all(axis=1).mean()) if len(index) else 1.0
     if coverage < rules.least_coverage:
         raise unusable("E_ROI_OUT_OF_FOV", f"{coverage:.0%} of the lesion lies within the {kind} series")
     return [("W_ROI_ANGLE", f"{kind} slices are turned by {angle:.0f}°")] if angle > rules.warn_deg else []

@@ -4,7 +4,8 @@ A plan's results hold what the contract names; a figure needs more. Each questio
 is answered through the same sums, and goes into the result under a key of its own:
 
     centres   roc without clusters: AUC within hospitals, spread between them
-    curves    comparisons and readers: {name: ROC result}
+    curves    comparisons, readers, readers_with_ai with a model: {name: ROC result}
+    boxes     rank_sum and kruskal_wallis: quartiles and whiskers of each group
     table     cohen_kappa: {levels, counts}
 """
 
@@ -16,16 +17,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from fl_liver.stats.allowed import Allowed, of_centres, of_raters, of_scores
+from fl_liver.stats.allowed import Allowed, of_centres, of_ranks, of_raters, of_scores
+from fl_liver.stats.boxes import boxes
 from fl_liver.stats.centres import centre_auc
 from fl_liver.stats.compose import or_withheld, within
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.cross_table import cross_table, shaped
 from fl_liver.stats.floors import require_floor
 from fl_liver.stats.levels import learn_levels
-from fl_liver.stats.plan_description import CohenKappa
+from fl_liver.stats.plan_description import CohenKappa, KruskalWallis, RankSum
 from fl_liver.stats.plan_entry import Analysis
-from fl_liver.stats.plan_performance import CompareJoint, ComparePaired, CompareUnpaired, Readers, Roc
+from fl_liver.stats.plan_performance import CompareJoint, ComparePaired, CompareUnpaired, Readers, ReadersWithAi, Roc
 from fl_liver.stats.result import json_fields
 from fl_liver.stats.roc import roc
 
@@ -111,6 +113,25 @@ class ComparedCurve(Beside):
         return allowed
 
 
+class GroupBoxes(Beside):
+    """The quartiles of a number in groups, for a box plot."""
+
+    kind: Literal["boxes"] = "boxes"
+    x: str
+    group: str
+    levels: tuple[str, ...] = ()
+    resolution: float = 0.0
+
+    def columns(self) -> tuple[str, ...]:
+        return self.x, self.group
+
+    def converse(self, min_cell: int) -> Conversation[Any]:
+        return boxes(self.x, self.group, self.levels, resolution=self.resolution, min_cell=min_cell)
+
+    def allows(self) -> Allowed:
+        return of_ranks(self.x, self.group, self.levels, quantiles=True, unit=self.resolution)
+
+
 class RaterCounts(Beside):
     """The table of two raters."""
 
@@ -154,6 +175,12 @@ def _beside(entry: Analysis) -> list[Beside]:
     if isinstance(entry, Readers):
         shared = {"score": entry.model, "label": entry.label, "others": entry.readers}
         return [ComparedCurve(**base("curves", entry.model), **shared)]
+    if isinstance(entry, ReadersWithAi) and entry.model is not None:
+        shared = {"score": entry.model, "label": entry.label, "others": (*entry.alone, *entry.with_ai)}
+        return [ComparedCurve(**base("curves", entry.model), **shared)]
+    if isinstance(entry, (RankSum, KruskalWallis)):
+        asked = {"levels": entry.levels or (), "resolution": entry.resolution or 0.0}
+        return [GroupBoxes(**base("boxes"), x=entry.x, group=entry.group, **asked)]
     if isinstance(entry, CohenKappa):
         return [RaterCounts(**base("table"), raters=(entry.raters[0], entry.raters[1]))]
     return []

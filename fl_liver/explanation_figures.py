@@ -1,0 +1,209 @@
+"""From a cohort's explanations to figures: for a hospital's own page, and for the report of phantom patients.
+
+Brings rooms together: `client.explain` computes, `server.report.explanations` draws. Nothing is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_liver.client.cohort.cohort import Cohort
+from fl_liver.client.explain.embedding import LEAST, embedded
+from fl_liver.client.explain.explained import ATTENTION, GRAD_CAM, METHODS, SALIENCY, SMOE, Explained, Shown
+from fl_liver.client.explain.nodules import Nodules, nodules_of
+from fl_liver.client.explain.physical import NAMES, TITLES
+from fl_liver.errors import ConfigError, DataError
+from fl_liver.server.report.explanations import (
+    MOST_ROWS,
+    Heat,
+    Rate,
+    draw_embedding,
+    draw_heat_maps,
+    draw_hit_rates,
+    draw_physical,
+)
+from fl_liver.server.report.number_text import fraction, p_value
+from fl_liver.server.report.style import Drawing
+from fl_liver.study import Study
+
+GREY_PER_SD, GREY_OF_MEAN = 55, 118
+_SAYS = {
+    GRAD_CAM: "Grad-CAM: regions of the last feature map that speak for the class the network holds likeliest",
+    SALIENCY: "saliency: pixels whose change would move the answer most",
+    SMOE: "SMOE: where channels fire unevenly, over all scales, whatever the class",
+    ATTENTION: "attention: where the network was taught to look",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is drawn. `published` is what a study's paper shows."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    embedding: bool = True
+    physical: bool = True
+
+
+EVERYTHING = Wanted()
+_PUBLISHED = {
+    "nodule_ct": Wanted((), embedding=True, physical=True),
+    "mri_clinical": Wanted((SALIENCY,), embedding=True, physical=False),
+    "hcc_ct": Wanted((SMOE,), embedding=False, physical=False),
+    "lesion_us_fusion": Wanted((GRAD_CAM,), embedding=False, physical=False),
+    "lesion_us_attention": Wanted((ATTENTION,), embedding=False, physical=False),
+}
+
+
+def published(study: Study) -> Wanted:
+    """What the paper behind the study's network shows; everything for another network."""
+    return _PUBLISHED.get(study.model.name, EVERYTHING)
+
+
+def explanation_figures(
+    study: Study,
+    cohort: Cohort,
+    explained: Explained,
+    wanted: Wanted = EVERYTHING,
+    *,
+    titled: Callable[[int], str] = lambda _patient: "",
+) -> tuple[list[Drawing], list[str]]:
+    """The figures, and a sentence for each that could not be made.
+
+    Args:
+        titled: index of a patient in the cohort → what stands before its class above its heat maps.
+    """
+    drawings: list[Drawing] = []
+    missing: list[str] = []
+    methods = tuple(name for name in wanted.methods if name in explained.hits)
+    if methods:
+        drawings += _heat_figures(study, cohort, explained, methods, titled)
+        drawings += _hit_figure(explained, methods)
+    for asked, make in ((wanted.embedding, embedding_figure), (wanted.physical, physical_figure)):
+        try:
+            drawings += [make(study, cohort, explained)] if asked else []
+        except (ConfigError, DataError) as error:
+            missing.append(str(error))
+    return drawings, missing
+
+
+def grey(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """An image as the network sees it, for people: 0 … 1 as it is, standardised ones about a middle grey."""
+    values = image.astype(np.float32)
+    windowed = values.min() >= 0 and values.max() <= 1
+    made: NDArray[np.uint8] = (
+        (values * 255 if windowed else values * GREY_PER_SD + GREY_OF_MEAN).clip(0, 255).astype(np.uint8)
+    )
+    return made
+
+
+def _heat_figures(
+    study: Study, cohort: Cohort, explained: Explained, methods: tuple[str, ...], titled: Callable[[int], str]
+) -> list[Drawing]:
+    rows = [one for shown in explained.shown for one in _heats(study, cohort, explained, shown, methods, titled)]
+    said = "; ".join(_SAYS[name] for name in methods)
+    outline = " Outline: the lesion as it was drawn." if any(one.mask is not None for one in explained.shown) else ""
+    return [
+        draw_heat_maps(f"heat_maps_{1 + start // MOST_ROWS}", rows[start : start + MOST_ROWS], f"{said}.{outline}")
+        for start in range(0, len(rows), MOST_ROWS)
+    ]
+
+
+def _heats(
+    study: Study,
+    cohort: Cohort,
+    explained: Explained,
+    shown: Shown,
+    methods: tuple[str, ...],
+    titled: Callable[[int], str],
+) -> list[Heat]:
+    """One row for each input of the network; the drawn lesion belongs to "lesion"."""
+    place = int(explained.owner[shown.index])
+    patient = int(explained.patients[place])
+    truth = list(study.task.classes)[cohort.label[patient]]
+    title = f"{titled(patient)}{truth}, probability of disease {fraction(float(explained.probability[place]), 2)}"
+    return [
+        Heat(
+            title if name == "lesion" else f"{title}: {name}",
+            grey(image),
+            shown.mask if name == "lesion" else None,
+            {method: shown.maps[method][name] for method in methods if name in shown.maps[method]},
+        )
+        for name, image in shown.images.items()
+    ]
+
+
+def _hit_figure(explained: Explained, methods: tuple[str, ...]) -> list[Drawing]:
+    found = {name: explained.rate(name) for name in methods}
+    if not any(one.maximum.n for one in found.values()):
+        return []
+    rates = [
+        Rate(f"{name}, {what}", one.x, one.n, one.ci95)
+        for name, rate in found.items()
+        for what, one in (("maximum", rate.maximum), ("upper 2 %", rate.top))
+    ]
+    by_chance = next(iter(found.values())).by_chance
+    caption = (
+        "Heat maps against the drawn lesion, one image a patient, that with the largest lesion; 95 % Clopper–Pearson"
+        " intervals. A map hits where its maximum (the pointing game), or half or more of its highest 2 % of pixels,"
+        f" lies in the lesion. Dotted: the lesion's mean share of the image ({fraction(by_chance, 2)}), which a point"
+        " put anywhere would hit."
+    )
+    return [draw_hit_rates("hit_rates", rates, by_chance, caption)]
+
+
+def embedding_figure(study: Study, cohort: Cohort, explained: Explained) -> Drawing:
+    """t-SNE of all explained images.
+
+    Raises:
+        DataError: too few images.
+    """
+    if len(explained.rows) < LEAST:
+        raise DataError(f"t-SNE wants {LEAST} images or more, there are {len(explained.rows)}")
+    places = embedded(explained.features, seed=study.seed)
+    thumbnails = np.stack([grey(image) for image in explained.images])
+    label = cohort.label[explained.patients[explained.owner]]
+    caption = (
+        f"t-SNE of the {explained.features.shape[1]} features before the last layer, each image at its place. Images"
+        " side by side look alike to the network; distances between groups and sizes of groups mean nothing."
+    )
+    return draw_embedding("t_sne", places, thumbnails, label, list(study.task.classes), caption)
+
+
+def physical_figure(study: Study, cohort: Cohort, explained: Explained) -> Drawing:
+    """Box plots of the four physical features by truth, by the network's probability, and by K-means.
+
+    Raises:
+        ConfigError, DataError: see `nodules_of`.
+    """
+    nodules = nodules_of(study, cohort, explained)
+    names = [name for name in study.task.classes if name not in study.task.positive]
+    truth = ("/".join(names), "/".join(study.task.positive))
+    groups = [
+        ("By truth", nodules.truth, truth),
+        ("By the network's probability", nodules.probability, [fraction(level, 2) for level in nodules.levels]),
+        ("By K-means of the four", nodules.alike, ("cluster 1", "cluster 2")),
+    ]
+    values = {title: nodules.values[name] for name, title in zip(NAMES, TITLES, strict=True)}
+    caption = (
+        f"Physical features of {len(nodules.truth)} nodules. Probability: K-means clusters, named by their mean. Two"
+        f" K-means clusters of the four features agree with the truth in {100 * nodules.agreement:.0f} % of nodules"
+        " (clusters know no truth: half would by chance, or more where one class is rarer)."
+        " p: Kruskal–Wallis, nodules taken as independent; none is given for clusters of the features themselves."
+    )
+    return draw_physical("physical_features", values, groups, _p_values(nodules), caption)
+
+
+def _p_values(nodules: Nodules) -> dict[tuple[str, str], str]:
+    shown = {}
+    for name, title in zip(NAMES, TITLES, strict=True):
+        for heading, group in (("By truth", nodules.truth), ("By the network's probability", nodules.probability)):
+            p = nodules.p_value(name, group)
+            if math.isfinite(p):
+                said = p_value(p)
+                shown[title, heading] = f"p {said}" if said.startswith("<") else f"p = {said}"
+    return shown

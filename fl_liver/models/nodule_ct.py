@@ -1,0 +1,98 @@
+"""Benign or malignant liver nodules under 1 cm on CT, from one small patch round each.
+
+Khalili et al., Sci Rep 10 (2020) 15248. Input "lesion" (B, 1, px, px), px = `augmentation.crop_px` (published: 24 out
+of 32), else `image_px`; output 1 logit (log-odds of malignant) or one a class. Two convolutions of 16 channels, maximum
+of 2×2, two of 32, maximum of 2×2, dropout, 64 units, dropout, output; 90,225 parameters at width 64 and 24 px.
+
+Departs from the paper: none known in the network. The supplement that defines it says no more than the figure; borders
+of convolutions are filled with zeros, which gives the 6×6 map that the other numbers need, and first weights are
+Glorot's, the default of Keras 2.0, in which it was written. The oversampling of its recipe is `training.balance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from fl_liver.errors import ConfigError
+from fl_liver.models.lesion_model import Labels, LesionModel, Outputs, classification_loss, output_count
+from fl_liver.models.trunk import Trunk
+from fl_liver.models.trunks import input_channels, input_px
+from fl_liver.study import Study
+
+
+class PatchTrunk(Trunk):
+    """(B, in_channels, px, px) → 16 channels at px, 32 at px / 2; × width / 64."""
+
+    scale_layers = ("relu2", "relu4")
+    first_convolution = "conv1"
+    head = "fc."
+    smallest_px = 4
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__("nodule_ct", width)
+        few, many = 16 * width // 64, 32 * width // 64
+        self.feature_count = many
+        for k, (inside, outside) in enumerate(((in_channels, few), (few, few), (few, many), (many, many)), 1):
+            self.add_module(f"conv{k}", nn.Conv2d(inside, outside, 3, 1, 1))
+            self.add_module(f"relu{k}", nn.ReLU(inplace=True))
+
+    def walk(self, x: Tensor) -> Iterator[Tensor]:
+        """Sides of px and px / 2."""
+        x = self._layer(2, self._layer(1, x))
+        yield x
+        yield self._layer(4, self._layer(3, functional.max_pool2d(x, 2)))
+
+    def _layer(self, k: int, x: Tensor) -> Tensor:
+        convolved = self.get_submodule(f"conv{k}")(x)
+        return cast(Tensor, self.get_submodule(f"relu{k}")(convolved))
+
+
+class NoduleModel(LesionModel):
+    """The small network: features are the 64 units before the last layer.
+
+    Raises:
+        ConfigError: a width that leaves no whole numbers of channels, or a patch under 4 px.
+    """
+
+    def __init__(self, study: Study) -> None:
+        super().__init__()
+        self.px, self.dropout, width = input_px(study), study.model.dropout, study.model.width
+        if width % 4 or self.px < PatchTrunk.smallest_px:
+            raise ConfigError(
+                f"study {study.name}: nodule_ct at width {width} and {self.px} px; wanted a width of 4, 8, 12 or so,"
+                f" and {PatchTrunk.smallest_px} px or more"
+            )
+        self.trunk = PatchTrunk(input_channels(study), width)
+        self.hidden = nn.Linear(self.trunk.feature_count * (self.px // 4) ** 2, width)
+        self.fc = nn.Linear(width, output_count(study))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(cast(Tensor, module.bias))
+
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
+        patch = inputs["lesion"]
+        if patch.shape[2:] != (self.px, self.px):
+            raise ConfigError(
+                f"nodule_ct reads patches of {self.px} × {self.px} px (augmentation.crop_px, else model.image_px),"
+                f" found {patch.shape[2]} × {patch.shape[3]}; its layers belong to one size"
+            )
+        flat = functional.max_pool2d(self.trunk.feature_map(patch), 2).flatten(1)
+        with torch.autocast(patch.device.type, enabled=False):
+            kept = functional.dropout(flat.float(), self.dropout, self.training)
+            features = functional.relu(self.hidden(kept))
+            logits = self.fc(functional.dropout(features, self.dropout, self.training))
+        return Outputs(cast(Tensor, logits), features=features)
+
+    def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
+        return classification_loss(outputs.logits, labels)
+
+
+def build(study: Study) -> LesionModel:
+    """The network for the study's patch and classes."""
+    return NoduleModel(study)

@@ -1,0 +1,129 @@
+"""Tables about more than one question or training: endpoints, cross-validation, tasks, repeats, points of a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fl_liver.server.report.number_text import count, decimal, fraction
+from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, number, records, table
+from fl_liver.server.report.pieces import text as words
+from fl_liver.server.report.style import PARTS, look_of
+from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interval_cell, models_in_order, or_empty
+
+COMPOSITE = "Composite of all"
+
+
+def endpoints_table(summary: Summary) -> TextTable | None:
+    """AUC of every model for every further endpoint, and the composite; None where the study has one question."""
+    titles = {words(one, "name"): words(one, "title") for one in _listed(summary, "endpoints")}
+    rows: list[tuple[Cell, ...]] = []
+    for name in models_in_order(or_empty(table(summary, "models"))) if titles else ():
+        parts = [table(summary, "models", name, part) for part in PARTS]
+        for endpoint, title in titles.items():
+            found = [part if isinstance(part, Missing) else table(part, "endpoints", endpoint) for part in parts]
+            if all(isinstance(one, Missing) and one.released for one in found):
+                continue
+            aucs = [one if isinstance(one, Missing) else estimate(one, "auc") for one in found]
+            counts = [one if isinstance(one, Missing) else number(one, "n") for one in found]
+            rows.append((Cell(look_of(name).label), Cell(title), *map(interval_cell, aucs), cell(counts[-1], count)))
+        composed = [part if isinstance(part, Missing) else number(part, "composite") for part in parts]
+        if any(isinstance(one, float) for one in composed):
+            cells = [cell(one, lambda value: fraction(value, 3)) for one in composed]
+            rows.append((Cell(look_of(name).label), Cell(COMPOSITE), *cells, Cell("–", absent=True)))
+    head = ("Model", "Endpoint", "Internal AUC [95 %]", "External AUC [95 %]", "External n")
+    return TextTable(head, tuple(rows), names=2) if rows else None
+
+
+def cross_validation_table(summary: Summary) -> TextTable | None:
+    """Each fold by the federation that did not see it, then all together; None without folds."""
+    whole = table(summary, "cross_validation")
+    if isinstance(whole, Missing):
+        return None
+    folds = _listed(whole, "folds")
+    names = list(folds[0]) if folds else []
+    rows = [
+        (Cell(f"Fold {place}"), *(cell(number(fold, name), lambda auc: fraction(auc, 3)) for name in names))
+        for place, fold in enumerate(folds, start=1)
+    ]
+    together = [interval_cell(_of(whole, name)) if name != "composite" else _number(whole, name) for name in names]
+    head = ("Patients", *(_heading(summary, name) for name in names))
+    return TextTable(head, (*rows, (Cell("All, each scored unseen"), *together)), total_rows=1) if rows else None
+
+
+def tasks_table(summary: Summary) -> TextTable | None:
+    """One row a variant of the study; None where only one was run."""
+    rows = [
+        (
+            Cell(words(line, "task")),
+            Cell(words(line, "title")),
+            *(interval_cell(_of(line, part)) for part in PARTS),
+            *(_accuracy(line, part) for part in PARTS),
+        )
+        for line in _listed(summary, "tasks")
+    ]
+    head = ("Task", "Question", "Internal AUC [95 %]", "External AUC [95 %]", "Internal accuracy", "External accuracy")
+    return TextTable(head, tuple(rows), names=2) if rows else None
+
+
+def repeats_table(summary: Summary) -> TextTable | None:
+    """Mean (SD) over repeated cross-validation; None where it was not asked."""
+    found = table(summary, "repeats")
+    if isinstance(found, Missing):
+        return None
+    runs = _listed(found, "runs")
+    rows = []
+    for name in or_empty(table(found, "mean")):
+        mean, sd = number(found, "mean", name), number(found, "sd", name)
+        rows.append((Cell(_heading(summary, name)), cell(mean, _three), cell(sd, _three), Cell(count(len(runs)))))
+    return TextTable(("AUC", "Mean", "SD", "Runs"), tuple(rows)) if rows else None
+
+
+def grid_table(summary: Summary) -> TextTable | None:
+    """The points that were tried before the run; None without a grid."""
+    rows = []
+    for line in _listed(summary, "grid"):
+        point = ", ".join(f"{key} = {value}" for key, value in or_empty(table(line, "point")).items())
+        chosen = "chosen" if words(line, "best") == "True" else ""
+        aucs = [cell(number(line, f"{part}_auc"), _three) for part in ("calibration", "internal")]
+        rows.append((Cell(point), Cell(chosen), *aucs))
+    return TextTable(("Point", "", "Calibration AUC", "Internal AUC"), tuple(rows), names=2) if rows else None
+
+
+def snapshots_in_words(summary: Summary) -> str:
+    """Which round answered each endpoint; empty where all were answered by the last."""
+    found = or_empty(table(summary, "snapshots"))
+    said = [f"{_heading(summary, name)}: round {words(found, name, 'round')}" for name in found]
+    return f"Each question is answered by the model of its best round: {'; '.join(said)}." if said else ""
+
+
+def _accuracy(line: Summary, part: str) -> Cell:
+    found = table(line, part)
+    if isinstance(found, Missing):
+        return absent(found)
+    triple = found.get("accuracy")
+    return cell(number({"x": triple[0]}, "x") if triple else Missing("two classes"), lambda share: decimal(share, 3))
+
+
+def _of(tree: Summary, name: str) -> Estimate | Missing:
+    found = tree if name == "main" else table(tree, name) if name in PARTS else table(tree, "endpoints", name)
+    return found if isinstance(found, Missing) else estimate(found, "auc")
+
+
+def _number(tree: Summary, name: str) -> Cell:
+    return cell(number(tree, name), _three)
+
+
+def _three(value: float) -> str:
+    return fraction(value, 3)
+
+
+def _heading(summary: Summary, name: str) -> str:
+    """What people call an endpoint."""
+    titles = {words(one, "name"): words(one, "title") for one in _listed(summary, "endpoints")}
+    fixed = {"main": words(summary, "main_title") or "Main question", "composite": COMPOSITE}
+    return fixed.get(name) or titles.get(name, name)
+
+
+def _listed(tree: Summary, name: str) -> Sequence[Summary]:
+    found = records(tree, name)
+    return [] if isinstance(found, Missing) else found
