@@ -104,7 +104,16 @@ def _write_page(
 ) -> None:
     from fl_liver.server.report.analysis import write_analysis_report
 
-    write_analysis_report(plan.analyses, written, path, sites=sites, min_cell=min_cell, title=title, secure_sum=sums)
+    write_analysis_report(
+        plan.analyses,
+        written,
+        path,
+        sites=sites,
+        min_cell=min_cell,
+        title=title,
+        secure_sum=sums,
+        made=plan.derived,
+    )
 
 
 def site_files(options: Sequence[str]) -> dict[str, Path]:

@@ -304,6 +304,11 @@ def _mixes_patients(study: Study) -> list[str]:
         "training.precision 'bfloat16' is not there for gradients of single patients, wanted 'auto' or 'float32'": (
             training.precision == "bfloat16"
         ),
+        f"training.mixup {training.mixup} mixes the images of two patients, wanted 0": training.mixup > 0,
+        "training.balance 'oversample' draws images by how many the other patients have, wanted 'weights' or 'none'": (
+            training.balance == "oversample"
+        ),
+        "selection looks at training patients without noise, drop it": study.selection is not None,
     }
     return [reason for reason, applies in reasons.items() if applies]
 

@@ -102,7 +102,8 @@ def resolve_study(options: Options) -> Study:
 
 def _quick(study: Study) -> Study:
     """Small and short, to see that all of it works."""
-    training = {"rounds": 3, "local_epochs": 1, "warmup_rounds": min(study.training.warmup_rounds, 1)}
+    warmup = min(study.training.warmup_rounds, 1)
+    training: dict[str, object] = {"rounds": 3, "local_epochs": 1, "warmup_rounds": warmup}
     small = study.changed(training=training, sites=site_names(5, 2), privacy={"min_patients": 6})
     return small if study.selection is None else small.changed(selection={"rounds": 2})
 

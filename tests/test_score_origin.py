@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_liver.messages import Combine, Score
+from fl_liver.messages import Average, Combine, Score
 from fl_liver.score_origin import followed_by, made_by, origin, score_names
 from fl_liver.stats.conversation import Question
 
 SCORE = Score("ab" * 32, "federated", "all", "train", np.arange(3, dtype=np.float32))
 COMBINE = Combine("ab" * 32, "fusion", "federated", 1.5, -0.25, {"age": 0.5})
-BASE = origin({"all": made_by(SCORE)})
+BASE = {"federated": origin({"all": made_by(SCORE)})}
+AVERAGE = Average("ab" * 32, "ensemble", ("a", "b"))
 ROWS = st.sampled_from(["all", "training", "train", "internal", "fold-0", "fold-1"])
 
 
@@ -28,6 +29,7 @@ ROWS = st.sampled_from(["all", "training", "train", "internal", "fold-0", "fold-
         {"layers": ""},
         {"vector": np.arange(3, dtype=np.float32) + np.float32(1e-7)},
         {"study_sha256": "ac" * 32},
+        {"endpoint": "type"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -52,8 +54,13 @@ def test_other_coefficients_are_another_origin(change: dict[str, Any]) -> None:
 
 
 def test_a_combination_has_the_origin_of_what_it_builds_on() -> None:
-    other = origin({"all": made_by(replace(SCORE, vector=SCORE.vector + 1))})
+    other = {"federated": origin({"all": made_by(replace(SCORE, vector=SCORE.vector + 1))})}
     assert made_by(COMBINE, BASE) != made_by(COMBINE, other) != made_by(COMBINE)
+
+
+def test_an_average_has_the_origins_of_all_that_it_is_made_from_in_their_order() -> None:
+    made = [made_by(AVERAGE, {"a": one, "b": other}) for one, other in (("1", "2"), ("2", "1"), ("1", "3"), ("3", "2"))]
+    assert len(set(made)) == 4
 
 
 @given(st.lists(st.tuples(ROWS, st.sampled_from("ABC")), max_size=5), st.data())

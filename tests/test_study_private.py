@@ -50,6 +50,8 @@ def test_it_survives_its_own_toml_and_changes_the_hash(raw: dict[str, Any]) -> N
         ("model", "norm", "batch", "model.norm 'batch' normalises by the mean of several patients, wanted 'group'"),
         ("training", "triplet_weight", 0.1, "training.triplet_weight 0.1 compares pairs of patients, wanted 0"),
         ("training", "max_weight", 10_000, "lets a hospital weigh by its number of patients, which is not noised"),
+        ("training", "mixup", 0.2, "training.mixup 0.2 mixes the images of two patients, wanted 0"),
+        ("training", "balance", "oversample", "'oversample' draws images by how many the other patients have, wanted"),
         ("training", "precision", "bfloat16", "training.precision 'bfloat16' is not there for gradients of single"),
         (
             "training",
@@ -74,10 +76,10 @@ def test_all_reasons_are_named_at_once(raw: dict[str, Any]) -> None:
     assert all(word in str(caught.value) for word in ("model.norm 'batch'", "triplet_weight", "strategy 'fedbn' is"))
 
 
-def test_mixup_is_not_a_key(raw: dict[str, Any]) -> None:
-    """It would mix the images of two patients; a study cannot ask for it."""
-    raw["training"]["mixup"] = 0.2
-    with pytest.raises(ConfigError, match=r"unknown key 'training\.mixup'"):
+def test_what_chooses_images_without_noise_is_refused(raw: dict[str, Any]) -> None:
+    raw["selection"] = {"rounds": 2}
+    raw["cohort"]["masks"] = True
+    with pytest.raises(ConfigError, match="selection looks at training patients without noise, drop it"):
         parse(raw, Study, "x.toml")
 
 

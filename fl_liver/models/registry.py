@@ -10,16 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from fl_liver.errors import ConfigError
-from fl_liver.models import clinical, lesion_us_fusion
+from fl_liver.models import clinical, hcc_ct, lesion_us_attention, lesion_us_fusion, mri_clinical, nodule_ct
+from fl_liver.models.checkpoint import WeightsReport, load_weights
 from fl_liver.models.lesion_model import LesionModel
+from fl_liver.models.trunk import trunks_of
 from fl_liver.parameters import Entry, Layout, Vector, check_vector, flatten
 from fl_liver.study import Study
 
 MODELS: dict[str, Callable[[Study], LesionModel]] = {
     "clinical": clinical.build,
+    "hcc_ct": hcc_ct.build,
+    "lesion_us_attention": lesion_us_attention.build,
     "lesion_us_fusion": lesion_us_fusion.build,
+    "mri_clinical": mri_clinical.build,
+    "nodule_ct": nodule_ct.build,
 }
-
 
 KEPT_LAYOUTS = 8
 """Laying a model out takes 60 ms, copying it 20: a simulation has a few studies and thousands of rounds."""
@@ -29,17 +34,31 @@ _laid_out: dict[str, LesionModel] = {}
 def build_model(study: Study) -> LesionModel:
     """The study's model with weights drawn from `study.seed`; torch's own random state is left as it was.
 
+    `model.weights` is not opened: that is `first_vector`'s.
+
     Raises:
-        ConfigError: no model of that name, or one that cannot read the study's data.
+        ConfigError: no model of that name, one that cannot read the study's data, or one without what the study asks.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(study.seed)
-        return _builder(study)(study)
+        return _built(study)
 
 
 def initial_vector(study: Study) -> tuple[Vector, Layout]:
-    """The first weights of a study: the same on every machine with the same torch."""
-    return model_vector(build_model(study))
+    """The first weights of a study: the same on every machine with the same torch and the same `model.weights`."""
+    vector, layout, _ = first_vector(study)
+    return vector, layout
+
+
+def first_vector(study: Study) -> tuple[Vector, Layout, WeightsReport | None]:
+    """`initial_vector`, and what was taken of the checkpoint that the study names; for the coordinator's machine.
+
+    Raises:
+        ConfigError: also a checkpoint that cannot be read or is another network's (`checkpoint.load_weights`).
+    """
+    model = build_model(study)
+    report = load_weights(study, model) if study.model.weights else None
+    return *model_vector(model), report
 
 
 def model_vector(model: nn.Module) -> tuple[Vector, Layout]:
@@ -56,9 +75,8 @@ def _layout_model(study: Study) -> LesionModel:
     """The kept one, to look at: a copy costs 50 ms."""
     key = study.sha256
     if key not in _laid_out:
-        builder = _builder(study)
         with torch.device("meta"):
-            model = builder(study)
+            model = _built(study)
         while len(_laid_out) >= KEPT_LAYOUTS:
             _laid_out.pop(next(iter(_laid_out)))
         _laid_out[key] = model
@@ -116,7 +134,7 @@ def _check_layout(model: nn.Module, layout: Layout, study: Study) -> None:
         )
 
 
-def _builder(study: Study) -> Callable[[Study], LesionModel]:
+def _built(study: Study) -> LesionModel:
     builder = MODELS.get(study.model.name)
     if builder is None:
         raise ConfigError(f"study {study.name}: no model '{study.model.name}' (models: {', '.join(sorted(MODELS))})")
@@ -125,4 +143,24 @@ def _builder(study: Study) -> Callable[[Study], LesionModel]:
             f"study {study.name}: model '{study.model.name}' does not read modality '{study.task.modality}';"
             " 'clinical' reads tables, the others read images"
         )
-    return builder
+    model = builder(study)
+    if unused := _unused(study, model):
+        raise ConfigError(f"study {study.name}: model '{study.model.name}' has no use for {'; '.join(unused)}")
+    return model
+
+
+def _unused(study: Study, model: LesionModel) -> list[str]:
+    """What a study asks of its model that this one does not do, so that nobody believes it was done."""
+    asked = study.model
+    trunks = {trunk.architecture for trunk in trunks_of(model).values()}
+    reasons = {
+        f"model.trunk '{asked.trunk}', it has one network": asked.trunk not in {"published", *trunks},
+        "model.clinical, mri_clinical reads factors": asked.clinical and "features" not in model.needs,
+        "training.attention_weight, lesion_us_attention has attention": (
+            study.training.attention_weight > 0 and not hasattr(model, "attention")
+        ),
+        f"{len(study.endpoint)} [[endpoint]] sections, lesion_us_attention answers them": (
+            bool(study.endpoint) and type(model).readout is LesionModel.readout
+        ),
+    }
+    return [reason for reason, applies in reasons.items() if applies]

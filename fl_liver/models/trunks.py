@@ -25,9 +25,7 @@ def study_trunk(study: Study, published: str) -> Trunk:
         ConfigError: images smaller than the network can read, or a width at which it cannot be made.
     """
     name = published if study.model.trunk == "published" else study.model.trunk
-    trunk = TRUNKS[name](
-        in_channels=input_channels(study), classes=0, width=study.model.width, norm=study.model.norm
-    )
+    trunk = TRUNKS[name](in_channels=input_channels(study), classes=0, width=study.model.width, norm=study.model.norm)
     if input_px(study) < trunk.smallest_px:
         raise ConfigError(
             f"study {study.name}: {name} reads {trunk.smallest_px} px a side or more, the study gives"

@@ -1,7 +1,7 @@
 """Calls of several readers on the same patients, twice: without and with AI, or beside a model. Means and pooled tests.
 
-A patient whom R readers called counts once, with the sum d of the R differences between two calls (1, 0 or −1 each): the
-R pairs of one patient are not independent. Over the n patients of a class, or of both,
+A patient whom R readers called counts once, with the sum d of the R differences between two calls (1, 0 or −1 each),
+because the R pairs of one patient are not independent. Over the n patients of a class, or of both,
 
     estimate = Σd / (R·n)     z = Σd / √Σd²     95 %: estimate ± 1.96 · √((Σd² − (Σd)²/n) / (n − 1) · n) / (R·n)
 
@@ -60,7 +60,9 @@ def grouped(readers: Sequence[str], groups: Sequence[str]) -> dict[str, list[int
         ConfigError: another number of words than of readers.
     """
     if groups and len(groups) != len(readers):
-        raise ConfigError(f"{len(groups)} groups are named for {len(readers)} readers; give one a reader, in their order")
+        raise ConfigError(
+            f"{len(groups)} groups are named for {len(readers)} readers; give one a reader, in their order"
+        )
     return {name: [i for i, one in enumerate(groups) if one == name] for name in dict.fromkeys(groups)}
 
 

@@ -167,9 +167,7 @@ def readers_against_model(
         reader_mean=means(tables),
         reader_t_p={what: t_test([value(one, what) - value(alone, what) for one in tables]) for what in COMPARED},
         groups={
-            name: reader_group(
-                [readers[i] for i in places], [tables[i] for i in places], [alone], part, (n_neg, n_pos)
-            )
+            name: reader_group([readers[i] for i in places], [tables[i] for i in places], [alone], part, (n_neg, n_pos))
             for (name, places), part in zip(groups.items(), sums, strict=True)
         },
     )

@@ -1,4 +1,4 @@
-"""How one scanner shows one lesion: the signal of each tissue and zone in a sequence, and the grain inside the lesion."""
+"""How a scanner shows a lesion: the signal of each tissue and zone in a sequence, and the grain inside the lesion."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ _WAVES = 10
 def scanned_appearance(look: MrLook, scanner: MrScanner, kind: SequenceKind, b_value: float) -> Appearance:
     """Signal of each tissue and of the lesion's zones; `b_value` in s/mm²."""
     found = _appearance(look, kind, b_value)
-    if kind == "arterial" and scanner.late:
-        portal = _appearance(look, "portal", 0.0)
-        found = Appearance(
-            {one: _between(value, portal.tissues[one], scanner.late) for one, value in found.tissues.items()},
-            ({zone: _between(value, portal.lesions[0][zone], scanner.late) for zone, value in found.lesions[0].items()},),
-        )  # fmt: skip
+    later = _appearance(look, "portal", b_value) if kind == "arterial" else found
     power = scanner.t1_power if kind in DYNAMIC else scanner.t2_power
-    return Appearance(
-        {one: value**power for one, value in found.tissues.items()},
-        ({zone: value**power for zone, value in found.lesions[0].items()},),
-    )
+
+    def shown(early: float, late: float) -> float:
+        return float(((1 - scanner.late) * early + scanner.late * late) ** power)
+
+    tissues = {tissue: shown(value, later.tissues[tissue]) for tissue, value in found.tissues.items()}
+    zones = {zone: shown(value, later.lesions[0][zone]) for zone, value in found.lesions[0].items()}
+    return Appearance(tissues, (zones,))
 
 
 def grain(
@@ -48,11 +46,8 @@ def grain(
     rows, columns = (np.flatnonzero(share.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     if rows.size:
         box = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        part = replace(
-            grid,
-            shape=share[box].shape,
-            origin_mm=tuple(np.asarray(grid.position_mm([0, rows[0], columns[0]]), float).ravel().tolist()),
-        )
+        x, y, z = (float(one) for one in grid.position_mm([0, rows[0], columns[0]]))
+        part = replace(grid, shape=share[box].shape, origin_mm=(x, y, z))
         share[box] *= np.float32(texture) * _waves(lesion, part, random)
     return 1 + share
 
@@ -61,10 +56,6 @@ def _appearance(look: MrLook, kind: SequenceKind, b_value: float) -> Appearance:
     tissues = mr_appearance(Body(), kind, b_value).tissues
     liver = tissues[Tissue.LIVER] if kind in DYNAMIC else 1.0
     return Appearance(tissues, ({zone: value * liver for zone, value in signals(look, kind, b_value).items()},))
-
-
-def _between(first: float, second: float, share: float) -> float:
-    return (1 - share) * first + share * second
 
 
 def _waves(lesion: SolidLesion, grid: Grid, random: np.random.Generator) -> NDArray[np.float32]:

@@ -30,11 +30,13 @@ from simulation.phantom.volume_files import SeriesPlan, Stack, frame_of, shuffle
 from simulation.phantom.volumes import Case, TrueSeries, body_grid
 
 THICKNESS_MM = 6.0
-_BEYOND_MM = 13.0
+_BEYOND_MM = 9.0
 """Of the slab above and below the lesion."""
 _CENTRED = 0.65
 """Where the middle of the field of view lies, from the body's middle to the lesion's."""
 _DWI_COLUMNS = 0.7
+_DWI_NOISE = 0.5
+"""Diffusion averages over several excitations."""
 _NAMES, _NOISE, _BREATH, _GRAIN = 43, 44, 45, 46  # purposes of the patient's random streams
 
 
@@ -132,7 +134,7 @@ class ShortStudy:
             image,
             grid,
             patient.random(_NOISE, MR_SEQUENCES.index(volume.kind), round(b_value)),
-            noise=scanner.noise,
+            noise=scanner.noise * (_DWI_NOISE if volume.kind == "dwi" else 1.0),
             shading=scanner.shading,
             softening=scanner.softening,
         )

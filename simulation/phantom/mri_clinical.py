@@ -31,7 +31,7 @@ CLASS_COUNTS: dict[LesionKind, int] = {
     "cyst": 38, "hemangioma": 46, "fnh": 9, "other_benign": 9, "hcc": 47, "metastasis": 37, "other_malignant": 15,
 }  # fmt: skip
 """Of the source's 201 patients for validation; which of cyst and haemangioma has 38 is not printed."""
-LARGEST_MM = 60.0
+LARGEST_MM = 50.0
 """More would need more slices than a short study has."""
 
 _CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of a hospital's random streams; append only

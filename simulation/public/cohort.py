@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
 from simulation.public.images import PublicImages
+from simulation.public.question import Question
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +29,7 @@ class PublicCohort:
     refused            column, as the data set or a person may write it → why it must not be a factor
     notes              what the reader noticed, one sentence each
     images             None: a table alone
+    question           what it can be asked instead, where it cannot answer a study's own question
     """
 
     name: str
@@ -37,6 +39,7 @@ class PublicCohort:
     refused: dict[str, str]
     notes: tuple[str, ...] = ()
     images: PublicImages | None = None
+    question: Question | None = None
 
     def labels(self, study: Study) -> NDArray[np.int64]:
         """(n,) index into `study.task.classes`.

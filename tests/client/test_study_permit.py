@@ -57,7 +57,8 @@ def hospitals() -> list[Table]:
         scores = {name: draw.normal(y, 1.0) for name in (A, B, C, *(f"{A}:{one}" for one in CLASSES))}
         numbers = {"age": draw.normal(y, 2.0), "hepatitis": (draw.random(150) < 0.4) * 1.0, "size_mm": draw.random(150)}
         names = np.array(list(CLASSES), dtype=object)[draw.integers(0, 3, 150)]
-        tables.append(Table({"label": y, "class_name": names, "background": y, **scores, **numbers}))
+        endpoints: dict[str, Any] = {"class:kind": names, "label:bad": np.where(draw.random(150) < 0.2, np.nan, y)}
+        tables.append(Table({"label": y, "class_name": names, "background": y, **scores, **numbers, **endpoints}))
     return tables
 
 
@@ -104,6 +105,29 @@ def test_what_the_coordinator_asks_of_scores_and_factors_is_answered(study: Stud
 
 def test_what_the_coordinator_asks_of_several_classes_is_answered(of_three: Study) -> None:
     ask(of_three, *of_score(A), multiclass("class_name", {one: f"{A}:{one}" for one in CLASSES}, min_cell=3))
+
+
+@pytest.fixture
+def with_endpoints(of_three: Study) -> Study:
+    """Whether a lesion is malignant, and which, among those who have one."""
+    kind = {"name": "kind", "title": "Which", "among": list(CLASSES)}
+    return of_three.with_top(endpoint=[kind, {**kind, "name": "bad", "positive": ["hcc", "meta"]}])
+
+
+def test_what_the_coordinator_asks_of_further_endpoints_is_answered(with_endpoints: Study) -> None:
+    ask(with_endpoints, roc(B, "label:bad", key="logit32", min_cell=3), coarse_auc(B, "label:bad"))
+    ask(with_endpoints, multiclass("class:kind", {one: f"{A}:{one}" for one in CLASSES}, min_cell=3))
+
+
+@pytest.mark.parametrize("talk", [roc("age", "label:bad"), centre_auc(B, "label:bad"), diagnostic(B, "label:bad", 0.0)])
+def test_an_endpoint_has_curves_of_scores_and_nothing_else(with_endpoints: Study, talk: Talk) -> None:
+    with pytest.raises(ProtocolError, match="is not in the plan"):
+        ask(with_endpoints, talk)
+
+
+def test_the_label_of_another_studys_endpoint_is_refused(of_three: Study) -> None:
+    with pytest.raises(ProtocolError, match="column score:fusion, label label:bad"):
+        ask(of_three, coarse_auc(B, "label:bad"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,32 @@ def test_a_question_that_names_no_rows_is_refused(
     arguments = {} if rows is None else {"rows": rows}
     with pytest.raises(ProtocolError, match="question 'counts' names no rows"):
         tables.for_question(Question("counts", arguments, 1))
+
+
+def test_an_endpoint_has_a_column_that_is_empty_where_it_does_not_ask(
+    cohort: Cohort, table_study: Study, tmp_path: Path
+) -> None:
+    """`among` of three classes: the free ones are asked neither whether nor which."""
+    classes = {"free": "0", "cyst": "1", "hcc": "2", "meta": "3"}
+    among = ["cyst", "hcc", "meta"]
+    study = table_study.changed(task={"classes": classes, "positive": among}).with_top(
+        endpoint=[
+            {"name": "bad", "title": "Malignant", "among": among, "positive": ["hcc", "meta"]},
+            {"name": "kind", "title": "Which", "among": among},
+        ]
+    )
+    four = replace(cohort, label=np.arange(len(PART)) % 4)
+    store = ScoreStore(tmp_path, len(PART))
+    third = np.full((len(PART), 3), -np.log(2.0))
+    store.keep("a-kind", np.arange(len(PART)), third, endpoint="kind")
+    store.keep("a-bad", np.arange(len(PART)), third[:, :1], endpoint="bad")
+    columns = cohort_columns(four, study, store)
+    np.testing.assert_array_equal(columns["label:bad"], [np.nan, 0, 1, 1, np.nan, 0, 1, 1, np.nan])
+    assert columns["class:kind"].tolist()[:4] == ["", "cyst", "hcc", "meta"]
+    assert {name for name in columns if name.startswith("score:a")} == {
+        "score:a-bad", "score:a-kind:cyst", "score:a-kind:hcc", "score:a-kind:meta",
+    }  # fmt: skip
+
+
+def test_the_word_of_a_selection_says_what_is_taught_and_not_to_whom(cohort: Cohort) -> None:
+    assert select_rows(cohort, "selection-not-fold-0").tolist() == select_rows(cohort, "not-fold-0").tolist()

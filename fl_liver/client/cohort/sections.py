@@ -1,71 +1,93 @@
-"""CT and MR: from one patient's series and drawn lesions to square sections through each lesion.
+"""CT and MR: from one patient's series and drawn lesions to square sections through each lesion, or to whole slices.
 
 The lesion is carried from the series it was drawn on to the others in physical space, all are brought to one grid, and
-of each lesion the slices with the largest area are cut out, one channel for each sequence.
+of each lesion the slices with the largest area are cut out, one channel for each sequence. `whole_slices` has the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_liver.client.cohort.codes import finding, unusable
 from fl_liver.client.cohort.cohort import Finding
-from fl_liver.client.cohort.lesions.boxes import Box, crop, standardise
+from fl_liver.client.cohort.lesions.boxes import Box, scaled, square_round
 from fl_liver.client.cohort.lesions.carry import Carried, CarryRules, carry
+from fl_liver.client.cohort.lesions.cutout import Cutout, resample
 from fl_liver.client.cohort.lesions.drawn import DRAWN, Drawn, read_drawn
 from fl_liver.client.cohort.lesions.roi_checks import roi_faults
 from fl_liver.client.cohort.read.image_hash import image_hashes
-from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, told_by
-from fl_liver.client.cohort.series.grid import Mask
+from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, people_in, told_by
+from fl_liver.client.cohort.series.geometry import Fault
+from fl_liver.client.cohort.series.grid import Grid, Mask, Volume
 from fl_liver.client.cohort.series.recognise import KIND_NAMES, best_of_kind, facts_of, passed_over
 from fl_liver.client.cohort.series.series import Series
 from fl_liver.client.cohort.series.survey import Place, survey
 from fl_liver.client.cohort.series.volume import read_volume
+from fl_liver.client.cohort.whole_slices import mask_of, whole_slices
 from fl_liver.study_cohort import SequenceKind
 
 _CONTEXT_MM = 40.0
 
 
 def read_sections(item: PatientItem) -> PatientImages:
-    """Up to `views` sections of each drawn lesion.
+    """Up to `views` sections of each drawn lesion, or whole slices.
 
     Raises:
-        UnusableError: a sequence, the drawn lesion or a decoder is missing, the lesion cannot be carried, or the files
-            are of several patients.
+        UnusableError: a sequence, the drawn lesion or a decoder is missing, or the lesion cannot be carried.
     """
     place = Place(item.root, item.names, item.case, 1, item.mapping)
     told = survey(item.folder.files, place)
     headers = [member.header for one in told.series for member in one.members]
-    _require_one_person({header.patient_id for header in headers}, item)
-    chosen, passed = _chosen(told.series, item)
-    used = [*chosen.values(), *(one for one in told.series if one.modality in DRAWN)]
+    people = people_in(headers, item.names)
+    if len(people) > 1:
+        return PatientImages({}, people)
+    chosen, warned = _chosen(told.series, item)
     drawn_on = chosen[_reference(item.recipe)]
-    drawn = read_drawn([one.path for one in item.folder.masks], used)
-    mask = _mask(drawn, drawn_on)
-    warned = [*passed, *_roi_warnings(mask, drawn_on, item.case)]
+    used = [*chosen.values(), *(one for one in told.series if one.modality in DRAWN)]
+    mask = _mask(read_drawn([one.path for one in item.folder.masks], used), drawn_on, item)
+    if mask is not None:
+        warned += _roi_warnings(mask, drawn_on, item.case)
     volumes = {kind: read_volume(one) for kind, one in chosen.items()}
-    rules = CarryRules(spacing_mm=item.recipe.spacing_mm, other_frames=item.recipe.other_frames)
-    carried = carry(mask, _reference(item.recipe), volumes, rules, _CONTEXT_MM)
-    warned += [finding(code, item.case, cause) for code, cause in carried.faults]
+    made = _made(mask, volumes, item.recipe)
+    warned += [finding(code, item.case, cause) for code, cause in made.faults]
     ids = {one.id for one in used}
     warned += [one for one in told.findings if one.severity == "W" and one.series in ids]
     return PatientImages(
-        images={"lesion": np.stack(list(_sections(carried, item.recipe)))},
+        images=made.images,
+        people=people,
         sop_uids=frozenset(header.sop_uid for header in headers),
         hashes=image_hashes(volumes[_reference(item.recipe)].values),
         told=told_by(headers),
         findings=tuple(warned),
+        lesions=made.lesions,
     )
 
 
-def _require_one_person(ids: set[str], item: PatientItem) -> None:
-    if len(ids) > 1:
-        raise unusable("E_MIXED_PATIENT", "the files carry more than one patient id")
-    if ids & item.others:
-        raise unusable("E_WRONG_PATIENT", "the files carry the id of another patient")
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """As in `PatientImages`; faults are warnings."""
+
+    images: dict[str, NDArray[np.float16]]
+    lesions: tuple[int, ...]
+    faults: tuple[Fault, ...]
+
+
+def _made(mask: Mask | None, volumes: Mapping[SequenceKind, Volume], recipe: Recipe) -> _Made:
+    rules = CarryRules(spacing_mm=recipe.spacing_mm, other_frames=recipe.other_frames)
+    if recipe.whole or mask is None:
+        images, faults = whole_slices(mask, _reference(recipe), volumes, recipe, rules)
+        return _Made(images, (), faults)
+    margin_mm = max(_CONTEXT_MM, recipe.patch_mm or 0.0)
+    carried = carry(mask, _reference(recipe), volumes, rules, margin_mm)
+    sections = list(_sections(carried, recipe))
+    images = {"lesion": np.stack([one.image for one in sections])}
+    if recipe.masks:
+        images["mask"] = np.stack([one.mask for one in sections if one.mask is not None])
+    return _Made(images, tuple(one.label for one in sections), carried.faults)
 
 
 def _reference(recipe: Recipe) -> SequenceKind:
@@ -99,7 +121,15 @@ def _chosen(series: tuple[Series, ...], item: PatientItem) -> tuple[dict[Sequenc
     return {kind: volumes[best[kind]] for kind in recipe.sequences}, passed
 
 
-def _mask(drawn: Drawn, drawn_on: Series) -> Mask:
+def _mask(drawn: Drawn, drawn_on: Series, item: PatientItem) -> Mask | None:
+    """What was drawn on a series; None where the diagnosis says that there is nothing, and nothing is drawn."""
+    if item.lesion_free:
+        spoilt = [fault for fault, _ in drawn.faults if fault[0] != "E_ROI_EMPTY"]
+        if drawn.masks:
+            raise unusable("E_LESION_UNEXPECTED", f"masks that hold a lesion: {len(drawn.masks)}")
+        if spoilt:
+            raise unusable(*spoilt[0])
+        return None
     mask = drawn.of(drawn_on.id)
     if mask is not None:
         return mask
@@ -119,16 +149,30 @@ def _roi_warnings(mask: Mask, drawn_on: Series, case: str) -> list[Finding]:
     return [finding(code, case, cause, drawn_on.id) for code, cause in faults]
 
 
-def _sections(carried: Carried, recipe: Recipe) -> Iterator[NDArray[np.float16]]:
-    """(H, W) or (C, H, W) each: lesions in the order of their labels, sections from the lowest slice up."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Section:
+    """image (H, W) or (C, H, W); mask (H, W) where the study wants it; label of the lesion that it is about."""
+
+    label: int
+    image: NDArray[np.float16]
+    mask: NDArray[np.float16] | None
+
+
+def _sections(carried: Carried, recipe: Recipe) -> Iterator[_Section]:
+    """Lesions in the order of their labels, sections from the lowest slice up."""
     for label in np.flatnonzero(np.bincount(carried.mask.ravel())[1:]) + 1:
         region = carried.mask == label
         area = region.sum(axis=(1, 2))
         shown = np.sort(np.argsort(-area, kind="stable")[: min(recipe.views, int((area > 0).sum()))])
-        box = _box(region)
+        cutout = _cutout(_box(region), carried.grid, recipe)
         for place in shown:
-            channels = [_section(carried.images[kind][place], box, recipe) for kind in recipe.sequences]
-            yield np.stack(channels) if len(channels) > 1 else channels[0]
+            channels = [
+                scaled(resample(carried.images[kind][place], cutout, recipe.size_px), recipe.window_hu)
+                for kind in recipe.sequences
+            ]
+            image = np.stack(channels) if len(channels) > 1 else channels[0]
+            mask = mask_of(carried.mask[place], cutout, recipe.size_px) if recipe.masks else None
+            yield _Section(int(label), image, mask)
 
 
 def _box(region: NDArray[np.bool_]) -> Box:
@@ -138,10 +182,10 @@ def _box(region: NDArray[np.bool_]) -> Box:
     return Box("", 0, "lesion", *edges)
 
 
-def _section(image: NDArray[np.float32], box: Box, recipe: Recipe) -> NDArray[np.float16]:
-    square = crop(image, box, recipe.image_px, recipe.lesion_margin)
-    if recipe.window_hu is None:
-        return standardise(square)
-    low, high = recipe.window_hu
-    windowed: NDArray[np.float16] = ((square - low) / (high - low)).clip(0, 1).astype(np.float16)
-    return windowed
+def _cutout(box: Box, grid: Grid, recipe: Recipe) -> Cutout:
+    """The square round a lesion's box, or the patch of a given side about its middle."""
+    if recipe.patch_mm is None:
+        return square_round(box, recipe.lesion_margin)
+    _, row_mm, column_mm = grid.spacing_mm
+    middle = (box.y_min_px + box.y_max_px) / 2, (box.x_min_px + box.x_max_px) / 2
+    return Cutout.about(*middle, recipe.patch_mm / row_mm, recipe.patch_mm / column_mm)

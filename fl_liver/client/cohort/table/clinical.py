@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +14,27 @@ from fl_liver.client.cohort.codes import finding
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.table.identity import Person, people_of
+from fl_liver.client.cohort.table.lesion_rows import LESION_COLUMN, Row, numbered, row_name, told_of_patients
 from fl_liver.client.cohort.table.schema import apply_schema, without_markers
-from fl_liver.client.cohort.table.tables import read_table, require_columns
+from fl_liver.client.cohort.table.tables import require_columns
 from fl_liver.client.cohort.table.values import Bounds, read_bounds, same_code, shown
+from fl_liver.errors import DataError
 from fl_liver.study import Study
 from fl_liver.study_cohort import Factor
+
+_MOST_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
 class ClinicalTable:
-    """n usable rows, sorted by the site's own patient id; arrays as in `Cohort`.
+    """n usable rows, sorted by the site's own patient id, then by lesion; arrays as in `Cohort`.
 
-    seen     every patient id of the table, usable or not
-    people   patient id → age, sex and dates, to hold against the images
+    ids        the patient of each row
+    seen       every patient id of the table, usable or not
+    people     row → age, sex and dates, to hold against the images
+    lesions    (n,) int64, label of each row's lesion in the mask; 0 where rows are patients
+    known      pseudonym and label of every row, usable or not, where rows are lesions
+    not_asked  ids of patients whom the study is not about
     """
 
     ids: tuple[str, ...] = field(repr=False)
@@ -37,52 +45,69 @@ class ClinicalTable:
     size_mm: NDArray[np.float64]
     findings: tuple[Finding, ...]
     people: Mapping[str, Person] = field(default_factory=dict, repr=False)
+    lesions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    known: frozenset[Row] = field(default=frozenset(), repr=False)
+    not_asked: frozenset[str] = field(default=frozenset(), repr=False)
 
+    @property
+    def rows(self) -> list[str]:
+        """What each row is called: its patient's id, or "id#lesion"."""
+        return [row_name(patient, int(lesion)) for patient, lesion in zip(self.ids, self.lesions, strict=True)]
 
-def read_clinical(path: Path, study: Study, names: Pseudonyms) -> ClinicalTable:
-    """`clinical_from` a CSV or an .xlsx.
-
-    Raises:
-        DataError: not a table, or a column that the study names is missing.
-    """
-    return clinical_from(read_table(path), study, names, path)
+    def some(self, keep: Sequence[bool]) -> ClinicalTable:
+        """The rows kept; who was seen and what was found stay."""
+        chosen = np.flatnonzero(keep)
+        arrays = ("label", "factors", "background", "size_mm", "lesions")
+        some = {name: getattr(self, name)[chosen] for name in arrays}
+        return replace(self, ids=tuple(self.ids[i] for i in chosen), **some)
 
 
 def clinical_from(table: pd.DataFrame, study: Study, names: Pseudonyms, where: Path) -> ClinicalTable:
     """The columns that a study names, held against its schema; rows that cannot be used become findings.
 
-    A diagnosis outside the study's classes, a second row for one patient or a required value that is not there leaves
-    the patient out; an unreadable value counts as missing. The order of the rows changes nothing.
+    A diagnosis outside the study's classes, a second row for one patient (or lesion) or a required value that is not
+    there leaves the row out; an unreadable value counts as missing. The order of the rows changes nothing.
 
     Args:
         table: as `source.read_clinical_table` gives it.
         where: names the table in errors.
 
     Raises:
-        DataError: a column that the study names is missing.
+        DataError: a column that the study names is missing, or no diagnosis is one of the study's.
     """
     require_columns(table, _columns(study), where)
-    table, findings = _without_bad_ids(table.sort_values("patient_id", kind="stable"), names)
+    table, findings = _named_rows(table, names)
     seen = frozenset(table["patient_id"])
-    table, unlabelled = _without_bad_labels(table, study, names)
+    of_lesions = study.cohort.unit == "lesion"
+    table, rows, wrong = numbered(table, names) if of_lesions else (table, dict[str, Row](), [])
+    table, not_asked = _asked(table, study, rows)
+    _require_known_classes(table, study, where)
+    unlabelled = [*wrong, *_rows_twice(table, names)]
+    table, found = _without_bad_labels(table, study, names)
     table = table.drop_duplicates("patient_id", keep=False)
     given = without_markers(table, study.column)
     clean, odd = apply_schema(given, study.column, names, where)
     given = given.loc[clean.index]
-    cases = [names.patient(patient) for patient in clean["patient_id"]]
+    cases = [names.patient(row) for row in clean["patient_id"]]
     factors, unread = _factor_matrix(clean, given, study, cases)
     background, strange = _background(clean, study, cases)
     size_mm, unsized = _size_mm(clean, study, cases)
+    told = [*unlabelled, *found, *odd, *unread, *strange, *unsized]
+    owners = [rows.get(row, (row, 0)) for row in clean["patient_id"]]
+    ids = tuple(patient for patient, _ in owners)
     return ClinicalTable(
-        ids=tuple(clean["patient_id"]),
+        ids=ids,
         seen=seen,
         # As it was read above: a schema may find fault with a diagnosis, but not change it.
         label=_codes(table.loc[clean.index, study.task.outcome], study.task.classes),
         factors=factors,
         background=background,
         size_mm=size_mm,
-        findings=(*findings, *unlabelled, *odd, *unread, *strange, *unsized),
+        findings=(*findings, *(told_of_patients(told, rows, set(ids), names) if of_lesions else told)),
         people=people_of(clean, study),
+        lesions=np.array([lesion for _, lesion in owners], dtype=np.int64),
+        known=frozenset((names.patient(patient), lesion) for patient, lesion in rows.values()),
+        not_asked=not_asked,
     )
 
 
@@ -131,6 +156,7 @@ def _decided(found: Bounds, factor: Factor) -> NDArray[np.float64]:
 
 def _columns(study: Study) -> list[str]:
     optional = [name for name in (study.task.background, study.task.size_mm) if name]
+    optional += [LESION_COLUMN] if study.cohort.unit == "lesion" else []
     named = [*(column.name for column in study.column), *(factor.column for factor in study.factor)]
     return ["patient_id", study.task.outcome, *optional, *named]
 
@@ -141,19 +167,46 @@ def _codes(column: pd.Series[str], classes: dict[str, str]) -> NDArray[np.int64]
     return np.array([index.get(same_code(text), -1) for text in column], dtype=np.int64)
 
 
-def _without_bad_ids(table: pd.DataFrame, names: Pseudonyms) -> tuple[pd.DataFrame, list[Finding]]:
-    """Rows without a patient id go; patients with two rows are named here and dropped once the labels are read."""
+def _named_rows(table: pd.DataFrame, names: Pseudonyms) -> tuple[pd.DataFrame, list[Finding]]:
+    """Rows with a patient id, sorted by it."""
+    table = table.sort_values("patient_id", kind="stable")
     empty = table["patient_id"].eq("")
     findings = [
         finding("E_NO_PATIENT_ID", "", f"row {row} of the table has no patient_id") for row in table.index[empty]
     ]
-    table = table[~empty]
+    return table[~empty], findings
+
+
+def _asked(table: pd.DataFrame, study: Study, rows: Mapping[str, Row]) -> tuple[pd.DataFrame, frozenset[str]]:
+    """Rows that the study is about, and the patients of whom none is; one of two rows for one patient is no way out."""
+    codes = {same_code(code) for code in study.task.not_asked}
+    if not codes:
+        return table, frozenset()
+    out = table[study.task.outcome].map(same_code).isin(codes).groupby(table["patient_id"]).transform("all")
+    asked = {rows.get(row, (row, 0))[0] for row in table["patient_id"][~out]}
+    return table[~out], frozenset(rows.get(row, (row, 0))[0] for row in table["patient_id"][out]) - asked
+
+
+def _require_known_classes(table: pd.DataFrame, study: Study, where: Path) -> None:
+    """Another study's table, or another coding, is one error and not one finding a patient."""
+    column = table[study.task.outcome]
+    if not len(column) or (_codes(column, study.task.classes) >= 0).any():
+        return
+    found = ", ".join(dict.fromkeys(shown(text) for text in column.iloc[:_MOST_SHOWN]))
+    wanted = ", ".join(f"'{code}' ({name})" for name, code in study.task.classes.items())
+    raise DataError(
+        f"{where}: no row of '{column.name}' holds a class of study {study.name}: found {found}; wanted {wanted};"
+        " is it the table, and the study, that was meant?"
+    )
+
+
+def _rows_twice(table: pd.DataFrame, names: Pseudonyms) -> list[Finding]:
+    """Patients, or lesions, with several rows; they are dropped once the labels are read."""
     rows = table["patient_id"].value_counts()
-    findings += [
-        finding("E_DUPLICATE_ROW", names.patient(str(patient)), f"{count} rows for one patient")
-        for patient, count in rows[rows > 1].items()
+    return [
+        finding("E_DUPLICATE_ROW", names.patient(str(row)), f"{count} rows for one patient or lesion")
+        for row, count in rows[rows > 1].items()
     ]
-    return table, findings
 
 
 def _without_bad_labels(table: pd.DataFrame, study: Study, names: Pseudonyms) -> tuple[pd.DataFrame, list[Finding]]:

@@ -162,9 +162,7 @@ def _images(views: list[_View], recipe: Recipe) -> tuple[dict[str, NDArray[np.fl
     return {name: np.stack(many) for name, many in images.items()}, frozenset(hashes)
 
 
-def _whole(
-    view: _View, frame: NDArray[np.generic], window: Window, recipe: Recipe
-) -> dict[str, NDArray[np.float16]]:
+def _whole(view: _View, frame: NDArray[np.generic], window: Window, recipe: Recipe) -> dict[str, NDArray[np.float16]]:
     """The scan at its standard brightness, shape and size, and where the boxes lie on it."""
     rows, columns = recipe.size_px
     scan, cut = standard_image(eight_bit(view.header, window.cut(frame)), rows, columns)
@@ -175,9 +173,7 @@ def _whole(
     return {"lesion": (scan / 255).astype(np.float16), "mask": mask}
 
 
-def _crops(
-    view: _View, frame: NDArray[np.generic], window: Window, recipe: Recipe
-) -> dict[str, NDArray[np.float16]]:
+def _crops(view: _View, frame: NDArray[np.generic], window: Window, recipe: Recipe) -> dict[str, NDArray[np.float16]]:
     """Squares round the largest lesion box and round the background box, and every lesion box in the first."""
     scan = window.cut(frame)
     made: dict[str, NDArray[np.float16]] = {}

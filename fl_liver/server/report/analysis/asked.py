@@ -77,6 +77,10 @@ def _reader_mean(e: Any) -> str:
     return f"How well do {_all(e.scores)} separate {quoted(e.label)} on average over the readers?{than}"
 
 
+def _readers_with_ai(e: Any) -> str:
+    return f"Do {_all(e.alone)} call {quoted(e.label)} better with AI ({_all(e.with_ai)}), on the same patients?"
+
+
 def _private_roc(e: Any) -> str:
     noise = f"With noise that hides each patient (ε = {shortest(e.epsilon)})"
     return f"{noise}: how well do {_all(e.scores)} separate {quoted(e.label)}?"
@@ -102,6 +106,7 @@ _QUESTIONS: dict[str, Callable[[Any], str]] = {
     "table_one": _table_one,
     "multiclass": lambda e: f"How well do {len(e.scores)} scores tell the classes of {quoted(e.label)} apart?",
     "readers": _readers,
+    "readers_with_ai": _readers_with_ai,
     "reader_mean": _reader_mean,
     "low_confidence": lambda e: f"How often is {_all(list(e.scales), 'or')} in the zone of low confidence?",
     "private_roc": _private_roc,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fl_liver.server.report.analysis.accuracy import EXACT, confusion_drawing, mcnemar_rows
+from fl_liver.server.report.analysis.boxes import box_drawings
 from fl_liver.server.report.analysis.content import Content, Titled, facts, numbers, p_cell, share, shortest, value_cell
 from fl_liver.server.report.number_text import count, decimal, fraction, p_value
 from fl_liver.server.report.pieces import Missing, Summary, estimate, find, number, series, table
@@ -79,7 +80,8 @@ def rank_sum(entry: Any, result: Summary) -> Content:
     rows = _by_group(result, names)
     head = (entry.group, "n", "Mean", "SD", "Median")
     said = f"p {tests['p, normal with continuity correction'].text} (rank sum)"
-    return Content(said, (Titled(entry.x, TextTable(head, rows)), facts("Tests", tests)))
+    tables = (Titled(entry.x, TextTable(head, rows)), facts("Tests", tests))
+    return Content(said, tables, box_drawings(entry.x, entry.group, result))
 
 
 def kruskal_wallis(entry: Any, result: Summary) -> Content:
@@ -95,7 +97,8 @@ def kruskal_wallis(entry: Any, result: Summary) -> Content:
         },
     )
     groups = Titled(entry.x, TextTable((entry.group, "n"), _by_group(result, ["n"])))
-    return Content(f"H {tests['H (Kruskal–Wallis)'].text}, p {tests['p of H'].text}", (groups, facts("Tests", tests)))
+    said = f"H {tests['H (Kruskal–Wallis)'].text}, p {tests['p of H'].text}"
+    return Content(said, (groups, facts("Tests", tests)), box_drawings(entry.x, entry.group, result))
 
 
 def table_one(entry: Any, result: Summary) -> Content:

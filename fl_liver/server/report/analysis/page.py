@@ -15,6 +15,7 @@ from fl_liver.server.report.analysis import (
     predicted,
     private_roc,
     reader_mean,
+    readers_with_ai,
     regression,
 )
 from fl_liver.server.report.analysis.asked import asked
@@ -24,6 +25,7 @@ from fl_liver.server.report.number_text import listed
 from fl_liver.server.report.pieces import Estimate, Missing, Summary, table
 from fl_liver.server.report.style import Drawing, Rendered, clipped, render_svg
 from fl_liver.server.report.template import fill
+from fl_liver.stats.derived import Derived
 from fl_liver.stats.plan_entry import Analysis
 
 SECTIONS: dict[str, Callable[[Any, Summary], Content]] = {
@@ -46,6 +48,7 @@ SECTIONS: dict[str, Callable[[Any, Summary], Content]] = {
     "table_one": groups.table_one,
     "multiclass": accuracy.multiclass,
     "readers": accuracy.readers,
+    "readers_with_ai": readers_with_ai.readers_with_ai,
     "reader_mean": reader_mean.reader_mean,
     "low_confidence": accuracy.low_confidence,
     "private_roc": private_roc.private_roc,
@@ -54,7 +57,7 @@ SECTIONS: dict[str, Callable[[Any, Summary], Content]] = {
 
 INTERVALS = {
     "auc": {"roc", "compare_paired", "compare_joint", "compare_unpaired", "multiclass", "reader_mean"},
-    "proportion": {"diagnostic", "proportion", "multiclass", "readers", "low_confidence"},
+    "proportion": {"diagnostic", "proportion", "multiclass", "readers", "readers_with_ai", "low_confidence"},
     "odds": {"logistic"},
     "calibration": {"calibration", "hosmer_lemeshow"},
 }
@@ -104,6 +107,7 @@ def write_analysis_report(
     min_cell: int,
     title: str = "Analysis plan",
     secure_sum: str = "plain",
+    made: Sequence[Derived] = (),
 ) -> Path:
     """Write one self-contained page about a plan's results.
 
@@ -114,13 +118,16 @@ def write_analysis_report(
         sites: names of the sites, in the order in which they were given.
         min_cell: the floor under which the plan was answered.
         secure_sum: how sums were added, "plain" or "masked"; the page warns of the first and says what the second is.
+        made: the columns that the plan makes.
     Returns:
         Path of the page. Equal arguments give equal bytes.
     Raises:
         DataError: a piece is there with the wrong type or shape. Nothing is written then.
         ConfigError: the page cannot be written.
     """
-    page = page_html(plan_entries, results, sites=sites, min_cell=min_cell, title=title, secure_sum=secure_sum)
+    page = page_html(
+        plan_entries, results, sites=sites, min_cell=min_cell, title=title, secure_sum=secure_sum, made=made
+    )
     path = folder_or_file if folder_or_file.suffix == ".html" else folder_or_file / "analysis.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +145,7 @@ def page_html(
     min_cell: int,
     title: str = "Analysis plan",
     secure_sum: str = "plain",
+    made: Sequence[Derived] = (),
 ) -> str:
     """The page as text, every value escaped."""
     sections = [_section(place, entry, results.get(entry.id, {})) for place, entry in enumerate(plan_entries, start=1)]
@@ -153,6 +161,7 @@ def page_html(
         refused=refused,
         forest=_all_aucs(sections),
         topics=_topics(plan_entries, results),
+        made=made,
     )
 
 

@@ -15,6 +15,7 @@ from fl_liver.server.report.roc import Curve, curve_of, roc_panel
 from fl_liver.server.report.style import Drawing, axes_at, clipped, in_house_style, look_number
 from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interval_cell
 from fl_liver.stats.delong import interval
+from fl_liver.stats.proportion import with_limits
 
 NAME_LENGTH = 24
 FLAGS = {
@@ -26,7 +27,7 @@ FLAGS = {
 
 
 def roc(entry: Any, result: Summary) -> Content:
-    """AUC with its intervals, Youden's cut-off, the curve, and the AUC within and between hospitals."""
+    """AUC with its intervals, two cut-offs, the curve, and the AUC within and between hospitals."""
     auc = estimate(result, "auc")
     rows = {
         "AUC [95 %, DeLong]": interval_cell(auc),
@@ -36,7 +37,7 @@ def roc(entry: Any, result: Summary) -> Content:
         **numbers(result, {"n_pos": ("Positive patients", count), "n_neg": ("Negative patients", count)}),
     }
     centres = _centres(result)
-    tables = [facts("AUC", rows), *([centres] if centres else []), *_youden(result)]
+    tables = [facts("AUC", rows), *([centres] if centres else []), *_cutoffs(result)]
     curve = curve_of(result, clipped(entry.score, NAME_LENGTH), look_number(0, entry.score))
     drawings = () if isinstance(curve, Missing) else (roc_drawing([curve], entry.score),)
     row = Row(clipped(entry.score, NAME_LENGTH), auc, patients(result))
@@ -128,17 +129,33 @@ def roc_drawing(curves: Sequence[Curve], what: str, points: Mapping[str, tuple[f
     return Drawing("roc", figure, f"ROC curve of {what}.", caption)
 
 
-def _youden(result: Summary) -> list[Titled]:
-    cutoff = table(result, "youden")
-    if isinstance(cutoff, Missing):
+def _cutoffs(result: Summary) -> list[Titled]:
+    """Youden's cut-off and the balanced one side by side, shares with exact intervals."""
+    found = {name: table(result, key) for key, name in (("youden", "Youden"), ("balanced", "Balanced"))}
+    known = {name: one for name, one in found.items() if not isinstance(one, Missing)}
+    if not known:
         return []
-    rows = {
+    shown = {name: _cutoff(one) for name, one in known.items()}
+    labels = list(next(iter(shown.values())))
+    rows = tuple((Cell(label), *(column[label] for column in shown.values())) for label in labels)
+    return [Titled("", TextTable(("Cut-off, on these same patients", *shown), rows))]
+
+
+def _cutoff(cutoff: Summary) -> dict[str, Cell]:
+    tp, fp, fn, tn = (number(cutoff, key) for key in ("tp", "fp", "fn", "tn"))
+    return {
         "Score at or above": cell(number(cutoff, "threshold"), shortest),
-        **numbers(cutoff, {"sensitivity": ("Sensitivity", fraction), "specificity": ("Specificity", fraction)}),
+        "Sensitivity": _share(tp, fn),
+        "Specificity": _share(tn, fp),
         "True +, false +": Cell(f"{_whole(cutoff, 'tp')}, {_whole(cutoff, 'fp')}"),
         "False −, true −": Cell(f"{_whole(cutoff, 'fn')}, {_whole(cutoff, 'tn')}"),
     }
-    return [facts("Youden's cut-off, on these same patients", rows)]
+
+
+def _share(hits: float | Missing, misses: float | Missing) -> Cell:
+    if isinstance(hits, Missing) or isinstance(misses, Missing) or not hits + misses:
+        return absent(Missing("not computed"))
+    return interval_cell(Estimate(*with_limits(round(hits), round(hits + misses))))
 
 
 def _centres(result: Summary) -> Titled | None:

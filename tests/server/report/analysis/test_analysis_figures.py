@@ -16,7 +16,23 @@ from fl_liver.server.report.forest import forest_figure
 from fl_liver.server.report.pieces import Estimate
 from tests.server.report.analysis.whole_plan import plan, results
 
-DRAWN = ("auc", "two", "both", "sexes", "cut", "kappa", "odds", "risk", "decide", "classes", "readers", "mean")
+DRAWN = (
+    "auc",
+    "two",
+    "both",
+    "sexes",
+    "cut",
+    "kappa",
+    "ranks",
+    "kruskal",
+    "odds",
+    "risk",
+    "decide",
+    "classes",
+    "readers",
+    "twice",
+    "mean",
+)
 
 
 def figure_of(name: str, **changed: Any) -> Figure:
