@@ -53,12 +53,13 @@ def site_explain(
     from fl_liver.client.explain.chosen import chosen_patients
     from fl_liver.client.explain.explained import explain_cohort
     from fl_liver.client.explain.page import private_folder, write_table
-    from fl_liver.client.explain.study_model import final_model, study_here
+    from fl_liver.client.explain.study_model import approved_here, final_model
     from fl_liver.client.site import load_site
     from fl_liver.client.train import pick_device
+    from fl_liver.study_files import load_study
 
     site = load_site(site_file(folder))
-    asked = study_here(site, study)
+    asked = approved_here(site, study) or load_study(study)
     _require_images(asked)
     vector, layout = final_model(site, asked, model)
     where = pick_device(device)

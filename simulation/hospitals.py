@@ -15,7 +15,7 @@ from simulation.options import Options
 from simulation.partition import parse_partition, partition
 from simulation.phantom.registry import phantom_of
 from simulation.phantom.write import write_hospitals
-from simulation.public.cohort import write_virtual_hospitals
+from simulation.public.hospital_folders import write_virtual_hospitals
 from simulation.public.registry import read_public
 
 
@@ -38,7 +38,7 @@ def make_hospitals(study: Study, options: Options, root: Path, on_patient: Calla
         ConfigError: a model without a phantom and no `--data`; see also the readers and `partition`.
     """
     if options.data is not None:
-        return _public(study, options, root)
+        return _public(study, options, root, on_patient)
     return _phantom(study, options, root, on_patient)
 
 
@@ -57,7 +57,7 @@ def _phantom(study: Study, options: Options, root: Path, on_patient: Callable[[i
     return Hospitals(study, folders, {hospital.name: hospital.device for hospital in hospitals})
 
 
-def _public(study: Study, options: Options, root: Path) -> Hospitals:
+def _public(study: Study, options: Options, root: Path, on_patient: Callable[[int, int], None]) -> Hospitals:
     cohort = read_public(options.reader, Path(str(options.data)))
     cohort.check_study(study)
     labels = cohort.labels(study)
@@ -73,9 +73,13 @@ def _public(study: Study, options: Options, root: Path) -> Hospitals:
     names = [name for name, _ in assignment]
     train = len(names) - len(study.sites.external)
     named = study.changed(sites={"train": names[:train], "external": names[train:]})
-    folders = write_virtual_hospitals(cohort, assignment, root, names[train:])
+    faults: list[str] = []
+    folders = write_virtual_hospitals(
+        cohort, assignment, root, names[train:], named, on_patient=on_patient, on_fault=faults.append
+    )
     notes = (
         *cohort.notes,
+        *faults,
         *(f"column '{column}' is refused as a factor: {why}" for column, why in cohort.refused.items()),
     )
     return Hospitals(named, dict(zip(names, folders, strict=True)), {}, notes)

@@ -13,11 +13,15 @@ from fl_liver.client.site import load_site
 from fl_liver.study import Study
 
 PER_HOSPITAL = 3
-GREY_PER_SD, GREY_OF_MEAN = 55, 118
+DARKEST, BRIGHTEST = 1.0, 99.0
+"""Percentiles of an image that are shown black and white."""
 
 
 def sample_images(study: Study, hospitals: Path, taking_part: Sequence[str]) -> dict[str, list[NDArray[np.uint8]]]:
-    """Hospital → the first lesion image of its first patients, grey (rows, columns). Only for phantom patients."""
+    """Hospital → the first lesion image of its first patients, grey (rows, columns). Only for phantom patients.
+
+    Of several sequences the first is shown.
+    """
     found: dict[str, list[NDArray[np.uint8]]] = {}
     for name in taking_part:
         cohort = load_cohort(load_site(hospitals / name / "site.toml"), study)
@@ -26,5 +30,9 @@ def sample_images(study: Study, hospitals: Path, taking_part: Sequence[str]) -> 
     return found
 
 
-def _grey(standardised: NDArray[np.float16]) -> NDArray[np.uint8]:
-    return np.clip(standardised.astype(np.float32) * GREY_PER_SD + GREY_OF_MEAN, 0, 255).astype(np.uint8)
+def _grey(image: NDArray[np.float16]) -> NDArray[np.uint8]:
+    """(H, W) or (C, H, W), on any scale."""
+    first = (image[0] if image.ndim == 3 else image).astype(np.float32)
+    low, high = np.percentile(first, [DARKEST, BRIGHTEST])
+    grey: NDArray[np.uint8] = ((first - low) / max(float(high - low), 1e-6) * 255).clip(0, 255).astype(np.uint8)
+    return grey

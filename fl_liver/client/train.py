@@ -142,7 +142,7 @@ def score(
     absent = np.setdiff1d(patients, material.owner)
     if len(absent):
         raise DataError(f"{len(absent)} of {len(patients)} patients have no image to score; wanted one or more each")
-    return patient_log_odds(logits, first)[place]
+    return patient_log_odds(logits, first, study.model.patient)[place]
 
 
 def score_images(

@@ -32,5 +32,5 @@ def attention_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
     logits (B, 1, h, w); mask (B, 1, H, W) in 0 … 1, any size.
     """
-    covered = functional.adaptive_avg_pool2d(mask.float(), logits.shape[2:])
+    covered = functional.adaptive_avg_pool2d(mask.float(), (logits.shape[2], logits.shape[3]))
     return functional.binary_cross_entropy_with_logits(logits.float(), covered)

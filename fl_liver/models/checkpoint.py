@@ -1,9 +1,9 @@
 """Published ImageNet weights from a local file into a study's first weights; nothing is ever downloaded.
 
-Files as torchvision (ResNet, DenseNet) and timm (Inception-ResNet-v2) publish them: a state dict in .safetensors, or in
-.pth, of which torch reads tensors alone and runs no code. The classifier is left out. A first convolution for red, green
-and blue becomes one for C channels: C = 1, their sum, which reads a grey image as the published one reads it three
-times; otherwise the three repeated in turn × 3 / C, as timm does, so that the response keeps its size.
+Files as torchvision (ResNet, DenseNet) and timm (Inception-ResNet-v2) publish them: a state dict in .safetensors, or
+in .pth, of which torch reads tensors alone and runs no code. The classifier is left out. A first convolution for red,
+green and blue becomes one for C channels: for C = 1 their sum, which reads a grey image as the published one reads it
+three times; otherwise the three in turn × 3 / C, as timm does, so that the response keeps its size.
 
 Only the coordinator's machine reads such a file (`registry.first_vector`, in `fl-liver study check`).
 """

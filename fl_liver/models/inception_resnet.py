@@ -104,7 +104,7 @@ class InceptionResNetV2(Trunk):
         super().__init__("inception_resnet_v2", width)
         if width % 4:
             raise ConfigError(
-                f"inception_resnet_v2 at width {width}: its channels are multiples of 16 × width / 64; wanted 4, 8 or so"
+                f"inception_resnet_v2 at width {width}: its channels are multiples of 16 × width / 64; wanted 4, 8, …"
             )
         layers = Layers(width, norm)
         self.conv2d_1a = layers.first(in_channels)

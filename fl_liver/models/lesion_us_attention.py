@@ -3,8 +3,8 @@
 Schmauch et al., Diagn Interv Imaging 100 (2019) 227–233. Input "lesion" (B, 1, H, W), the whole scan (published:
 240×345); ResNet-50 or DenseNet-121 (`model.trunk`); a 1×1 convolution gives the attention map; for each λ of
 `model.scales` the map's features are averaged where it looks (`attention`); one linear layer gives all answers side by
-side: 1 log-odds of `task.positive` among all images, then for each `[[endpoint]]` in the study's order 1 log-odds of its
-`positive`, or one logit for each of its `among`. With lesion or none, malignant or benign, and five types: 1 + 1 + 5.
+side: 1 log-odds of `task.positive` among all images, then for each `[[endpoint]]` in the study's order 1 log-odds of
+its `positive`, or one logit for each of its `among`. Lesion or none, malignant or benign, five types: 1 + 1 + 5 = 7.
 
 Taught with: cross-entropy of the first question over all images + that of each endpoint over the images of its `among`
 + attention_weight × cross-entropy between the map and the drawn lesion. An image weighs its class's weight in each

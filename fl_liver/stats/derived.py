@@ -112,7 +112,8 @@ class Bands(Derived):
 
     def made(self, rows: Table) -> Values:
         band = np.searchsorted(np.array(self.edges), numbers(rows, self.of[0]), side="left")
-        return np.array(self.names, dtype=object)[band]
+        names: Values = np.array(self.names, dtype=object)
+        return np.asarray(names[band])
 
     def said(self) -> str:
         parts = [f"{name} up to {edge:g}" for name, edge in zip(self.names, self.edges, strict=False)]

@@ -205,9 +205,9 @@ def _parsed(entry: Any, known: Mapping[str, type[S]], key: str, where: str, titl
     if not isinstance(entry, dict):
         raise ConfigError(f"{where} is not a table")
     name = f"{where} ('{entry.get(title, f'no {title}')}')"
-    kind = entry.get(key)
+    kind = str(entry.get(key))
     if kind not in known:
-        near = difflib.get_close_matches(str(kind), known, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(kind, known, n=1, cutoff=0.6)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
         raise ConfigError(f"{name}: unknown {key} '{kind}', {hint}")
     return parse(entry, known[kind], name)

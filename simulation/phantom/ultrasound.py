@@ -55,6 +55,11 @@ class View:
     lesion_mask: NDArray[np.bool_]
     """(ROWS, COLUMNS); the true outline, which no hospital has."""
 
+    @property
+    def boxes(self) -> tuple[tuple[str, Box], ...]:
+        """Kind and place of each, as the operator drew them."""
+        return ("lesion", self.lesion), ("background", self.background)
+
 
 def plan_exam(patient: Patient, scanner: UltrasoundScanner) -> Exam:
     """Depth setting and machine. The second machine is confounded with the class, as a referral path would do."""
@@ -79,12 +84,12 @@ def draw_view(patient: Patient, scanner: UltrasoundScanner, exam: Exam, number: 
     )
     centre = _draw_centre(random)
     distance = distance_mm(random, (ROWS, COLUMNS), exam.pixel_mm, lesion, centre)
-    echo_db = _tissue_db(random, patient, lesion, distance, exam.pixel_mm, centre)
+    echo_db = tissue_db(random, patient, lesion, distance, exam.pixel_mm, centre)
     field = field_of_view(scanner.curvature_px)
     machine = scanner.second() if exam.second_machine else scanner
-    grey = _compressed(random, echo_db, machine, exam.pixel_mm)
+    grey = compressed(random, echo_db, machine, exam.pixel_mm)
     hand = patient.random(_BOXES, number)
-    box = _lesion_box(hand, centre, lesion.size_mm / 2 / exam.pixel_mm)
+    box = lesion_box(hand, centre, lesion.size_mm / 2 / exam.pixel_mm)
     clear = field & (distance > lesion.margin_mm + lesion.halo_mm * lesion.halo)
     clear[box.y_min_px : box.y_max_px, box.x_min_px : box.x_max_px] = False
     return View(
@@ -118,7 +123,7 @@ def _draw_centre(random: np.random.Generator) -> tuple[float, float]:
     )
 
 
-def _tissue_db(
+def tissue_db(
     random: np.random.Generator,
     patient: Patient,
     lesion: Lesion,
@@ -127,7 +132,20 @@ def _tissue_db(
     centre: tuple[float, float],
 ) -> Field:
     """Echo level before speckle, dB against normal liver."""
-    echo_db = _liver_db(random, patient, distance > lesion.margin_mm, pixel_mm)
+    echo_db = liver_db(random, patient, distance > lesion.margin_mm, pixel_mm)
+    add_lesion(random, echo_db, lesion, distance, pixel_mm, centre)
+    return echo_db
+
+
+def add_lesion(
+    random: np.random.Generator,
+    echo_db: Field,
+    lesion: Lesion,
+    distance: Field,
+    pixel_mm: float,
+    centre: tuple[float, float],
+) -> None:
+    """Put a lesion into an echo level: its inside, a halo round it, and what lies behind it."""
     grain = texture(random, (ROWS, COLUMNS), 0.1 * lesion.size_mm / pixel_mm)
     share = inside(distance, lesion.margin_mm)
     echo_db += share * (np.float32(lesion.echo_db) + np.float32(lesion.heterogeneity_db) * grain - echo_db)
@@ -140,10 +158,9 @@ def _tissue_db(
     across = np.exp(-(((column - centre[1]) / (0.8 * radius_px)) ** 2))
     behind = 1 / (1 + np.exp(-(row - centre[0] - radius_px) / 3))
     echo_db += (lesion.posterior_db * behind[:, None] * across[None]).astype(np.float32)
-    return echo_db
 
 
-def _liver_db(random: np.random.Generator, patient: Patient, free: NDArray[np.bool_], pixel_mm: float) -> Field:
+def liver_db(random: np.random.Generator, patient: Patient, free: NDArray[np.bool_], pixel_mm: float) -> Field:
     """Plain liver: a fatty one is bright and fades with depth, a fibrotic one is coarse; one to three vessels."""
     depth_mm = np.arange(ROWS, dtype=np.float32)[:, None] * np.float32(pixel_mm)
     coarse_db = 1.4 if patient.background == "fibrosis" else 0.5
@@ -172,7 +189,7 @@ def _flat_top(distance: NDArray[np.floating]) -> Field:
     return np.asarray(np.exp(-np.square(np.square(distance))), dtype=np.float32)
 
 
-def _compressed(random: np.random.Generator, echo_db: Field, scanner: UltrasoundScanner, pixel_mm: float) -> Field:
+def compressed(random: np.random.Generator, echo_db: Field, scanner: UltrasoundScanner, pixel_mm: float) -> Field:
     """Speckle, noise, gain, log compression, gamma and smoothing of one machine; grey levels 0..255."""
     amplitude = np.power(np.float32(10), echo_db / 20)
     half_pixel = 2 * pixel_mm
@@ -189,7 +206,7 @@ def _compressed(random: np.random.Generator, echo_db: Field, scanner: Ultrasound
     return np.asarray(np.clip(bright * 255, 0, 255), dtype=np.float32)
 
 
-def _lesion_box(hand: np.random.Generator, centre: tuple[float, float], radius_px: float) -> Box:
+def lesion_box(hand: np.random.Generator, centre: tuple[float, float], radius_px: float) -> Box:
     """The square round the lesion's mean radius, set by hand: a few per cent off in place and size."""
     row, column = (c + float(np.clip(hand.normal(0, 0.04), -0.1, 0.1)) * radius_px for c in centre)
     reach = max(radius_px * (1 + float(np.clip(hand.normal(0.02, 0.04), -0.08, 0.12))), 3.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
 from simulation.phantom.dicom import new_object, save, set_pixels, uid
 from simulation.phantom.patients import Patient
 from simulation.phantom.scanners import Screen, UltrasoundMake, UltrasoundScanner
-from simulation.phantom.ultrasound import COLUMNS, ROWS, VIEWS, Exam, View, draw_view, plan_exam
+from simulation.phantom.ultrasound import COLUMNS, ROWS, VIEWS, Box, Exam, draw_view, plan_exam
 
 LESION_COLUMNS = (
     "patient_id", "sop_instance_uid", "kind", "x_min_px", "y_min_px", "x_max_px", "y_max_px", "frame",
@@ -24,11 +26,27 @@ _BANNER, _RULER = 26, 170  # grey levels of screen furniture
 _TWO_D, _TISSUE, _CM = 1, 1, 3  # region format, data type and unit, PS3.3 C.8.5.5
 
 
+class Still(Protocol):
+    """One frame: grey levels (ROWS, COLUMNS) uint8, and its boxes with their kinds."""
+
+    @property
+    def grey(self) -> NDArray[np.uint8]: ...
+    @property
+    def boxes(self) -> tuple[tuple[str, Box], ...]: ...
+
+
 def write_ultrasound(patient: Patient, hospital: str, scanner: UltrasoundScanner, folder: Path) -> list[list[str]]:
     """Write an exam of four views into `folder`; return the rows of `lesions.csv` in the order of LESION_COLUMNS."""
-    make = scanner.make
     exam = plan_exam(patient, scanner)
     views = [draw_view(patient, scanner, exam, number) for number in range(VIEWS)]
+    return write_exam(patient, hospital, scanner, exam, views, folder)
+
+
+def write_exam(
+    patient: Patient, hospital: str, scanner: UltrasoundScanner, exam: Exam, views: Many[Still], folder: Path
+) -> list[list[str]]:
+    """Write the views of an exam as `write_ultrasound` does."""
+    make = scanner.make
     rows: list[list[str]] = []
     for number, group in enumerate([views] if make.multi_frame else [[view] for view in views], start=1):
         dataset = _describe_exam(patient, hospital, scanner, exam, number)
@@ -106,9 +124,9 @@ def _region(screen: Screen, pixel_mm: float) -> Dataset:
     return region
 
 
-def _box_rows(dataset: Dataset, view: View, screen: Screen, frame: int) -> list[list[str]]:
+def _box_rows(dataset: Dataset, view: Still, screen: Screen, frame: int) -> list[list[str]]:
     rows = []
-    for kind, box in (("lesion", view.lesion), ("background", view.background)):
+    for kind, box in view.boxes:
         on_screen = box.shifted(screen.region_column, screen.region_row)
         corners = (on_screen.x_min_px, on_screen.y_min_px, on_screen.x_max_px, on_screen.y_max_px)
         uids = (str(dataset.PatientID), str(dataset.SOPInstanceUID))

@@ -18,11 +18,13 @@ from fl_liver.client.site import SiteConfig
 from fl_liver.client.train import FitResult
 from fl_liver.errors import TrainingError
 from fl_liver.messages import (
+    Average,
     Combine,
     Done,
     Figures,
     Fit,
     Incoming,
+    Look,
     Named,
     Outgoing,
     Prepare,
@@ -318,6 +320,27 @@ def test_scores_stay_and_can_be_combined_and_summed(make_site: MakeSite, table_s
     assert word.figures["n"] == len(cohort.rows("internal"))
     assert set(word.figures) == {"n", "positives", "federated", "fusion"}
     assert study == table_study
+
+
+def test_an_average_is_that_of_probabilities_and_needs_two(
+    make_site: MakeSite, table_study: Study, vector: Vector
+) -> None:
+    site, sha256 = make_site(), table_study.sha256
+    for name, shift in (("a", 0.25), ("b", -0.75)):
+        assert answer(site, Score(sha256, name, "all", "", vector + np.float32(shift))) == Done(0)
+    assert answer(site, Average(sha256, "ensemble", ("a", "b"))) == Done(0)
+    store = responding._store(site, sha256, read_cohort(site, sha256)[1])
+    a, b, mean = (1 / (1 + np.exp(-store.load(name))) for name in ("a", "b", "ensemble"))
+    np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-12)
+    assert set(store.origins(["a", "b", "ensemble"])) == {"a", "b", "ensemble"}, "what made it can be asked"
+    assert answer(site, Average(sha256, "ensemble", ("a",))) == Refusal("PROTOCOL", 0)
+    assert answer(site, Average(sha256, "ensemble", ("a", "unknown"))) == Refusal("PROTOCOL", 0)
+
+
+def test_a_study_without_selection_looks_at_nothing(make_site: MakeSite, table_study: Study, vector: Vector) -> None:
+    site = make_site()
+    assert answer(site, Look(table_study.sha256, "train", vector)) == Refusal("PROTOCOL", 0)
+    assert not (site.study_folder(table_study.sha256) / "visible").exists()
 
 
 def test_figures_of_a_class_below_the_cell_floor_are_not_released(

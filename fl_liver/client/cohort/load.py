@@ -6,29 +6,29 @@ A patient who cannot be used is left out with a finding. Only what concerns the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fl_liver.client.cohort.cache import Entry, load_entry, load_images, store_entry
+from fl_liver.client.cohort.cache import Entry, entry_of, load_entry, load_images, store_entry
 from fl_liver.client.cohort.codes import PASSING, UnusableError, finding, in_fixed_order
 from fl_liver.client.cohort.cohort import Cohort, Finding
 from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, HospitalFolder, hospital_folder
-from fl_liver.client.cohort.people import left_out_here, seen_twice, small_classes, told_apart
+from fl_liver.client.cohort.join import ImageStack, join
+from fl_liver.client.cohort.people import left_out_here, seen_twice, small_classes, strangers, told_apart
 from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
 from fl_liver.client.cohort.read.decoders import decoders_for
 from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, recipe_of
 from fl_liver.client.cohort.sections import read_sections
-from fl_liver.client.cohort.split import split_patients
+from fl_liver.client.cohort.split import split_rows
 from fl_liver.client.cohort.table.clinical import ClinicalTable, clinical_from
 from fl_liver.client.cohort.table.exclude import EXCLUDE_FILE
 from fl_liver.client.cohort.table.source import read_clinical_table, table_place
 from fl_liver.client.cohort.ultrasound.stills import read_stills
 from fl_liver.client.site import SiteConfig
-from fl_liver.errors import ConfigError, DataError
+from fl_liver.errors import DataError
 from fl_liver.study import Study
 
 _PATIENT_S = 600.0
@@ -68,25 +68,9 @@ def load_cohort(
         stack = _images(site, study, table, names, only, on_patient)
     left_out = left_out_here(site.data / EXCLUDE_FILE, names, table.seen)
     out = {one.case for one in left_out}
-    usable = _rows(table, [names.patient(patient) not in out for patient in table.ids])
+    usable = table.some([names.patient(patient) not in out for patient in table.ids])
     findings = (*table.findings, *left_out, *(stack.findings if stack is not None else ()))
     return _assemble(usable, stack, role, study, names, findings)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageStack:
-    """The images of every patient of a hospital that has usable ones.
-
-    patients   pseudonyms, in the order of the site's own ids
-    images     name → (m, H, W) or (m, C, H, W) float16
-    owner      (m,) int64, ascending index into `patients`
-    findings   of the patients left out, and warnings
-    """
-
-    patients: tuple[str, ...]
-    images: dict[str, NDArray[np.float16]] = field(repr=False)
-    owner: NDArray[np.int64] = field(repr=False)
-    findings: tuple[Finding, ...]
 
 
 def _images(
@@ -98,27 +82,34 @@ def _images(
     on_patient: OnPatient | None,
 ) -> ImageStack:
     """Crops or sections of everybody, less those whom the table, or another patient's images, speak against."""
-    folder = _with_images(site, study)
     recipe = recipe_of(study)
-    if recipe.modality in ("CT", "MR") and not recipe.sequences:
-        raise ConfigError(f"study {study.name}: a {recipe.modality} study names its series in [cohort] sequences")
-    everyone = frozenset(folder.patients)
+    folder = _with_images(site, study)
+    free = _lesion_free(table, study)
     items = [
-        PatientItem(folder.dicom, one, recipe, names, everyone - {patient}, folder.mapping)
+        PatientItem(folder.dicom, one, recipe, names, folder.mapping, patient in free)
         for patient, one in folder.patients.items()
-        if one.files and (only is None or names.patient(patient) in only)
+        if one.files and patient not in table.not_asked and (only is None or names.patient(patient) in only)
     ]
     entries: dict[str, Entry] = {}
     for done, (item, entry) in enumerate(_read_all(items, site), start=1):
         entries[item.folder.patient_id] = entry
         if on_patient is not None:
             on_patient(done, len(items))
-    told = [*seen_twice(entries, names), *told_apart(entries, table, study, names)]
+    told = strangers(entries, folder.patients, names)
+    foreign = {one.case for one in told}
+    own = {patient: entry for patient, entry in entries.items() if names.patient(patient) not in foreign}
+    told += [*seen_twice(own, names), *told_apart(own, table, study, names)]
     out = {one.case for one in told}
     used = [one for one in items if entries[one.folder.patient_id].images and one.case not in out]
-    told += [one for entry in entries.values() for one in entry.findings]
-    counts = [entries[one.folder.patient_id].images for one in used]
-    return _stacked(used, counts, recipe, site.work, [*told, *_unmatched(table, entries, names)])
+    told += [one for entry in own.values() for one in entry.findings]
+    found = [entries[one.folder.patient_id] for one in used]
+    return _stacked(used, found, recipe, site.work, [*told, *_unmatched(table, entries, names)])
+
+
+def _lesion_free(table: ClinicalTable, study: Study) -> frozenset[str]:
+    """Ids of patients whose diagnosis says that they have no lesion."""
+    classes = [index for index, name in enumerate(study.task.classes) if name in study.task.lesion_free]
+    return frozenset(table.ids[i] for i in np.flatnonzero(np.isin(table.label, classes)))
 
 
 def _read_all(items: list[PatientItem], site: SiteConfig) -> Iterator[tuple[PatientItem, Entry]]:
@@ -134,12 +125,12 @@ def _read_all(items: list[PatientItem], site: SiteConfig) -> Iterator[tuple[Pati
 def _cached(found: PatientImages | UnusableError, item: PatientItem, site: SiteConfig) -> Entry:
     """What was found, kept for the next time; but not that a process died or took too long, which may pass."""
     if isinstance(found, UnusableError):
-        refused = PatientImages({}, frozenset(), frozenset(), (), (found.finding(item.case),))
+        refused = PatientImages({}, findings=(found.finding(item.case),))
         if found.code not in PASSING:
             store_entry(site.work, item, refused)
-        return Entry(0, findings=refused.findings)
+        return entry_of(refused)
     store_entry(site.work, item, found)
-    return Entry(len(found.images["lesion"]), found.sop_uids, found.hashes, found.told, found.findings)
+    return entry_of(found)
 
 
 def read_patient(item: PatientItem) -> PatientImages:
@@ -151,22 +142,9 @@ def _kept(table: ClinicalTable, only: frozenset[str] | None, names: Pseudonyms) 
     """The rows of a frozen cohort."""
     if only is None:
         return table
-    kept = _rows(table, [names.patient(patient) in only for patient in table.ids])
+    kept = table.some([names.patient(patient) in only for patient in table.ids])
     seen = frozenset(patient for patient in table.seen if names.patient(patient) in only)
     return replace(kept, seen=seen, findings=tuple(one for one in table.findings if one.case in only))
-
-
-def _rows(table: ClinicalTable, keep: list[bool]) -> ClinicalTable:
-    """Some rows; who was seen and what was found stay."""
-    rows = np.flatnonzero(keep)
-    return replace(
-        table,
-        ids=tuple(table.ids[i] for i in rows),
-        label=table.label[rows],
-        factors=table.factors[rows],
-        background=table.background[rows],
-        size_mm=table.size_mm[rows],
-    )
 
 
 def _require(site: SiteConfig) -> None:
@@ -193,10 +171,11 @@ def _with_images(site: SiteConfig, study: Study) -> HospitalFolder:
 
 
 def _stacked(
-    used: list[PatientItem], counts: list[int], recipe: Recipe, work: Path, findings: list[Finding]
+    used: list[PatientItem], entries: list[Entry], recipe: Recipe, work: Path, findings: list[Finding]
 ) -> ImageStack:
     """One array for all; each patient's images are copied once, from the cache."""
-    images = {name: np.empty((sum(counts), *recipe.image_shape), dtype=np.float16) for name in recipe.names}
+    counts = [one.images for one in entries]
+    images = {name: np.empty((sum(counts), *recipe.shape_of(name)), dtype=np.float16) for name in recipe.names}
     start = 0
     for item, count in zip(used, counts, strict=True):
         try:
@@ -212,6 +191,7 @@ def _stacked(
         patients=tuple(item.case for item in used),
         images=images,
         owner=np.repeat(np.arange(len(used), dtype=np.int64), counts),
+        lesions=np.array([label for one in entries for label in one.lesions or (0,) * one.images], dtype=np.int64),
         findings=in_fixed_order(findings),
     )
 
@@ -220,7 +200,7 @@ def _unmatched(table: ClinicalTable, files: Mapping[str, object], names: Pseudon
     """Rows without images and images without a row."""
     rows = [
         finding("E_NO_IMAGES", names.patient(patient), "a clinical row, no DICOM files")
-        for patient in table.ids
+        for patient in dict.fromkeys(table.ids)
         if patient not in files
     ]
     images = [
@@ -231,27 +211,6 @@ def _unmatched(table: ClinicalTable, files: Mapping[str, object], names: Pseudon
     return rows + images
 
 
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    rows: NDArray[np.int64]
-    images: dict[str, NDArray[np.float16]]
-    owner: NDArray[np.int64]
-
-
-def _join(pseudonyms: list[str], stack: ImageStack | None) -> _Joined:
-    """Rows of the table that have images, and the images of those rows, renumbered."""
-    if stack is None:
-        return _Joined(np.arange(len(pseudonyms)), {}, np.empty(0, dtype=np.int64))
-    place = {patient: i for i, patient in enumerate(stack.patients)}
-    rows = np.array([i for i, patient in enumerate(pseudonyms) if patient in place], dtype=np.int64)
-    new_index = np.full(len(stack.patients), -1, dtype=np.int64)
-    new_index[[place[pseudonyms[i]] for i in rows]] = np.arange(len(rows))
-    owner = new_index[stack.owner]
-    used = owner >= 0
-    images = stack.images if used.all() else {name: array[used] for name, array in stack.images.items()}
-    return _Joined(rows, images, owner[used])
-
-
 def _assemble(
     table: ClinicalTable,
     stack: ImageStack | None,
@@ -260,19 +219,20 @@ def _assemble(
     names: Pseudonyms,
     findings: tuple[Finding, ...],
 ) -> Cohort:
-    pseudonyms = [names.patient(patient) for patient in table.ids]
-    joined = _join(pseudonyms, stack)
-    rows = joined.rows
-    split = split_patients([table.ids[i] for i in rows], table.label[rows], role, study)
+    joined = join(table, stack, names)
+    used = joined.table
+    split = split_rows(used.ids, used.label, role, study)
+    group = np.unique(np.array(used.ids, dtype=str), return_inverse=True)[1].astype(np.int64)
     return Cohort(
-        patients=tuple(pseudonyms[i] for i in rows),
-        label=table.label[rows],
+        patients=tuple(names.patient(row) for row in used.rows),
+        label=used.label,
         part=split.part,
         fold=split.fold,
-        factors=table.factors[rows],
-        background=table.background[rows],
-        size_mm=table.size_mm[rows],
+        factors=used.factors,
+        background=used.background,
+        size_mm=used.size_mm,
         images=joined.images,
         owner=joined.owner,
-        findings=in_fixed_order([*findings, *small_classes(table.label[rows], study)]),
+        findings=in_fixed_order([*findings, *joined.findings, *small_classes(used.label, group, study)]),
+        group=group,
     )

@@ -1,6 +1,7 @@
 """Which patient trains, calibrates or validates: decided within each class by a hash of the patient's id and the seed.
 
-Neither the order of a table nor the pseudonym key changes a part. Patients are split, never images.
+Neither the order of a table nor the pseudonym key changes a part. Patients are split, never images, and never the
+lesions of one patient.
 
 Where training is private, a patient's hash alone decides: with exact shares, one patient more would move others into or
 out of training, and ε would not hold. Parts then have their shares on average only.
@@ -29,6 +30,16 @@ class Split:
 
     part: NDArray[np.int8]
     fold: NDArray[np.int8]
+
+
+def split_rows(ids: Sequence[str], label: ArrayLike, role: Literal["train", "external"], study: Study) -> Split:
+    """`split_patients`; where the study's unit is the lesion, `split_lesions`.
+
+    Args:
+        ids: the patient of each row.
+    """
+    split = split_lesions if study.cohort.unit == "lesion" else split_patients
+    return split(ids, label, role, study)
 
 
 def split_patients(ids: Sequence[str], label: ArrayLike, role: Literal["train", "external"], study: Study) -> Split:
@@ -64,6 +75,61 @@ def split_patients(ids: Sequence[str], label: ArrayLike, role: Literal["train", 
     else:
         _take(ranked, rules.calibration, part, _CALIBRATION)
     return Split(part, fold)
+
+
+def split_lesions(patients: Sequence[str], label: ArrayLike, role: Literal["train", "external"], study: Study) -> Split:
+    """Part n lesions, all of a patient together; parts and folds balanced by lesions of each class and by patients.
+
+    Patients with the most lesions are placed first, in the order of their hashes where they have as many, each where
+    what is then there differs least from what is wanted. With private training a patient's hash alone decides.
+
+    Args:
+        patients: the site's own id of each lesion's patient.
+        label: (n,) class indices.
+    Raises:
+        DataError: ids and labels differ in number.
+    """
+    classes = np.asarray(label, dtype=np.int64)
+    if classes.shape != (len(patients),):
+        raise DataError(f"{len(patients)} lesions, {classes.size} labels; wanted one of each")
+    ids, owner = np.unique(np.array(patients, dtype=str), return_inverse=True)
+    if role == "external" or study.privacy.training is not None:
+        whole = split_patients(ids.tolist(), np.zeros(len(ids), dtype=np.int64), role, study)
+        return Split(whole.part[owner], whole.fold[owner])
+    rules = study.cohort
+    counts = np.zeros((len(ids), int(classes.max(initial=0)) + 1), dtype=np.int64)
+    np.add.at(counts, (owner, classes), 1)
+    digests = [hashlib.sha256(f"{study.seed}:{patient}".encode()).digest() for patient in ids.tolist()]
+    order = sorted(range(len(ids)), key=lambda i: (-int(counts[i].sum()), digests[i]))
+    part = np.full(len(ids), _TRAIN, dtype=np.int8)
+    fold = np.full(len(ids), -1, dtype=np.int8)
+    bins = _balanced(counts, order, [rules.internal_validation, 1 - rules.internal_validation])
+    part[bins == 0] = _INTERNAL
+    training = [i for i in order if bins[i] == 1]
+    if rules.folds:
+        fold[training] = _balanced(counts, training, [1 / rules.folds] * rules.folds)[training]
+    else:
+        calibrates = _balanced(counts, training, [rules.calibration, 1 - rules.calibration]) == 0
+        part[calibrates & (bins == 1)] = _CALIBRATION
+    return Split(part[owner], fold[owner])
+
+
+def _balanced(counts: NDArray[np.int64], order: Sequence[int], wanted: Sequence[float]) -> NDArray[np.int64]:
+    """The bin of each patient in `order`, −1 of the others; bins want these shares of each class and of the patients.
+
+    Args:
+        counts: (p, q) lesions of each patient in each class.
+    """
+    found = np.full(len(counts), -1, dtype=np.int64)
+    weighed = np.concatenate([counts, np.ones((len(counts), 1), dtype=np.int64)], axis=1).astype(np.float64)
+    total = weighed[list(order)].sum(axis=0)
+    missing = np.outer(wanted, total)
+    for i in order:
+        # What the sum of squared lacks would fall by; a class counts the more, the rarer it is.
+        gain = ((2 * missing - weighed[i]) * weighed[i] / np.maximum(total, 1)).sum(axis=1)
+        found[i] = int(np.where(np.array(wanted) > 0, gain, -np.inf).argmax())
+        missing[found[i]] -= weighed[i]
+    return found
 
 
 def _split_alone(ids: Sequence[str], study: Study) -> Split:

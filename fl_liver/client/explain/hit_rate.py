@@ -44,7 +44,7 @@ def hits(maps: NDArray[np.float32], masks: NDArray[np.float32], top: float | Non
     drawn = masks >= DRAWN
     if not drawn.any((1, 2)).all():
         raise DataError(f"{int((~drawn.any((1, 2))).sum())} of {len(drawn)} masks are empty; hits are asked of lesions")
-    flat = maps.reshape(len(maps), -1)
+    flat = maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
     count = 1 if top is None else max(1, math.ceil(top * flat.shape[1]))
     least = np.partition(flat, -count, axis=1)[:, -count] if len(flat) else flat[:, :0].sum(1)
     looked_at = (flat >= least[:, None]) & (flat > 0)

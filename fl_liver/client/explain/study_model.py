@@ -10,20 +10,20 @@ from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError
 from fl_liver.models.registry import study_layout
 from fl_liver.parameters import Layout, Vector, load_vector, read_metadata
-from fl_liver.study import Study, load_study
+from fl_liver.study import Study
 
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 MODEL_FILE = "model.safetensors"
 
 
-def study_here(site: SiteConfig, word: str) -> Study:
-    """The study by the first 8 digits or more of an approved one's hash, by the name of a shipped one, or by path.
+def approved_here(site: SiteConfig, word: str) -> Study | None:
+    """The approved study whose hash begins with `word`; None where that is no hash but a name or a path.
 
     Raises:
         ConfigError: none, or several approved ones that begin so.
     """
     if not _HASH.fullmatch(word):
-        return load_study(word)
+        return None
     found = sorted(path.stem for path in (site.work / "approved").glob(f"{word}*.toml"))
     if len(found) != 1:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
@@ -24,15 +25,16 @@ class PlantedTrunk(Trunk):
     head: ClassVar[str] = "none."
 
     def __init__(self, channels: int = 1) -> None:
-        super().__init__()
-        self.architecture, self.width, self.feature_count = "planted", 2, 2
+        super().__init__("planted", 2)
+        self.feature_count = 2
         self.conv = nn.Conv2d(channels, 2, 1, bias=False)
         self.conv.weight.data = torch.cat([torch.ones(1, channels, 1, 1), -torch.ones(1, channels, 1, 1)])
         self.fine, self.coarse = nn.ReLU(), nn.AvgPool2d(4)
 
-    def stages(self, x: Tensor) -> list[Tensor]:
+    def walk(self, x: Tensor) -> Iterator[Tensor]:
         fine = self.fine(self.conv(x))
-        return [fine, self.coarse(fine)]
+        yield fine
+        yield self.coarse(fine)
 
 
 class Planted(LesionModel):
@@ -66,7 +68,7 @@ class PlantedPair(LesionModel):
 
     def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         self.lesion.feature_map(inputs["lesion"])
-        return Outputs(self.background.features(inputs["background"])[:, :1])
+        return Outputs(self.background.pooled(inputs["background"])[:, :1])
 
     def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
         return outputs.logits.sum()

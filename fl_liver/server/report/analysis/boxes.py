@@ -55,6 +55,9 @@ def _drawn(
     axes.set_xticks(range(len(names)), labels)
     axes.tick_params(axis="x", length=0)
     axes.set(xlim=(-0.6, len(names) - 0.4), xlabel=clipped(group, 40), ylabel=clipped(x, 36))
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     alt = f"Box plot of {x} for each {group}: {', '.join(names)}."

@@ -134,8 +134,10 @@ def _points_drawing(entry: Any, result: Summary, curves: list[Curve], star: tupl
         axes.plot(*zip(*known, strict=True), linestyle=(0, (2, 2)), color=look.colour, linewidth=1.0, zorder=4)
         for point, fill in zip(points, (look.colour, "white"), strict=True):
             if point is not None:
-                shown = {"label": label} if fill != "white" else {}
-                axes.plot(*point, look.marker, color=look.colour, markerfacecolor=fill, markersize=7, zorder=5, **shown)
+                shown = "" if fill == "white" else label
+                axes.plot(
+                    *point, look.marker, color=look.colour, markerfacecolor=fill, markersize=7, zorder=5, label=shown
+                )
     if star is not None:
         axes.plot(*star, "*", color=INK, markersize=11, label="Model, balanced", zorder=6)
     roc_panel(axes, "", curves)
