@@ -75,8 +75,8 @@ class Evaluation:
         if self._study.histogram_noise is not None:
             return self._noised(scores, pairs, between_centres=between_centres, kept=kept)
         study, fitted = self._study, fitting_rows(self._study)
-        asked = self._asked(scores) | about_pairs(study, pairs)
-        inside, outside = {"internal": dict(asked)}, {"external": dict(asked)}
+        inside = {"internal": self._asked(scores) | about_pairs(study, pairs)}
+        outside = {"external": self._asked(scores) | about_pairs(study, pairs)}
         if between_centres:
             inside["internal"] |= about_centres(study, scores)
         if cutoffs:

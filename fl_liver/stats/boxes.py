@@ -1,8 +1,8 @@
 """Box plots of a number in groups, without a patient's value: quartiles and whiskers by secure order search.
 
-The box is the quartiles and the median, as `quantile` releases them. A whisker is the 10th or the 90th percentile, asked
-for in groups in which `min_cell` patients lie at or beyond it on either side. Smallest and largest values are never
-released, so there are no single points.
+The box is the quartiles and the median, as `quantile` releases them. A whisker is the 10th or the 90th percentile, of
+groups in which `min_cell` patients lie at or beyond it on either side; of the others it is not asked. Smallest and
+largest values are never released, so there are no single points.
 """
 
 from __future__ import annotations

@@ -152,7 +152,8 @@ class OneOf(Derived):
 
     def made(self, rows: Table) -> Values:
         column = rows[self.of[0]]
-        return np.any([is_level(column, level) for level in self.levels], axis=0).astype(np.float64)
+        found: Values = np.any([is_level(column, level) for level in self.levels], axis=0)
+        return found.astype(np.float64)
 
     def said(self) -> str:
         return f"1 where {self.of[0]} is {' or '.join(self.levels)}, else 0"

@@ -6,7 +6,7 @@ What a study of hundreds of patients can afford; whole livers in thin slices are
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from simulation.phantom.volumes import Case, TrueSeries, body_grid
 THICKNESS_MM = 6.0
 _BEYOND_MM = 9.0
 """Of the slab above and below the lesion."""
+_FEWEST_SLICES = 6
 _CENTRED = 0.65
 """Where the middle of the field of view lies, from the body's middle to the lesion's."""
 _DWI_COLUMNS = 0.7
@@ -47,6 +48,7 @@ class ShortStudy:
     case: Case
     scanner: MrScanner
     look: MrLook
+    _cuts: dict[Grid, tuple[NDArray[np.uint8], NDArray[np.float32]]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> tuple[TrueSeries, ...]:
         """The images into an existing folder, in the order of MR_SEQUENCES."""
@@ -76,16 +78,16 @@ class ShortStudy:
             pixel_mm=pixel_mm,
             columns=columns,
             gap_mm=scanner.gap_mm,
-            slices=math.ceil(2 * (body.lesions[0].reach_mm[2] + _BEYOND_MM) / scanner.gap_mm),
+            slices=max(_FEWEST_SLICES, math.ceil(2 * (body.lesions[0].reach_mm[2] + _BEYOND_MM) / scanner.gap_mm)),
             shift_mm=shift,
         )
 
     def body_during(self, kind: SequenceKind) -> Body:
-        """The body where the breath-hold of one sequence left it; T2's is that of `case`."""
+        """The body where the breath-hold of one sequence left it: T2's is that of `case`, the T1 phases share theirs."""
         body = self.case.body
         if kind == "t2":
             return body
-        back, down = self.case.patient.random(_BREATH, MR_SEQUENCES.index(kind)).standard_normal(2)
+        back, down = self.case.patient.random(_BREATH, int(kind in DYNAMIC)).standard_normal(2)
         breath_mm = (0.0, 0.4 * self.scanner.breathing_mm * back, self.scanner.breathing_mm * down)
         lesions = tuple(replace(one, centre_mm=_moved(one.centre_mm, breath_mm)) for one in body.lesions)
         return replace(body, centre_mm=_moved(body.centre_mm, breath_mm), lesions=lesions)
@@ -115,7 +117,7 @@ class ShortStudy:
         scanner, make = self.scanner, self.scanner.make
         return Stack(
             kind=volume.kind,
-            stored=stored_signal(self._signal(volume, grid), scanner.gain / (make.slope or 1.0)),
+            stored=stored_signal(self.signal(volume, grid), scanner.gain / (make.slope or 1.0)),
             started_s=volume.started_s,
             duration_s=duration_s,
             b_value=volume.b_value,
@@ -123,21 +125,27 @@ class ShortStudy:
             elements=enhanced_volume_groups(volume) if scanner.enhanced else mr_volume_elements(make, volume),
         )
 
-    def _signal(self, volume: MrVolume, grid: Grid) -> NDArray[np.float32]:
+    def signal(self, volume: MrVolume, grid: Grid) -> NDArray[np.float32]:
         """(slices, rows, columns); the liver before contrast is about 1."""
-        scanner, patient, b_value = self.scanner, self.case.patient, volume.b_value or 0.0
-        body = self.body_during(volume.kind)
-        labels = sections(body, grid, THICKNESS_MM)
-        image = paint(labels, scanned_appearance(self.look, scanner, volume.kind, b_value))
-        image *= grain(body.lesions[0], self.look.texture, labels, grid, patient.random(_GRAIN))
+        scanner, b_value = self.scanner, volume.b_value or 0.0
+        labels, uneven = self._cut(volume.kind, grid)
         return received(
-            image,
+            paint(labels, scanned_appearance(self.look, scanner, volume.kind, b_value)) * uneven,
             grid,
-            patient.random(_NOISE, MR_SEQUENCES.index(volume.kind), round(b_value)),
+            self.case.patient.random(_NOISE, MR_SEQUENCES.index(volume.kind), round(b_value)),
             noise=scanner.noise * (_DWI_NOISE if volume.kind == "dwi" else 1.0),
             shading=scanner.shading,
             softening=scanner.softening,
         )
+
+    def _cut(self, kind: SequenceKind, grid: Grid) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """What lies in each plane of a grid, and the lesion's grain there; b-values and phases share theirs."""
+        if grid not in self._cuts:
+            body = self.body_during(kind)
+            labels = sections(body, grid, THICKNESS_MM)
+            random = self.case.patient.random(_GRAIN)
+            self._cuts[grid] = labels, grain(body.lesions[0], self.look.texture, labels, grid, random)
+        return self._cuts[grid]
 
 
 def _moved(at_mm: Triple, by_mm: Triple) -> Triple:

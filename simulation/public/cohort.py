@@ -1,4 +1,4 @@
-"""Patients of a public data set as a reader hands them over: rows, images, leaks taken out, and what they can answer."""
+"""Patients of a public data set as a reader hands them over: rows and images, with leaks taken out."""
 
 from __future__ import annotations
 

@@ -162,7 +162,9 @@ def _clinical(table: pd.DataFrame, patients: list[str]) -> pd.DataFrame:
     """The rows of the imaged patients, in their order; the workbook has them under two ids."""
     column = max(table, key=lambda name: table[name].isin(patients).sum())
     if not table[column].isin(patients).any():
-        raise DataError(f"crlm: no column of the clinical table holds an id such as {patients[0]}; is it another table?")
+        raise DataError(
+            f"crlm: no column of the clinical table holds an id such as {patients[0]}; is it another table?"
+        )
     rows = table.drop_duplicates(column).set_index(column).reindex(patients)
     out = pd.DataFrame({"patient_id": patients})
     for name, source in _OUTCOMES.items():

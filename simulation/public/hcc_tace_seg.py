@@ -1,7 +1,7 @@
-"""TCIA HCC-TACE-Seg: multiphase CT of 105 patients with HCC before and after chemoembolisation, tumours as DICOM SEG.
+"""TCIA HCC-TACE-Seg: multiphase CT of 105 patients with HCC round chemoembolisation, tumours as DICOM SEG.
 
-Moawad et al., Scientific Data 10 (2023) 33, s41597-023-01928-3. MD Anderson; one SEG a patient, on a series of the study
-before treatment, with the segments Liver, Mass, Portal vein and Abdominal aorta (Necrosis in one); only masses are
+Moawad et al., Scientific Data 10 (2023) 33, s41597-023-01928-3. MD Anderson; one SEG a patient, on a series of the
+study before treatment, with the segments Liver, Mass, Portal vein and Abdominal aorta (Necrosis in one); only masses are
 lesions. One segment holds all masses, so parts that hang together become lesions of their own. The study after
 treatment is left out: it shows what is to be foretold. A series may hold all phases, told apart by AcquisitionNumber;
 which phase each is, headers have to tell, as in a hospital.
@@ -49,7 +49,7 @@ _FLAGS = {
     "cirrhosis": "Evidence_of_cirh",
     "portal_vein_thrombosis": "Portal Vein Thrombosis",
 }
-_NUMBERS = {"age_years": "age", "afp_ng_ml": "AFP"}
+_NUMBERS = {"age_years": "age", "sex_code": "Sex", "afp_ng_ml": "AFP"}
 _TEXTS = {"hepatitis": "hepatitis", "child_pugh": "CPS", "bclc": "BCLC", "nodularity": "tumor_nodul"}
 REFUSED = {
     "patient_id": "an id is no finding",
@@ -83,8 +83,8 @@ def read(folder: Path) -> PublicCohort:
     """Find every patient's study before treatment and its masses, and join the clinical table.
 
     Returns:
-        Columns patient_id, progression, death, vascular_invasion (0/1 or missing), sex, age_years, afp_ng_ml, flags and
-        the published stagings as text.
+        Columns patient_id, progression, death, vascular_invasion (0/1 or missing), age_years, sex_code (as published:
+        the workbook's legend says which is which), afp_ng_ml, flags and the published stagings as text.
     Raises:
         ConfigError: highdicom is not installed.
         DataError: no series of this collection, no clinical table, or nobody with a CT and drawn masses.
@@ -161,8 +161,6 @@ def _clinical(table: pd.DataFrame, patients: list[str]) -> pd.DataFrame:
     for name, source in _OUTCOMES.items():
         if source in rows:
             out[name] = flags(rows[source]).to_numpy()
-    if "Sex" in rows:
-        out["sex"] = [{1.0: "M", 0.0: "F"}.get(value) for value in numbers(rows["Sex"])]
     for name, source in _NUMBERS.items():
         out[name] = numbers(rows[source]).to_numpy() if source in rows else np.nan
     for name, source in _FLAGS.items():

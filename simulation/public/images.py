@@ -64,7 +64,9 @@ class PublicImages:
     def _other_series(self, study: Study, name: str) -> str:
         rules, modality = study.cohort, study.task.modality
         if modality != self.modality:
-            return f"reads {modality} images, {name} has {self.modality}; choose a study with modality '{self.modality}'"
+            return (
+                f"reads {modality} images, {name} has {self.modality}; choose a study with modality '{self.modality}'"
+            )
         lacking = [kind for kind in rules.sequences if kind not in self.sequences]
         if lacking:
             return f"wants {', '.join(lacking)} series, {name} has {', '.join(self.sequences)}; change cohort.sequences"
@@ -76,12 +78,13 @@ class PublicImages:
             return f"wants lesions, in {name} nobody has drawn any; choose a study with modality 'table'"
         drawn_on = rules.drawn_on or next(iter(rules.sequences), None)
         if drawn_on is not None and drawn_on not in self.drawn_on:
-            return f"has lesions drawn on {drawn_on}, in {name} they are on {', '.join(self.drawn_on)}; set cohort.drawn_on"
+            here = ", ".join(self.drawn_on)
+            return f"has lesions drawn on {drawn_on}, in {name} they are drawn on {here}; set cohort.drawn_on"
         if rules.unit == "lesion" and task.outcome not in self.lesion_outcomes:
             return f"has a diagnosis for each lesion, in {name} {task.outcome} is the patient's; set cohort.unit"
         free = {task.classes[one] for one in task.lesion_free}
         undrawn = set(self.lesion_free.get(task.outcome, ())) & set(task.classes.values()) - free
         if undrawn:
             classes = ", ".join(one for one, code in task.classes.items() if code in undrawn)
-            return f"wants a lesion of everybody, in {name} those of class {classes} have none; name it in task.lesion_free"
+            return f"wants lesions of everybody, in {name} class {classes} has none; name it in task.lesion_free"
         return ""

@@ -12,6 +12,8 @@ unit, a remark), 5-fold cross-validated, one class against the rest, .50 being n
 
 Peripheral nodular enhancement (80 of 96 haemangiomas, no one else) and capsule (24 HCC, no one else) are real signs and
 are kept; whether the readers knew the diagnosis is not stated. Sex is real too: all BCLM patients are women.
+
+The volumes (180 GB) may lie below the tables' folder: `mct_ltdiag_images`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from fl_liver.errors import DataError
 from simulation.public.cohort import PublicCohort
+from simulation.public.mct_ltdiag_images import volumes
 
 PATIENT_FILE = "meta_info_patient.csv"
 TUMOUR_FILE = "meta_info_tumor.csv"
@@ -83,7 +86,7 @@ DIAMETER_BANDS = ("under-30", "30-49", "50-79", "80-up")
 
 
 def read(folder: Path) -> PublicCohort:
-    """Read and join the two tables.
+    """Read and join the two tables, and find the volumes where they are there.
 
     Ids become P0001, P0002, … in the order of a SHA-256 of the old id: neither the new id nor the row order tells the
     class, and both are the same on every machine and for every seed.
@@ -99,7 +102,8 @@ def read(folder: Path) -> PublicCohort:
     _check_ids(patients["ID"], tumours["ID"])
     joined = patients.merge(tumours, on="ID", validate="one_to_one").rename(columns=_PATIENT_COLUMNS | _TUMOUR_COLUMNS)
     digests = joined["ID"].map(lambda old: hashlib.sha256(f"mct_ltdiag {old}".encode()).hexdigest())
-    clinical = _parse(joined.iloc[np.argsort(digests.to_numpy(dtype=str))].reset_index(drop=True))
+    joined = joined.iloc[np.argsort(digests.to_numpy(dtype=str))].reset_index(drop=True)
+    clinical = _parse(joined)
     return PublicCohort(
         name="mct_ltdiag",
         clinical=clinical,
@@ -107,6 +111,7 @@ def read(folder: Path) -> PublicCohort:
         partition_columns=_partition_columns(clinical),
         refused={**REFUSED, **_unknown_columns(patients, tumours)},
         notes=_notes(clinical),
+        images=volumes(folder, dict(zip(clinical["patient_id"], joined["ID"], strict=True))),
     )
 
 

@@ -21,7 +21,7 @@ from fl_liver.errors import DataError
 
 SUFFIXES = (".nii.gz", ".nii")
 LEAST_LESION_ML = 0.05
-"""A connected part below this (a ball of 4.6 mm) is a speck of the drawing, not a lesion, unless nothing else is drawn."""
+"""A part below this (a ball of 4.6 mm) is a speck of the drawing, not a lesion, unless nothing else is drawn."""
 _BLOCK = 1 << 20
 
 
@@ -47,10 +47,17 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Grid]:
     if image.GetDimension() != 3:
         raise DataError(f"{path}: {image.GetDimension()} axes, wanted 3; is it a volume of one series?")
     _refuse_cut(path, image.GetNumberOfPixels())
-    values, grid = from_sitk(SimpleITK.DICOMOrient(image, "LPS"))
+    values, grid = from_sitk(in_lps(image))
     if values.ndim != 3 or not np.isfinite(values).all():
         raise DataError(f"{path}: voxels that are no numbers, or several in one place; leave the patient out")
     return values, grid
+
+
+def in_lps(image: Any) -> Any:
+    """A SimpleITK image with its axes exchanged and reversed so that they run nearest to left, posterior, superior."""
+    import SimpleITK
+
+    return SimpleITK.DICOMOrient(image, "LPS")
 
 
 def spacing_mm(path: Path) -> tuple[float, float]:
@@ -75,11 +82,12 @@ def separate_lesions(drawn: NDArray[np.bool_], grid: Grid) -> NDArray[np.uint16]
     import SimpleITK
 
     parts = SimpleITK.ConnectedComponent(to_sitk(drawn.astype(np.uint8), grid), True)
-    labels = SimpleITK.GetArrayFromImage(SimpleITK.RelabelComponent(parts, sortByObjectSize=True))
+    labels: NDArray[Any] = SimpleITK.GetArrayFromImage(SimpleITK.RelabelComponent(parts, sortByObjectSize=True))
     sizes = np.bincount(labels.ravel())[1:] * grid.voxel_mm3 / 1000
     kept = max(1, int((sizes >= LEAST_LESION_ML).sum()))
     labels[labels > kept] = 0
-    return labels.astype(np.uint16)
+    found: NDArray[np.uint16] = labels.astype(np.uint16)
+    return found
 
 
 def write_mask(labels: NDArray[np.uint16], grid: Grid, path: Path) -> None:

@@ -94,7 +94,8 @@ def _with_question(cohort: PublicCohort, study: Study, question: Question) -> tu
 
 def _cohort_rules(cohort: PublicCohort, study: Study, outcome: str) -> tuple[dict[str, Any], list[str]]:
     """`[cohort]` with the series that are there, and a unit that the outcome allows."""
-    rules, changes = study.cohort.model_dump(mode="json", exclude_none=True), []
+    rules: dict[str, Any] = study.cohort.model_dump(mode="json", exclude_none=True)
+    changes: list[str] = []
     images = cohort.images
     if images is None or study.task.modality == "table":
         return rules, changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def find_table(folder: Path, columns: Collection[str], what: str) -> pd.DataFram
                 if set(columns) <= set(table.columns):
                     return table
     seen = f"looked at {', '.join(looked)}" if looked else f"found {listing(folder)}, none of it a table"
-    raise DataError(f"{folder}: no {what} ({seen}; wanted columns {', '.join(columns)}); fetch it from where the images are")
+    raise DataError(
+        f"{folder}: no {what} ({seen}; wanted columns {', '.join(columns)}); fetch it from where the images are"
+    )
 
 
 def number(text: str, missing: Collection[str] = ()) -> float:
@@ -71,7 +74,7 @@ def band(values: pd.Series[float], edges: tuple[float, ...], unit: str) -> list[
     ['under-1mm', '5mm-up', 'unknown']
     """
     names = [f"under-{edges[0]:g}{unit}"]
-    names += [f"{low:g}-{high:g}{unit}" for low, high in zip(edges, edges[1:], strict=False)]
+    names += [f"{low:g}-{high:g}{unit}" for low, high in pairwise(edges)]
     names.append(f"{edges[-1]:g}{unit}-up")
     return ["unknown" if value != value else names[sum(value >= edge for edge in edges)] for value in values]
 

@@ -91,9 +91,7 @@ def incomplete(root: Path, found: dict[str, list[TciaSeries]]) -> tuple[str, ...
             for row in csv.DictReader(file):
                 if row.get("Series UID") and str(row.get("Number of Images", "")).isdigit():
                     promised[row["Series UID"]] = int(row["Number of Images"])
-    short = [
-        one for many in found.values() for one in many if len(one.files) < promised.get(one.series_uid, 0)
-    ]
+    short = [one for many in found.values() for one in many if len(one.files) < promised.get(one.series_uid, 0)]
     if not short:
         return ()
     patients = sorted({one.patient for one in short})
@@ -119,9 +117,7 @@ def segmentation(series: TciaSeries) -> Segmentation | None:
     )
 
 
-def drawn_lesions(
-    drawn: Segmentation, segments: Collection[int], *, separate: bool
-) -> tuple[NDArray[np.uint16], Grid]:
+def drawn_lesions(drawn: Segmentation, segments: Collection[int], *, separate: bool) -> tuple[NDArray[np.uint16], Grid]:
     """Lesion segments alone, on the segmentation's own lattice; where two overlap, the first one's label stands.
 
     Args:
@@ -195,7 +191,9 @@ def _series(header: Dataset, files: tuple[Path, ...]) -> TciaSeries:
         value: Any = header.get(keyword)
         if value is None:
             return ""
-        return " ".join((str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else str(value[0])).split())
+        return " ".join(
+            (str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else str(value[0])).split()
+        )
 
     thickness = text("SliceThickness")
     return TciaSeries(

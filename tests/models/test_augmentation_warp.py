@@ -80,7 +80,7 @@ def test_a_long_crop_is_cut_at_the_images_own_side() -> None:
 
 
 def test_a_homography_takes_its_four_points_where_they_belong() -> None:
-    """Four points fix a projective map. By hand: of a corner at half its place it is ((5x + y), (x + 5y), 4 + x + y)."""
+    """Four points fix such a map. By hand: of a corner at half its place it is ((5x + y), (x + 5y), 4 + x + y)."""
     torch.manual_seed(4)
     source = torch.tensor(CORNERS, dtype=torch.float64).expand(7, 4, 2)
     seen = source * (1 - 0.5 * torch.rand(7, 4, 2, dtype=torch.float64))

@@ -37,6 +37,7 @@ ENTRIES: list[dict[str, Any]] = [
     {"id": "table", "kind": "table_one", "group": "sex", "numeric": ["age"], "categorical": ["stage"]},
     {"id": "classes", "kind": "multiclass", "label": "y", "scores": {"0": "notp", "1": "p"}},
     {"id": "readers", "kind": "readers", "label": "y", "readers": ["call", "call2"], "model": "p"},
+    {"id": "twice", "kind": "readers_with_ai", "label": "y", "alone": ["call"], "with_ai": ["call2"], "model": "p"},
     {"id": "zone", "kind": "low_confidence", "scales": {"p": "probability"}},
 ]
 

@@ -2,7 +2,8 @@
 
 An entry holds the SHA-256 of what it was made from: path, size and time of every file, the boxes, the mapping, the
 pseudonym key, whether the diagnosis says that there is a lesion, and the recipe. Another one is made anew and takes its
-place. Labels, parts and factors are never kept: they cost nothing to make. The cache holds image data and ids: folders 0700, files 0600; `purge_cache` removes it.
+place. Labels, parts and factors are never kept: they cost nothing to make. The cache holds image data and ids: folders
+0700, files 0600; `purge_cache` removes it.
 """
 
 from __future__ import annotations

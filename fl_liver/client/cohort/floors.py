@@ -42,10 +42,10 @@ def require_trainable(cohort: Cohort, study: Study, site: SiteConfig) -> None:
             f"site {site.site}: one class in the training part ({found}), at least two wanted;"
             " the site sits out of training, check the diagnosis column"
         )
-    training = len(np.unique(cohort.group[cohort.rows("train")]))
+    training, patients = len(np.unique(cohort.group[cohort.rows("train")])), len(np.unique(cohort.group))
     floor = max(study.privacy.min_patients, site.min_patients)
     if training < floor:
         raise PrivacyError(
-            f"site {site.site}: {training} of its {len(np.unique(cohort.group))} patients would train, at least {floor} wanted;"
+            f"site {site.site}: {training} of its {patients} patients would train, at least {floor} wanted;"
             " the site sits out"
         )

@@ -1,4 +1,4 @@
-"""Rows of the clinical table and images brought together: every image goes to its patient, or to its lesion's own row."""
+"""Rows of the clinical table and images brought together: an image goes to its patient, or to its lesion's own row."""
 
 from __future__ import annotations
 

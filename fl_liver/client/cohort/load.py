@@ -15,8 +15,8 @@ import numpy as np
 from fl_liver.client.cohort.cache import Entry, entry_of, load_entry, load_images, store_entry
 from fl_liver.client.cohort.codes import PASSING, UnusableError, finding, in_fixed_order
 from fl_liver.client.cohort.cohort import Cohort, Finding
-from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, HospitalFolder, hospital_folder
 from fl_liver.client.cohort.join import ImageStack, join
+from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, HospitalFolder, hospital_folder
 from fl_liver.client.cohort.people import left_out_here, seen_twice, small_classes, strangers, told_apart
 from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
 from fl_liver.client.cohort.read.decoders import decoders_for
@@ -222,7 +222,8 @@ def _assemble(
     joined = join(table, stack, names)
     used = joined.table
     split = split_rows(used.ids, used.label, role, study)
-    group = np.unique(np.array(used.ids, dtype=str), return_inverse=True)[1].astype(np.int64)
+    number = {patient: place for place, patient in enumerate(dict.fromkeys(used.ids))}
+    group = np.array([number[patient] for patient in used.ids], dtype=np.int64)
     return Cohort(
         patients=tuple(names.patient(row) for row in used.rows),
         label=used.label,

@@ -92,14 +92,16 @@ def split_lesions(patients: Sequence[str], label: ArrayLike, role: Literal["trai
     classes = np.asarray(label, dtype=np.int64)
     if classes.shape != (len(patients),):
         raise DataError(f"{len(patients)} lesions, {classes.size} labels; wanted one of each")
-    ids, owner = np.unique(np.array(patients, dtype=str), return_inverse=True)
+    ids = sorted(set(patients))
+    number = {patient: place for place, patient in enumerate(ids)}
+    owner = np.array([number[patient] for patient in patients], dtype=np.int64)
     if role == "external" or study.privacy.training is not None:
-        whole = split_patients(ids.tolist(), np.zeros(len(ids), dtype=np.int64), role, study)
+        whole = split_patients(ids, np.zeros(len(ids), dtype=np.int64), role, study)
         return Split(whole.part[owner], whole.fold[owner])
     rules = study.cohort
     counts = np.zeros((len(ids), int(classes.max(initial=0)) + 1), dtype=np.int64)
     np.add.at(counts, (owner, classes), 1)
-    digests = [hashlib.sha256(f"{study.seed}:{patient}".encode()).digest() for patient in ids.tolist()]
+    digests = [hashlib.sha256(f"{study.seed}:{patient}".encode()).digest() for patient in ids]
     order = sorted(range(len(ids)), key=lambda i: (-int(counts[i].sum()), digests[i]))
     part = np.full(len(ids), _TRAIN, dtype=np.int8)
     fold = np.full(len(ids), -1, dtype=np.int8)

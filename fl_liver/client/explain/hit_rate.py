@@ -48,7 +48,7 @@ def hits(maps: NDArray[np.float32], masks: NDArray[np.float32], top: float | Non
     count = 1 if top is None else max(1, math.ceil(top * flat.shape[1]))
     least = np.partition(flat, -count, axis=1)[:, -count] if len(flat) else flat[:, :0].sum(1)
     looked_at = (flat >= least[:, None]) & (flat > 0)
-    inside = (looked_at & drawn.reshape(len(drawn), -1)).sum(1)
+    inside = (looked_at & drawn.reshape(flat.shape)).sum(1)
     return (looked_at.any(1)) & (2 * inside >= looked_at.sum(1))
 
 

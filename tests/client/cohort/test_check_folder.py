@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 
 from fl_liver.client.cohort.check.check import check_folder
-from fl_liver.client.cohort.check.report import CheckReport, files_in_slice_order
+from fl_liver.client.cohort.check.report import CheckReport
 from fl_liver.client.cohort.check.terminal import render
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.read.dicom import read_header
@@ -114,12 +114,6 @@ def test_no_folder_is_one_line(tmp_path: Path) -> None:
         check_folder(tmp_path / "nowhere")
 
 
-def test_an_unknown_series_is_refused(write_ct: WriteCT, tmp_path: Path) -> None:
-    write_ct()
-    with pytest.raises(DataError, match="series abc: not among the 1"):
-        files_in_slice_order(check_folder(tmp_path / "ct"), "abc")
-
-
 def test_the_shuffled_tcga_series_comes_out_in_slice_order(shared_data: Path) -> None:
     """29 slices of a real abdomen, names not in order, table position −1144 to −920 mm (SOURCES.md)."""
     report = check_folder(shared_data / "tcga-lihc-ct" / "TCGA-BC-A10W")
@@ -127,7 +121,7 @@ def test_the_shuffled_tcga_series_comes_out_in_slice_order(shared_data: Path) ->
     assert report.findings == ()
     assert (series.kind, series.slices, series.orientation, series.reordered) == ("CT axial", 29, "axial", True)
     assert series.spacing_mm == pytest.approx((0.6953125, 0.6953125, 8.0), abs=1e-4)
-    z = [float(dcmread(path).ImagePositionPatient[2]) for path in files_in_slice_order(report, series.id)]
+    z = [float(dcmread(path).ImagePositionPatient[2]) for path in series.files]
     assert z == sorted(z)
     assert (z[0], z[-1]) == (-1144, -920)
     assert "A10W" not in _everything_said(report)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fl_liver.client.cohort.pseudonym import Pseudonyms
-from fl_liver.client.cohort.table.clinical import ClinicalTable, factor_values, numbers, read_clinical
+from fl_liver.client.cohort.table.clinical import ClinicalTable, clinical_from, factor_values, numbers
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.errors import DataError
 from fl_liver.study import Study
@@ -21,7 +21,7 @@ HEADER = "patient_id,malignant,age_years,sex,afp_ng_ml,background,size_mm\n"
 def _read(tmp_path: Path, rows: str, study: Study, names: Pseudonyms, header: str = HEADER) -> ClinicalTable:
     path = tmp_path / "clinical.csv"
     path.write_text(header + rows, encoding="utf-8")
-    return read_clinical(path, study, names)
+    return clinical_from(read_table(path), study, names, path)
 
 
 def test_rows_become_numbers_in_the_order_of_their_ids(tmp_path: Path, study: Study, names: Pseudonyms) -> None:

@@ -18,7 +18,7 @@ from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.read.dicom import examine
 from fl_liver.client.cohort.read.header import Header, header_from
 from fl_liver.client.cohort.read.image_hash import image_hash
-from fl_liver.client.cohort.table.clinical import read_clinical
+from fl_liver.client.cohort.table.clinical import clinical_from
 from fl_liver.client.cohort.table.identity import (
     Person,
     age_sex_faults,
@@ -29,6 +29,7 @@ from fl_liver.client.cohort.table.identity import (
     person_faults,
     sex_of,
 )
+from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.study import Study
 from fl_liver.study_cohort import Column
 
@@ -140,7 +141,8 @@ def test_rows_say_what_people_they_are(tmp_path: Path, study: Study, names: Pseu
         "P1,0,062Y,weiblich,1,normal,9,5.1.2020\nP2,1,999,M,1,normal,9,\nP3,7,50,M,1,normal,9,2020-01-05\n"
     )
     schema = (BIOPSY, Column(name="age_years", kind="age"))
-    found = read_clinical(tmp_path / "clinical.csv", study.model_copy(update={"column": schema}), names)
+    path = tmp_path / "clinical.csv"
+    found = clinical_from(read_table(path), study.model_copy(update={"column": schema}), names, path)
     assert dict(found.people) == {
         "P1": Person(age_years=62, sex="F", dates={"biopsy": "2020-01-05"}),
         "P2": Person(age_years=None, sex="M"),

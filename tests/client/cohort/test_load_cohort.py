@@ -293,9 +293,14 @@ def test_fewer_views_than_wanted_are_used_and_said(hospital: MakeHospital, study
 
 
 def test_more_views_than_wanted_are_left(hospital: MakeHospital, study: Study) -> None:
-    cohort = load_cohort(hospital(stills=4), study)
+    """The first in order, and a word on how many were not used."""
+    site = hospital(stills=4)
+    cohort = load_cohort(site, study)
     assert len(cohort.owner) == 24
-    assert cohort.findings == ()
+    causes = {(one.code, one.cause) for one in cohort.findings}
+    assert causes == {("W_MORE_VIEWS", "2 of 4 images not used, the study takes 2")}
+    assert len(cohort.findings) == 12
+    np.testing.assert_array_equal(cohort.images["lesion"][:2], load_cohort(hospital(), study).images["lesion"][:2])
 
 
 def test_frames_of_a_cine_are_views(hospital: MakeHospital, study: Study, write_still: Callable[..., Path]) -> None:

@@ -10,7 +10,6 @@ import pytest
 from pydicom.dataset import Dataset
 
 from fl_liver.client.cohort.check.check import check_folder
-from fl_liver.client.cohort.check.report import files_in_slice_order
 from fl_liver.client.cohort.series.geometry import orientation_name, slice_gap_mm
 from simulation.phantom.damage import MORE, THIRTEEN, Damage
 
@@ -55,8 +54,7 @@ def test_a_clean_series_gets_no_finding_and_comes_out_in_slice_order(write_ct: W
     assert series.grid.position_mm([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]) == pytest.approx(
         np.array([[-100, -120, 0], [-99.2, -120, 0], [-100, -119.3, 0], [-100, -120, 5]])
     ), "0.8 mm along a row, 0.7 mm down a column, 5 mm from slice to slice"
-    files = files_in_slice_order(report, series.id)
-    assert [path.name[:3] for path in files] == [f"{(place * 7) % 101:03d}" for place in range(len(slices))]
+    assert [path.name[:3] for path in series.files] == [f"{(place * 7) % 101:03d}" for place in range(len(slices))]
 
 
 def test_a_copied_file_is_dropped_and_the_series_stays_usable(write_ct: WriteCT, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.table import tables
-from fl_liver.client.cohort.table.clinical import clinical_from, numbers, read_clinical
+from fl_liver.client.cohort.table.clinical import clinical_from, numbers
 from fl_liver.client.cohort.table.source import read_clinical_table, table_place
 from fl_liver.client.cohort.table.sql_source import SqlSource
 from fl_liver.client.cohort.table.tables import read_table
@@ -148,7 +148,7 @@ def tcga_study() -> Study:
 def test_the_real_rows_of_tcga_become_a_clinical_table(shared_data: Path, names: Pseudonyms) -> None:
     """32 alive, 33 dead, 38 men; its "2011-3-31" is a date; nothing to find fault with."""
     path = shared_data / "tcga-lihc-ct" / "clinical_patient_lihc.txt"
-    found = read_clinical(path, tcga_study(), names)
+    found = clinical_from(read_table(path), tcga_study(), names, path)
     oracle = pd.read_csv(path, sep="\t", skiprows=[1, 2], na_values="[Not Available]").sort_values("patient_id")
     afp = oracle["alpha_fetoprotien_at_procurement"]
     assert found.findings == ()

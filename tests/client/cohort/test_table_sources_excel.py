@@ -15,7 +15,7 @@ import pytest
 
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.table import excel
-from fl_liver.client.cohort.table.clinical import read_clinical
+from fl_liver.client.cohort.table.clinical import clinical_from
 from fl_liver.client.cohort.table.source import read_clinical_table
 from fl_liver.client.cohort.table.tables import read_table
 from fl_liver.errors import ConfigError, DataError
@@ -98,7 +98,8 @@ def test_a_workbook_gives_the_clinical_table_of_its_csv(tmp_path: Path, study: S
     (tmp_path / "csv").mkdir()
     pd.DataFrame(rows, columns=header).to_csv(tmp_path / "csv" / "clinical.csv", index=False)
     book(tmp_path / "clinical.xlsx", [header, *rows])
-    sheet, csv = (read_clinical(tmp_path / one, study, names) for one in ("clinical.xlsx", "csv/clinical.csv"))
+    paths = (tmp_path / "clinical.xlsx", tmp_path / "csv" / "clinical.csv")
+    sheet, csv = (clinical_from(read_table(path), study, names, path) for path in paths)
     assert sheet.ids == csv.ids == ("0017", "P2")
     for field in ("label", "factors", "background", "size_mm"):
         np.testing.assert_array_equal(getattr(sheet, field), getattr(csv, field))

@@ -17,7 +17,6 @@ from fl_liver.client.cohort.read.pixels import read_frames
 from fl_liver.client.cohort.ultrasound.brightness import (
     Cut,
     rescale_to_70,
-    standard_aspect,
     standard_cut,
     standard_image,
 )
@@ -119,9 +118,9 @@ def test_no_more_than_a_tenth_is_cut_and_black_makes_up_the_rest() -> None:
     assert cut.rows == 270
     assert cut.columns == round(270 * 345 / 240)
     assert -cut.column_min_px == cut.column_max_px - 100 == 144
-    whole = standard_aspect(lit(300, 100))
+    whole, _ = standard_image(lit(300, 100))
     assert whole.shape == (240, 345)
-    np.testing.assert_allclose(whole[:, 130:215], 100)
+    np.testing.assert_allclose(whole[:, 130:215], 70)
     np.testing.assert_allclose(whole[:, [0, 120, 224, 344]], 0)
 
 
@@ -130,19 +129,19 @@ def test_no_more_than_a_tenth_is_cut_and_black_makes_up_the_rest() -> None:
 def test_the_cut_has_the_wanted_shape_to_within_a_pixel(shape: tuple[int, int], size: tuple[int, int]) -> None:
     cut = standard_cut(lit(*shape), *size)
     assert abs(cut.columns - cut.rows * size[1] / size[0]) <= 1
-    assert standard_aspect(lit(*shape), *size).shape == size
+    assert standard_image(lit(*shape), *size)[0].shape == size
 
 
-def test_an_image_of_the_right_shape_and_size_is_not_touched() -> None:
+def test_an_image_of_the_right_shape_and_size_is_not_resampled() -> None:
     image = np.random.default_rng(1).integers(9, 256, (240, 345)).astype(np.uint8)
-    np.testing.assert_array_equal(standard_aspect(image), image)
+    np.testing.assert_array_equal(standard_image(image)[0], rescale_to_70(image))
 
 
 def test_shrinking_averages() -> None:
-    """A grating of single pixels becomes its mean; sampling would keep 20 and 220."""
+    """A grating of single pixels, its median at 120, becomes its mean; sampling would keep 12 and 128."""
     grating = np.tile(np.array([20, 220], dtype=np.uint8), (960, 690))
-    found = standard_aspect(grating)
-    assert np.abs(found[2:-2, 2:-2] - 120).max() < 2
+    found, _ = standard_image(grating)
+    assert np.abs(found[2:-2, 2:-2] - 70).max() < 2
 
 
 def test_a_black_image_is_refused() -> None:

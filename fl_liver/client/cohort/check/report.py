@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fl_liver.client.cohort.check.case import CaseFiles
 from fl_liver.client.cohort.check.fingerprint import Intensity
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.pseudonym import Pseudonyms
 from fl_liver.client.cohort.series.series import Series
-from fl_liver.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +76,3 @@ class CheckReport:
                 for one in self.findings
             ],
         }
-
-
-def files_in_slice_order(report: CheckReport, series_id: str) -> tuple[Path, ...]:
-    """The files of one series along its normal (feet to head for axial slices), stills by instance number.
-
-    Raises:
-        DataError: the report has no such series.
-    """
-    for one in report.series:
-        if one.id == series_id:
-            return one.files
-    raise DataError(f"series {series_id}: not among the {len(report.series)} that were found")

@@ -1,4 +1,4 @@
-"""A rectangle of an image, resampled to a size: what crops, patches, whole slices and the masks beside them are made by.
+"""A rectangle of an image, resampled to a size: what crops, patches, whole slices and the masks beside are made by.
 
 The same rectangle cut out of an image and of what was drawn on it gives two arrays whose pixels lie in the same places.
 """

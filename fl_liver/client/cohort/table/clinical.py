@@ -76,7 +76,7 @@ def clinical_from(table: pd.DataFrame, study: Study, names: Pseudonyms, where: P
         DataError: a column that the study names is missing, or no diagnosis is one of the study's.
     """
     require_columns(table, _columns(study), where)
-    table, findings = _named_rows(table, names)
+    table, findings = _named_rows(table)
     seen = frozenset(table["patient_id"])
     of_lesions = study.cohort.unit == "lesion"
     table, rows, wrong = numbered(table, names) if of_lesions else (table, dict[str, Row](), [])
@@ -167,7 +167,7 @@ def _codes(column: pd.Series[str], classes: dict[str, str]) -> NDArray[np.int64]
     return np.array([index.get(same_code(text), -1) for text in column], dtype=np.int64)
 
 
-def _named_rows(table: pd.DataFrame, names: Pseudonyms) -> tuple[pd.DataFrame, list[Finding]]:
+def _named_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     """Rows with a patient id, sorted by it."""
     table = table.sort_values("patient_id", kind="stable")
     empty = table["patient_id"].eq("")

@@ -101,15 +101,6 @@ def rescale_to_70(image: NDArray[np.generic]) -> NDArray[np.float32]:
     return _rescaled(image, _peak(image))
 
 
-def standard_aspect(image: NDArray[np.generic], rows: int = ROWS, columns: int = COLUMNS) -> NDArray[np.float32]:
-    """`standard_cut`, resampled to (rows, columns) by a triangle filter over the source's area (antialiased).
-
-    Raises:
-        UnusableError: E_US_NO_CROP where the image is black.
-    """
-    return _resized(image.astype(np.float32), standard_cut(image, rows, columns), rows, columns)
-
-
 def standard_cut(image: NDArray[np.generic], rows: int = ROWS, columns: int = COLUMNS) -> Cut:
     """The part of (h, w) grey levels 0..255 that has the shape of rows × columns.
 

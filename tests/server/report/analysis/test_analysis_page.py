@@ -26,7 +26,7 @@ from tests.server.report.analysis.whole_plan import (
 SITES = ["S1", "S2", "S3", "S4", "S5"]
 FIGURES = {
     **dict.fromkeys(["auc", "lesions", "two", "both", "sexes", "cut", "kappa", "odds", "rulers"], 1),
-    **dict.fromkeys(["risk", "decide", "classes", "readers", "mean"], 1),
+    **dict.fromkeys(["ranks", "kruskal", "risk", "decide", "classes", "readers", "twice", "mean"], 1),
     "auc by sex": 3,
 }
 """Figures in the section of an analysis; the others have tables alone."""
@@ -136,7 +136,7 @@ def test_figures_stand_in_their_sections(parts: Parts) -> None:
 def test_a_refusal_is_told_with_its_rule(parts: Parts, page: str) -> None:
     told = parts.words(anchor("few"))
     assert "Refused. min_cell: rare = 1: fewer than 5 patients over all sites" in told
-    assert "1 of 24 analyses was refused" in page[: page.index('id="overview"')]
+    assert "1 of 25 analyses was refused" in page[: page.index('id="overview"')]
     assert ["few", "proportion", "refused"] in parts.rows or ["", "proportion", "refused"] in parts.rows
 
 

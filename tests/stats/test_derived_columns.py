@@ -1,0 +1,145 @@
+"""Columns that a plan makes of a hospital's own, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_liver.analyse import read_tables
+from fl_liver.errors import ConfigError, DataError
+from fl_liver.stats.conversation import Table
+from fl_liver.stats.plan import Plan, parse_plan
+
+NAN = float("nan")
+
+
+def plan(*columns: dict[str, Any], read: str = "made") -> Plan:
+    analysis = {"id": "a", "kind": "roc", "score": read, "label": "y"}
+    return parse_plan({"column": list(columns), "analysis": [analysis]}, "plan")
+
+
+def made(column: dict[str, Any], **sources: list[Any]) -> list[Any]:
+    arrays = {
+        name: np.array(values, dtype=object if isinstance(values[0], str) else np.float64)
+        for name, values in sources.items()
+    }
+    return list(plan({"name": "made", **column}).completed(Table(arrays))["made"].tolist())
+
+
+def same(found: list[Any], wanted: list[Any]) -> None:
+    if isinstance(wanted[0], str):
+        assert found == wanted
+    else:
+        np.testing.assert_array_equal(np.array(found, np.float64), np.array(wanted, np.float64))
+
+
+@pytest.mark.parametrize(
+    ("column", "sources", "wanted"),
+    [
+        # Khalili 2020, methods: surely benign is 1, surely malignant 10
+        (
+            {"how": "scale10", "of": ["d", "c"]},
+            {"d": [0, 0, 1, 1, NAN, 1], "c": [5, 1, 1, 5, 3, NAN]},
+            [1, 5, 6, 10, NAN, NAN],
+        ),
+        ({"how": "tenths", "of": ["p"]}, {"p": [0.0, 0.1, 0.11, 0.95, NAN]}, [1, 1, 2, 10, NAN]),
+        ({"how": "times", "of": ["p"], "factor": 10}, {"p": [0.25, NAN]}, [2.5, NAN]),
+        ({"how": "at_least", "of": ["p"], "threshold": 0.5}, {"p": [0.5, 0.49, NAN]}, [1, 0, NAN]),
+        # Yang 2020: 1.1-2.0, 2.1-5.0, > 5.0 cm
+        (
+            {"how": "bands", "of": ["mm"], "edges": [20, 50], "names": ["small", "middle", "large"]},
+            {"mm": [20, 20.1, 50, 51, NAN]},
+            ["small", "middle", "middle", "large", ""],
+        ),
+        # Wang 2021: F0-2 against F3-4; a grade that is not listed is missing
+        (
+            {"how": "merged", "of": ["f"], "into": {"F0-2": [0, 1, 2], "F3-4": [3, 4]}},
+            {"f": [0, 2, 3, 9, NAN]},
+            ["F0-2", "F0-2", "F3-4", "", ""],
+        ),
+        ({"how": "one_of", "of": ["k"], "levels": ["hcc", "icc"]}, {"k": ["hcc", "cyst", ""]}, [1, 0, NAN]),
+        (
+            {"how": "majority", "of": ["a", "b", "c"]},
+            {"a": [1, 0, 1, NAN], "b": [1, 0, 0, 1], "c": [0, 0, 1, 1]},
+            [1, 0, 1, NAN],
+        ),
+        (
+            {"how": "majority", "of": ["a", "b", "c"]},
+            {"a": ["x", "x"], "b": ["y", "y"], "c": ["y", "z"]},
+            ["y", ""],
+        ),
+    ],
+)
+def test_each_rule_by_hand(column: dict[str, Any], sources: dict[str, list[Any]], wanted: list[Any]) -> None:
+    same(made(column, **sources), wanted)
+
+
+def test_the_table_needs_the_sources_and_not_the_made_columns() -> None:
+    """Of the columns that are made, only those that an analysis reads, and what they are made of."""
+    found = plan(
+        {"name": "s", "how": "scale10", "of": ["d", "c"]},
+        {"name": "unused", "how": "tenths", "of": ["p"]},
+        {"name": "made", "how": "at_least", "of": ["s"], "threshold": 6},
+    )
+    assert found.columns() == ["y", "d", "c"]
+    table = found.completed(Table({"d": np.array([1.0, 0.0]), "c": np.array([2.0, 2.0])}))
+    assert table["made"].tolist() == [1.0, 0.0]
+    assert "unused" not in table.columns
+
+
+@pytest.mark.parametrize(
+    ("column", "match"),
+    [
+        ({"how": "scale11", "of": ["a"]}, "column 1 .*unknown how 'scale11', did you mean 'scale10'"),
+        ({"how": "scale10", "of": ["a"]}, "of"),
+        ({"how": "majority", "of": ["a", "b", "c", "d"]}, "4 columns can draw; name an odd number"),
+        ({"how": "bands", "of": ["a"], "edges": [5, 2], "names": ["x", "y", "z"]}, "do not ascend"),
+        ({"how": "bands", "of": ["a"], "edges": [5], "names": ["x", "x"]}, "1 edges want 2 different names"),
+        ({"how": "merged", "of": ["a"], "into": {"x": [1], "y": [1]}}, "level 1 is put into two groups"),
+        ({"how": "times", "of": ["made"], "factor": 2}, "is made of 'made', which does not stand before it"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(column: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        plan({"name": "made", **column})
+
+
+def test_two_columns_of_one_name_and_no_list_are_refused() -> None:
+    twice = {"name": "made", "how": "tenths", "of": ["p"]}
+    with pytest.raises(ConfigError, match="two columns have the name 'made'"):
+        plan(twice, twice)
+    with pytest.raises(ConfigError, match=r"'column' is not a list of \[\[column\]\] tables"):
+        parse_plan({"column": {"name": "x"}, "analysis": [{"id": "a", "kind": "proportion", "column": "x"}]}, "plan")
+
+
+@pytest.mark.parametrize(
+    ("column", "sources", "match"),
+    [
+        ({"how": "scale10", "of": ["d", "c"]}, {"d": [1.0], "c": [6.0]}, "confidences 1 to 5"),
+        ({"how": "scale10", "of": ["d", "c"]}, {"d": [2.0], "c": [1.0]}, "neither 0 nor 1"),
+        ({"how": "tenths", "of": ["p"]}, {"p": [1.5]}, r"probabilities in \[0, 1\]"),
+        ({"how": "times", "of": ["p"], "factor": 2}, {"p": ["text"]}, "is text"),
+    ],
+)
+def test_a_value_that_no_rule_knows_is_named_with_its_column(
+    column: dict[str, Any], sources: dict[str, list[Any]], match: str
+) -> None:
+    with pytest.raises(DataError, match=f"column 'made' .*{match}"):
+        made(column, **sources)
+
+
+def test_analyse_makes_the_columns_at_each_site(tmp_path: Path) -> None:
+    """A site's error names the site; a column of the plan's name in a site's table is refused."""
+    asked = plan({"name": "made", "how": "tenths", "of": ["p"]})
+    file = tmp_path / "north.csv"
+    file.write_text("p,y\n.35,1\nNA,0\n")
+    same(read_tables({"north": file}, asked)["north"]["made"].tolist(), [4, NAN])
+    file.write_text("p,y\n3.5,1\n")
+    with pytest.raises(DataError, match="site north: column 'made'"):
+        read_tables({"north": file}, asked)
+    file.write_text("p,y,made\n.35,1,4\n")
+    with pytest.raises(ConfigError, match=r"site north: .* has a column 'made', and the plan makes one of that name"):
+        read_tables({"north": file}, asked)
