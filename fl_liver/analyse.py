@@ -69,21 +69,38 @@ def analyse(
     files = site_files(sites)
     check_sites(read.analyses, len(files))
     tables = read_tables(files, read)
-    beside = [] if report is None else _questions_of_the_page(read)
-    whole = Plan((*read.analyses, *beside), read.derived)
-    summer = _SUMMERS[sums](tables, permit_of_plan(whole, min_cell=min_cell))
-    answered = run_plan(whole, summer, min_cell=min_cell)
-    results = {analysis.id: answered[analysis.id] for analysis in read.analyses}
-    written = {name: result.to_json() for name, result in results.items()}
-    for question in beside:
-        question.put(written, answered[question.id].to_json())
-    refused = refusals(results)
+    written, refused = answers(read, tables, min_cell=min_cell, sums=sums, for_page=report is not None)
     _show(read, written, refused, tables, min_cell, sums)
     if not refused:
         write_json(json_file, written)
     if report is not None:
-        _write_page(report, plan.stem, read, written, list(tables), min_cell, sums)
+        write_page(report, plan.stem, read, written, list(tables), min_cell=min_cell, sums=sums)
     return next((one.exit_code for one in refused.values()), 0)
+
+
+def answers(
+    plan: Plan,
+    tables: Mapping[str, Table],
+    *,
+    min_cell: int = DEFAULT_MIN_CELL,
+    sums: Literal["plain", "masked"] = "plain",
+    for_page: bool = False,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Refused]]:
+    """({id: result as JSON}, {id: why it has none}) of a plan over the tables of three or more sites.
+
+    Args:
+        tables: as `read_tables` gives them.
+        for_page: also ask what the page shows beside the plan, in the same batch.
+    """
+    beside = _questions_of_the_page(plan) if for_page else []
+    whole = Plan((*plan.analyses, *beside), plan.derived)
+    summer = _SUMMERS[sums](tables, permit_of_plan(whole, min_cell=min_cell))
+    answered = run_plan(whole, summer, min_cell=min_cell)
+    results = {analysis.id: answered[analysis.id] for analysis in plan.analyses}
+    written = {name: result.to_json() for name, result in results.items()}
+    for question in beside:
+        question.put(written, answered[question.id].to_json())
+    return written, refusals(results)
 
 
 # The page loads matplotlib, which takes a second: only where it is asked for.
@@ -93,15 +110,17 @@ def _questions_of_the_page(plan: Plan) -> list[Beside]:
     return questions_beside(plan.analyses)
 
 
-def _write_page(
+def write_page(
     path: Path,
     title: str,
     plan: Plan,
     written: Mapping[str, dict[str, Any]],
     sites: Sequence[str],
-    min_cell: int,
-    sums: str,
+    *,
+    min_cell: int = DEFAULT_MIN_CELL,
+    sums: str = "plain",
 ) -> None:
+    """The page about a plan's answers, which were asked `for_page`."""
     from fl_liver.server.report.analysis import write_analysis_report
 
     write_analysis_report(

@@ -19,7 +19,7 @@ from fl_liver.client.explain.nodules import Nodules, nodules_of
 from fl_liver.client.explain.physical import NAMES, TITLES
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.server.report.explanations import (
-    MOST_ROWS,
+    MOST_IMAGES,
     Heat,
     Rate,
     draw_embedding,
@@ -34,10 +34,12 @@ from fl_liver.study import Study
 GREY_PER_SD, GREY_OF_MEAN = 55, 118
 _SAYS = {
     GRAD_CAM: "Grad-CAM: regions of the last feature map that speak for the class the network holds likeliest",
-    SALIENCY: "saliency: pixels whose change would move the answer most",
+    SALIENCY: "saliency: pixels whose change would move the answer most (the upper 1 % alike)",
     SMOE: "SMOE: where channels fire unevenly, over all scales, whatever the class",
     ATTENTION: "attention: where the network was taught to look",
 }
+
+_OF_P = "p: probability of disease, the mean over the patient's images; before it the truth."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,10 @@ def _heat_figures(
     said = "; ".join(_SAYS[name] for name in methods)
     outline = " Outline: the lesion as it was drawn." if any(one.mask is not None for one in explained.shown) else ""
     return [
-        draw_heat_maps(f"heat_maps_{1 + start // MOST_ROWS}", rows[start : start + MOST_ROWS], f"{said}.{outline}")
-        for start in range(0, len(rows), MOST_ROWS)
+        draw_heat_maps(
+            f"heat_maps_{1 + start // MOST_IMAGES}", rows[start : start + MOST_IMAGES], f"{said}. {_OF_P}{outline}"
+        )
+        for start in range(0, len(rows), MOST_IMAGES)
     ]
 
 
@@ -125,16 +129,22 @@ def _heats(
     place = int(explained.owner[shown.index])
     patient = int(explained.patients[place])
     truth = list(study.task.classes)[cohort.label[patient]]
-    title = f"{titled(patient)}{truth}, probability of disease {fraction(float(explained.probability[place]), 2)}"
+    title = f"{titled(patient)}{truth}, p {fraction(float(explained.probability[place]), 2)}"
     return [
         Heat(
             title if name == "lesion" else f"{title}: {name}",
             grey(image),
             shown.mask if name == "lesion" else None,
-            {method: shown.maps[method][name] for method in methods if name in shown.maps[method]},
+            {method: _visible(method, shown.maps[method][name]) for method in methods if name in shown.maps[method]},
         )
         for name, image in shown.images.items()
     ]
+
+
+def _visible(method: str, heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Single pixels rule a gradient: of saliency, the upper 1 % is drawn alike."""
+    top = float(np.quantile(heat, 0.99))
+    return (heat / top).clip(0, 1) if method == SALIENCY and top > 0 else heat
 
 
 def _hit_figure(explained: Explained, methods: tuple[str, ...]) -> list[Drawing]:

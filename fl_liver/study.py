@@ -309,6 +309,7 @@ def _mixes_patients(study: Study) -> list[str]:
             training.balance == "oversample"
         ),
         "selection looks at training patients without noise, drop it": study.selection is not None,
+        "cohort.unit 'lesion' gives a patient a part for each lesion, wanted 'patient'": study.cohort.unit == "lesion",
     }
     return [reason for reason, applies in reasons.items() if applies]
 

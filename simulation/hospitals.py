@@ -17,6 +17,7 @@ from simulation.phantom.registry import phantom_of
 from simulation.phantom.write import write_hospitals
 from simulation.public.hospital_folders import write_virtual_hospitals
 from simulation.public.registry import read_public
+from simulation.public.serve import serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ def _phantom(study: Study, options: Options, root: Path, on_patient: Callable[[i
 
 
 def _public(study: Study, options: Options, root: Path, on_patient: Callable[[int, int], None]) -> Hospitals:
-    cohort = read_public(options.reader, Path(str(options.data)))
-    cohort.check_study(study)
+    served = serve(read_public(options.reader, Path(str(options.data))), study)
+    study, cohort = served.study, served.cohort
     labels = cohort.labels(study)
     assignment = partition(
         parse_partition(options.partition),
@@ -78,6 +79,7 @@ def _public(study: Study, options: Options, root: Path, on_patient: Callable[[in
         cohort, assignment, root, names[train:], named, on_patient=on_patient, on_fault=faults.append
     )
     notes = (
+        *served.notes,
         *cohort.notes,
         *faults,
         *(f"column '{column}' is refused as a factor: {why}" for column, why in cohort.refused.items()),

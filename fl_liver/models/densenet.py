@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from fl_liver.errors import ConfigError
 from fl_liver.models.normalisation import map_norm
-from fl_liver.models.small_map import SmallMapConv2d
 from fl_liver.models.trunk import Trunk
 from fl_liver.study import Norm
 
@@ -33,10 +32,10 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.norm1 = norm(channels_in)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv1 = SmallMapConv2d(channels_in, BOTTLENECK * growth, 1)
+        self.conv1 = nn.Conv2d(channels_in, BOTTLENECK * growth, 1, bias=False)
         self.norm2 = norm(BOTTLENECK * growth)
         self.relu2 = nn.ReLU(inplace=True)
-        self.conv2 = SmallMapConv2d(BOTTLENECK * growth, growth, 3, 1, 1)
+        self.conv2 = nn.Conv2d(BOTTLENECK * growth, growth, 3, 1, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(self.relu1(self.norm1(x)))
@@ -118,7 +117,7 @@ def _transition(channels: int, norm: Callable[[int], nn.Module]) -> nn.Sequentia
     transition = nn.Sequential()
     transition.add_module("norm", norm(channels))
     transition.add_module("relu", nn.ReLU(inplace=True))
-    transition.add_module("conv", SmallMapConv2d(channels, channels // 2, 1))
+    transition.add_module("conv", nn.Conv2d(channels, channels // 2, 1, bias=False))
     transition.add_module("pool", nn.AvgPool2d(2, 2))
     return transition
 

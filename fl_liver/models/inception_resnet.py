@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from fl_liver.errors import ConfigError
 from fl_liver.models.normalisation import map_norm
-from fl_liver.models.small_map import SmallMapConv2d
 from fl_liver.models.trunk import Trunk
 from fl_liver.study import Norm
 
@@ -33,7 +32,7 @@ class ConvNorm(nn.Module):
         self, channels: tuple[int, int], kernel: Side, stride: int, padding: Side, norm: Callable[[int], nn.Module]
     ) -> None:
         super().__init__()
-        self.conv = SmallMapConv2d(*channels, kernel, stride, padding)
+        self.conv = nn.Conv2d(*channels, kernel, stride, padding, bias=False)
         self.bn = norm(channels[1])
         self.relu = nn.ReLU(inplace=True)
 

@@ -14,6 +14,7 @@ from fl_liver.models import clinical, hcc_ct, lesion_us_attention, lesion_us_fus
 from fl_liver.models.checkpoint import WeightsReport, load_weights
 from fl_liver.models.lesion_model import LesionModel
 from fl_liver.models.trunk import trunks_of
+from fl_liver.models.twin import twin
 from fl_liver.parameters import Entry, Layout, Vector, check_vector, flatten
 from fl_liver.study import Study
 
@@ -98,9 +99,8 @@ def model_from_vector(study: Study, vector: Vector, layout: Layout, device: torc
         ConfigError: the layout is not that of the study's model.
     """
     check_vector(vector, layout)
-    model = empty_model(study)
-    _check_layout(model, layout, study)
-    model.to_empty(device=device)
+    _check_layout(_layout_model(study), layout, study)
+    model = twin(_layout_model(study), device)
     # One copy: the received array may be read-only, and the model must not write into it.
     source = torch.from_numpy(np.array(vector)).to(device)
     with torch.no_grad():

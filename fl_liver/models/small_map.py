@@ -7,7 +7,6 @@ gradient are torch's own. Rounding differs from torch's, the mathematics does no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -26,16 +25,9 @@ dies now and then, under `MALLOC_CHECK_=3` always. 8 channels are right there; A
 
 
 class SmallMapConv2d(nn.Conv2d):
-    """`nn.Conv2d` of torch, same weights and names: no dilation, no groups, no bias, equal strides."""
+    """`nn.Conv2d` of torch, same weights and names: square kernel, no dilation, no groups, no bias."""
 
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        kernel: int | tuple[int, int],
-        stride: int = 1,
-        padding: int | tuple[int, int] = 0,
-    ) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, padding, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,12 +38,12 @@ class SmallMapConv2d(nn.Conv2d):
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         if not (taught and plain and pixels <= LARGEST_MAP_PX):
             return super().forward(x)
-        return cast(Tensor, _Convolution.apply(x, self.weight, self.stride[0], self.padding))  # type: ignore[no-untyped-call]
+        return cast(Tensor, _Convolution.apply(x, self.weight, self.stride[0], self.padding[0]))  # type: ignore[no-untyped-call]
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
         return functional.conv2d(x, weight, None, stride, padding)
@@ -60,29 +52,25 @@ class _Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        stride, padding = [ctx.stride] * 2, list(ctx.padding)
+        stride, padding = [ctx.stride] * 2, [ctx.padding] * 2
         to_input = None
         if ctx.needs_input_grad[0]:
             to_input = torch.ops.aten.convolution_backward(
                 gradient, x, weight, None, stride, padding, [1, 1], False, [0, 0], 1, [True, False, False]
             )[0]
-        return to_input, weight_gradient(x, gradient, weight.shape[2:], ctx.stride, ctx.padding), None, None
+        return to_input, weight_gradient(x, gradient, weight.shape[2], ctx.stride, ctx.padding), None, None
 
 
-def weight_gradient(
-    x: Tensor, gradient: Tensor, kernel: Sequence[int], stride: int, padding: tuple[int, int]
-) -> Tensor:
+def weight_gradient(x: Tensor, gradient: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """Σ over images and pixels of output gradient × the window that it came from.
 
     x         (B, i, H, W)  input of the convolution
     gradient  (B, o, h, w)  of the loss at its output
-    kernel    rows, columns; padding likewise
-    returns   (o, i, rows, columns), channels last in memory
+    returns   (o, i, kernel, kernel), channels last in memory
     """
-    rows, columns = kernel
-    padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
-    windows = padded.unfold(1, rows, stride).unfold(2, columns, stride)  # (B, h, w, i, rows, columns)
-    flat = windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, rows * columns * x.shape[1])
+    padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+    windows = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)  # (B, h, w, i, kernel, kernel)
+    rows = windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel * kernel * x.shape[1])
     outputs = gradient.shape[1]
-    product = gradient.permute(0, 2, 3, 1).reshape(-1, outputs).t() @ flat
-    return product.view(outputs, rows, columns, x.shape[1]).permute(0, 3, 1, 2)
+    product = gradient.permute(0, 2, 3, 1).reshape(-1, outputs).t() @ rows
+    return product.view(outputs, kernel, kernel, x.shape[1]).permute(0, 3, 1, 2)

@@ -37,6 +37,10 @@ class Allowed:
         inside = (replace(one, where=one.where | {column}, present=one.present | {column}) for one in self.questions)
         return replace(self, questions=frozenset(inside))
 
+    def among(self, columns: Iterable[str]) -> Allowed:
+        """The same about the patients who have a value in each of these columns."""
+        return replace(self, questions=_among(columns, *self.questions))
+
     def stratified(self, by: str, columns: Iterable[str]) -> Allowed:
         """The same within each level of `by`, which are learned among the patients with all `columns`."""
         levels = of_one("level_bytes", [*columns, by], columns=by).questions

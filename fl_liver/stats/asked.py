@@ -62,7 +62,7 @@ class Asked:
     """What a question asks of which columns.
 
     named     (argument, column); a term's log-odds and its levels are places of their own ("columns_logit", …)
-    present   every column in which the patients must have a value: those named, of `complete`, of `where`
+    present   every column in which the patients must have a value: those named, of `complete`, `among` and `where`
     where     columns whose levels choose the patients
     unit      to which an order search rounds
     """
@@ -105,7 +105,7 @@ def asked_of(question: Question) -> Asked:
     if kind in ("newton_step", "firth_penalty") and arguments["offset"] is not None:
         named += _listed("offset", [arguments["offset"]], ())
     where = frozenset(_keys(arguments.get("where", {})))
-    complete = frozenset(_name(one) for one in arguments.get("complete", ()))
+    complete = frozenset(_name(one) for part in ("complete", "among") for one in arguments.get(part, ()))
     return Asked(
         kind,
         frozenset(named),

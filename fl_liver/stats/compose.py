@@ -9,7 +9,7 @@ from typing import TypeVar
 from fl_liver.errors import DataError, PrivacyError
 from fl_liver.stats.conversation import Conversation, Question, Totals, Withheld
 
-__all__ = ["Withheld", "or_withheld", "together", "within"]
+__all__ = ["Withheld", "among", "or_withheld", "together", "within"]
 
 R = TypeVar("R")
 
@@ -35,6 +35,18 @@ def together(conversations: Sequence[Conversation[R]]) -> Conversation[list[R]]:
             mine, totals = totals[: len(part)], totals[len(part) :]
             advance(index, mine)
     return [results[index] for index in range(len(conversations))]
+
+
+def among(conversation: Conversation[R], columns: Sequence[str]) -> Conversation[R]:
+    """The same conversation over the rows that have a value in each of `columns`."""
+    totals: Totals | None = None
+    while True:
+        try:
+            questions = next(conversation) if totals is None else conversation.send(totals)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        totals = yield [replace(one, arguments={**one.arguments, "among": list(columns)}) for one in questions]
 
 
 def within(conversation: Conversation[R], *, where: Mapping[str, str | float]) -> Conversation[R]:

@@ -22,7 +22,7 @@ from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Table
 from fl_liver.stats.plan_entry import Column, Level
 from fl_liver.stats.readers import ordinal_from_call, ordinal_from_probability
-from fl_liver.stats.rows import binary, is_level, level_names, missing, numbers
+from fl_liver.stats.rows import binary, is_level, missing, numbers
 from fl_liver.toml_file import Section
 
 Values = NDArray[Any]
@@ -121,7 +121,7 @@ class Bands(Derived):
 
 
 class Merged(Derived):
-    """Levels put together under new names; a level that is not listed is missing."""
+    """Levels put together under new names; every level is listed, so that a plan leaves nobody out by this."""
 
     how: Literal["merged"]
     into: Annotated[dict[Level, tuple[Level, ...]], Field(min_length=1)]
@@ -138,6 +138,8 @@ class Merged(Derived):
         for name, levels in self.into.items():
             for level in levels:
                 found[is_level(rows[self.of[0]], level)] = name
+        if unlisted := int(np.count_nonzero(found == "")):
+            raise DataError(f"{unlisted} rows have a level of '{self.of[0]}' that 'into' does not list; list it")
         return found
 
     def said(self) -> str:
@@ -160,7 +162,7 @@ class OneOf(Derived):
 
 
 class Majority(Derived):
-    """What most of an odd number of columns say: readers' consensus by vote. Missing where no level has most."""
+    """1 where most of an odd number of 0/1 columns are 1, else 0: readers' consensus by vote."""
 
     how: Literal["majority"]
     of: Annotated[tuple[Column, ...], Field(min_length=3)]
@@ -172,21 +174,36 @@ class Majority(Derived):
         return self
 
     def made(self, rows: Table) -> Values:
-        said = np.stack([level_names(rows[name]) for name in self.of])
-        most = (said[:, None] == said[None]).sum(axis=1)  # (readers, n): how many say the same as this one
-        first = most.argmax(axis=0)
-        place = np.arange(said.shape[1])
-        won = 2 * most[first, place] > len(self.of)
-        if all(rows[name].dtype != object for name in self.of):
-            values = np.stack([numbers(rows, name) for name in self.of])[first, place]
-            return np.where(won, values, np.nan)
-        return np.where(won, said[first, place], "")
+        ones = np.sum([binary(rows, name) for name in self.of], axis=0)
+        found: Values = np.greater(2 * ones, len(self.of))
+        return found.astype(np.float64)
 
     def said(self) -> str:
-        return f"what most of {', '.join(self.of)} say"
+        return f"1 where most of {', '.join(self.of)} are 1, else 0"
 
 
-HOWS: Sequence[type[Derived]] = (Scale10, Tenths, Times, AtLeast, Bands, Merged, OneOf, Majority)
+class Highest(Derived):
+    """The name of the largest of some scores: a model's class. Of equal ones, the first."""
+
+    how: Literal["highest"]
+    of: Annotated[tuple[Column, ...], Field(min_length=2)]
+    names: tuple[Level, ...]
+
+    @model_validator(mode="after")
+    def _a_name_each(self) -> Self:
+        if len(set(self.names)) != len(self.of) or len(self.names) != len(self.of):
+            raise ValueError(f"{len(self.of)} columns want as many different names")
+        return self
+
+    def made(self, rows: Table) -> Values:
+        names: Values = np.array(self.names, dtype=object)
+        return np.asarray(names[np.argmax([numbers(rows, name) for name in self.of], axis=0)])
+
+    def said(self) -> str:
+        return f"which of {', '.join(self.of)} is highest: {', '.join(self.names)}"
+
+
+HOWS: Sequence[type[Derived]] = (Scale10, Tenths, Times, AtLeast, Bands, Merged, OneOf, Majority, Highest)
 
 
 def derive(table: Table, derived: Sequence[Derived]) -> Table:

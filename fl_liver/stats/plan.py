@@ -103,8 +103,7 @@ class Plan:
         return derive(table, sources(self._read(), self.derived)[1])
 
     def _read(self) -> list[str]:
-        read = [(*one.columns(), one.by) for one in self.analyses]
-        return list(dict.fromkeys(name for names in read for name in names if name is not None))
+        return list(dict.fromkeys(name for one in self.analyses for name in one.read()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from fl_liver.stats.allowed import Allowed
+from fl_liver.stats.compose import among
 from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.rows import level_name
 from fl_liver.stats.stratified import stratified
@@ -26,12 +27,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Analysis(Section):
     """One entry of a plan. `id` names its result; the columns that it names decide its complete cases.
 
-    `by` asks for one result for each level of a column instead of one for all patients.
+    `by` asks for one result for each level of a column instead of one for all patients. `among` names further columns
+    in which a patient must have a value.
     """
 
     id: Annotated[str, Field(min_length=1)]
     kind: str
     by: Column | None = None
+    among: tuple[Column, ...] = ()
 
     def columns(self) -> tuple[str, ...]:
         """The columns that the analysis reads at every site."""
@@ -46,14 +49,21 @@ class Analysis(Section):
         raise NotImplementedError
 
     def answer(self, min_cell: int) -> Conversation[Any]:
-        """`converse`, once for everybody or once for each level of `by`."""
+        """`converse`, once for everybody or once for each level of `by`, in either case `among` some."""
         if self.by is None:
-            return self.converse(min_cell)
-        return stratified(self.by, self.columns(), lambda: self.converse(min_cell), min_cell=min_cell)
+            talk = self.converse(min_cell)
+        else:
+            talk = stratified(self.by, self.columns(), lambda: self.converse(min_cell), min_cell=min_cell)
+        return among(talk, self.among) if self.among else talk
 
     def permitted(self) -> Allowed:
         """What `answer` may ask."""
-        return self.allows() if self.by is None else self.allows().stratified(self.by, self.columns())
+        allowed = self.allows() if self.by is None else self.allows().stratified(self.by, self.columns())
+        return allowed.among(self.among)
+
+    def read(self) -> tuple[str, ...]:
+        """Every column that `answer` reads."""
+        return named(*self.columns(), self.by, *self.among)
 
 
 def named(*columns: str | None) -> tuple[str, ...]:

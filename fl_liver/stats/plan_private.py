@@ -54,6 +54,10 @@ class PrivateRoc(Analysis):
             raise ValueError(f"{self.honest} honest hospitals among {self.sites} sites")
         if self.by is not None:
             raise ValueError("'by' asks for exact counts of its levels; a private_roc is of all patients")
+        if self.among:
+            raise ValueError(
+                "'among' chooses patients, and a private_roc spends its epsilon once: it is of all of them"
+            )
         return self
 
     @property
@@ -90,7 +94,7 @@ def check_private(analyses: Sequence[Analysis], where: str) -> None:
         )
     for entry in noised:
         for other in analyses:
-            shared = [name for name in (*other.columns(), other.by) if name in entry.columns()]
+            shared = [name for name in other.read() if name in entry.columns()]
             if other is not entry and shared:
                 raise ConfigError(
                     f"{where}: '{other.id}' ({other.kind}) asks for exact counts of '{shared[0]}', of which"

@@ -1,8 +1,9 @@
 """Which rows of a hospital's table a question is about, their levels and labels, and the counts that come first.
 
-Arguments that every question here understands: `where` {column: level} keeps the rows with these levels, and `complete`
-[columns] drops the rows in which one of them is missing (NaN, empty or NA). The columns that a question itself names
-are always complete.
+Arguments that every question here understands: `where` {column: level} keeps the rows with these levels; `complete`
+[columns] and `among` [columns] drop the rows in which one of them is missing (NaN, empty or NA). `complete` belongs to
+the question, `where` and `among` to the part of the rows that a whole conversation is about. The columns that a
+question itself names are always complete.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def union_levels(tables: Sequence[Table], column: str) -> list[str]:
 
 
 def rows_for(question: Question, table: Table, columns: Sequence[str]) -> Table:
-    """The named columns over the rows that a question is about: its `where`, its `complete`, complete in `columns`.
+    """The named columns over the rows that a question is about: `where`, `complete`, `among`, complete in `columns`.
 
     Raises:
         ProtocolError: a column is not there.
@@ -82,7 +83,7 @@ def rows_for(question: Question, table: Table, columns: Sequence[str]) -> Table:
     keep = np.ones(len(table), np.bool_)
     for column, level in question.arguments.get("where", {}).items():
         keep &= is_level(table[column], level)
-    for column in {*columns, *question.arguments.get("complete", ())}:
+    for column in {*columns, *question.arguments.get("complete", ()), *question.arguments.get("among", ())}:
         keep &= ~missing(table[column])
     return Table({column: table[column][keep] for column in columns})
 

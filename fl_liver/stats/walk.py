@@ -27,7 +27,7 @@ from fl_liver.stats.newton import MAX_ITERATIONS, Problem, newton
 from fl_liver.stats.quantile_groups import group_cuts
 from fl_liver.stats.refine import FIRST_BITS, bins_question, refine
 
-CHOICE_OF_ROWS = frozenset({"rows", "where"})
+CHOICE_OF_ROWS = frozenset({"rows", "where", "among"})
 """Arguments that say which rows a conversation is about; its own questions do not have them."""
 _STEP = frozenset({"depth", "step", "bits", "beginnings", "phase", "scale_bits"})
 _TOGETHER = {"firth_penalty": "newton_step", "local_linear": "prediction_spread", "centre_sums": "centre_counts"}

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from simulation.phantom.anatomy import Tissue
-from simulation.phantom.ct import LESION_HU, TISSUE_HU, Curve
-from simulation.phantom.lesion import LesionKind, Zone
+from simulation.phantom.ct import TISSUE_HU, Curve
+from simulation.phantom.lesion import Zone
 
 KNOTS_S = (12.0, 35.0, 70.0, 180.0)
 """When the values of `ct` hold, seconds after the bolus begins; before the first nothing is enhanced."""
@@ -40,30 +40,3 @@ def tissues_at(seconds: float, iodine: float) -> dict[Tissue, float]:
 def lesion_at(curves: LesionCurves, seconds: float, iodine: float) -> dict[Zone, float]:
     """Every zone of one lesion."""
     return {zone: hu_at(curve, seconds, iodine) for zone, curve in curves.items()}
-
-
-def draw_lesion_curves(random: np.random.Generator, kind: LesionKind, conspicuity: float = 1.0) -> LesionCurves:
-    """One lesion's own enhancement, about that of its kind.
-
-    Args:
-        conspicuity: factor of what tells the lesion from liver, 1 is the textbook, 0 a lesion like the liver.
-    """
-    bulk, zones = LESION_HU[kind]
-    liver = np.array(TISSUE_HU[Tissue.LIVER])
-    strength, shift = conspicuity * float(random.uniform(*_STRENGTH)), random.normal(0, _SHIFT_HU)
-    own = liver + strength * (np.array(bulk) - liver) + shift + random.normal(0, _PHASE_HU, 4) * _ENHANCED
-    rim = float(random.uniform(*_ZONE_STRENGTH))
-    core = float(random.uniform(*_ZONE_STRENGTH))
-    factor = {Zone.RIM: rim, Zone.NODULE: rim, Zone.CORE: core, Zone.BULK: 0.0}
-    return {zone: _curve(own + conspicuity * factor[zone] * np.array(zones.get(zone, _NONE))) for zone in Zone}
-
-
-_STRENGTH, _ZONE_STRENGTH = (0.6, 1.1), (0.1, 1.2)
-_SHIFT_HU, _PHASE_HU = 5.0, 7.0
-_ENHANCED = np.array([0.3, 1.0, 1.0, 1.0])
-_NONE: Curve = (0, 0, 0, 0)
-
-
-def _curve(values: np.ndarray) -> Curve:
-    plain, arterial, portal, delayed = (float(one) for one in values)
-    return plain, arterial, portal, delayed

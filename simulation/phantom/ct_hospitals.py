@@ -9,7 +9,7 @@ import numpy as np
 
 from fl_liver.errors import ConfigError
 from simulation.phantom.ct_makes import Maker
-from simulation.phantom.ct_scanners import MAKERS, CtScanner, ct_outside_the_hull, draw_ct_scanner
+from simulation.phantom.ct_scanners import MAKERS, CtProtocols, CtScanner, ct_outside_the_hull, draw_ct_scanner
 from simulation.phantom.hospitals import MOST_HOSPITALS, SMALLEST_HOSPITAL
 
 _CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of the random streams; append only
@@ -42,7 +42,7 @@ def ct_rooms(
     *,
     scale: float,
     sizes: tuple[Sequence[int], Sequence[int]],
-    noise_hu: tuple[float, float],
+    usual: CtProtocols,
 ) -> tuple[CtRoom, ...]:
     """Training hospitals H01, H02, …, then the external ones, whose scanners lie outside the others' range.
 
@@ -53,7 +53,7 @@ def ct_rooms(
         train, external: numbers of hospitals, 1 ≤ train, 0 ≤ external, together at most 200.
         scale: multiplies every hospital's patients, > 0; at least 12 are left.
         sizes: patients of the training and of the external hospitals; they repeat where there are more.
-        noise_hu: range of the scanners' noise.
+        usual: what the training hospitals scan with.
     Raises:
         ConfigError: a number outside these ranges.
     """
@@ -69,13 +69,13 @@ def ct_rooms(
     rooms = []
     for number in range(train + external):
         beyond = number - train
-        usual = sizes[beyond >= 0]
-        patients = usual[(beyond if beyond >= 0 else number) % len(usual)]
+        like = sizes[beyond >= 0]
+        patients = like[(beyond if beyond >= 0 else number) % len(like)]
         scanner = draw_ct_scanner(
             np.random.default_rng([seed, number, _SCANNER]),
             _maker_of(seed, number),
-            sign=1 if (number + seed) % 2 else -1,
-            noise_hu=noise_hu,
+            1 if (number + seed) % 2 else -1,
+            usual,
         )
         rooms.append(
             CtRoom(
@@ -83,7 +83,7 @@ def ct_rooms(
                 external=beyond >= 0,
                 seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
                 patients=max(SMALLEST_HOSPITAL, round(patients * scale)),
-                scanner=ct_outside_the_hull(scanner, beyond % 2) if beyond >= 0 else scanner,
+                scanner=ct_outside_the_hull(scanner, usual, beyond % 2) if beyond >= 0 else scanner,
                 entropy=(seed, number, _CASES),
             )
         )

@@ -21,12 +21,14 @@ def scanned(hu: Volume, grid: Grid, scanner: CtScanner, random: np.random.Genera
     pixel_mm = grid.spacing_mm[2]
     rows, columns = hu.shape[1:]
     frequency2 = fourier.fftfreq(rows)[:, None] ** 2 + fourier.rfftfreq(columns) ** 2
-    blur, grain = (_transfer(frequency2, sigma / pixel_mm) for sigma in (scanner.blur_mm, scanner.grain_mm))
+    blur, grain = (
+        _transfer(frequency2, sigma / pixel_mm) for sigma in (scanner.optics.blur_mm, scanner.optics.grain_mm)
+    )
     power = _mean_power(grain, columns)
     spectrum = fourier.rfft2(hu, workers=1)
     spectrum *= blur
     noise = fourier.rfft2(white(random, hu.shape), workers=1)
-    noise *= grain * np.float32(scanner.noise_hu / power**0.5)
+    noise *= grain * np.float32(scanner.optics.noise_hu / power**0.5)
     spectrum += noise
     image = fourier.irfft2(spectrum, s=(rows, columns), workers=1, overwrite_x=True)
     image += scanner.offset_hu

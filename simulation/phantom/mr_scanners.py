@@ -60,7 +60,7 @@ class MrScanner:
             gain=self.gain,
             noise=self.noise,
             shading=self.shading,
-            b_values=(50.0, self.b_value),
+            b_values=(self.b_value,),
         )
 
     @property

@@ -83,7 +83,7 @@ class ShortStudy:
         )
 
     def body_during(self, kind: SequenceKind) -> Body:
-        """The body where the breath-hold of one sequence left it: T2's is that of `case`, the T1 phases share theirs."""
+        """The body in the breath-hold of one sequence: T2's is that of `case`, the T1 phases share theirs."""
         body = self.case.body
         if kind == "t2":
             return body

@@ -31,7 +31,7 @@ from simulation.phantom.ct_nodules import (
 )
 from simulation.phantom.ct_people import ct_person
 from simulation.phantom.ct_scan import add_soft_lesion, scanned
-from simulation.phantom.ct_scanners import CtScanner
+from simulation.phantom.ct_scanners import CtProtocols, CtScanner
 from simulation.phantom.patients import Patient
 from simulation.phantom.virtual import PatientRows
 from simulation.phantom.volume_patient import write_case
@@ -43,7 +43,10 @@ CLINICAL_COLUMNS = (
 )  # fmt: skip
 TRAIN_SIZES = (64, 52, 44, 38, 34, 30, 26, 24)
 EXTERNAL_SIZES = (70, 60)
-NOISE_HU = (7.0, 12.0)
+PROTOCOLS = CtProtocols(
+    pixel_mm=(0.72, 0.88), thickness_mm=(2.5, 3.5), gap_mm=(1.6, 2.6), blur_mm=(0.5, 0.9), noise_hu=(7.0, 12.0),
+    grain_mm=(0.5, 1.0),
+)  # fmt: skip
 
 _PHASES: frozenset[SequenceKind] = frozenset({"plain", "arterial", "delayed"})
 _MATRIX, _SLAB_MM = 160, 38.0
@@ -101,7 +104,7 @@ def hospitals(seed: int, train: int = 8, external: int = 2, *, scale: float = 1.
 
     The paper has one hospital with 199.
     """
-    rooms = ct_rooms(seed, train, external, scale=scale, sizes=(TRAIN_SIZES, EXTERNAL_SIZES), noise_hu=NOISE_HU)
+    rooms = ct_rooms(seed, train, external, scale=scale, sizes=(TRAIN_SIZES, EXTERNAL_SIZES), usual=PROTOCOLS)
     return tuple(
         NoduleHospital(
             name=room.name,
@@ -140,9 +143,9 @@ def _exam(body: Body, scanner: CtScanner) -> CtExam:
     x, y, z = (float(v) for v in np.round((centres.min(axis=0) + centres.max(axis=0)) / 2 - body.centre_mm, 1))
     return CtExam(
         matrix=_MATRIX,
-        fov_mm=_MATRIX * scanner.pixel_mm,
-        thickness_mm=scanner.thickness_mm,
-        gap_mm=scanner.gap_mm,
+        fov_mm=_MATRIX * scanner.optics.pixel_mm,
+        thickness_mm=scanner.optics.thickness_mm,
+        gap_mm=scanner.optics.gap_mm,
         height_mm=_SLAB_MM,
         missing=_PHASES,
         enhanced=scanner.enhanced,
@@ -155,12 +158,12 @@ def _picture(case: Case, patient: NodulePatient, scanner: CtScanner, grid: Grid)
     seconds = scanner.delays_s[1]
     iodine = scanner.iodine * float(case.patient.random(_UPTAKE).normal(1, 0.1))
     bare = replace(case.body, lesions=())
-    hu = paint(sections(bare, grid, scanner.thickness_mm), Appearance(tissues_at(seconds, iodine)))
+    hu = paint(sections(bare, grid, scanner.optics.thickness_mm), Appearance(tissues_at(seconds, iodine)))
     for nodule, lesion in zip(patient.nodules, case.body.lesions, strict=True):
         add_soft_lesion(
             hu,
             grid,
-            scanner.thickness_mm,
+            scanner.optics.thickness_mm,
             lesion,
             inside_hu=_nodule_hu(nodule, seconds, iodine),
             margin_mm=nodule.margin_mm,

@@ -174,6 +174,12 @@ def add_lesion(
     raise ConfigError(f"phantom: no room for {len(body.lesions) + 1} lesions of this size; draw fewer or smaller ones")
 
 
+def moved(body: Body, by_mm: Triple) -> Body:
+    """All of it elsewhere in the scanner: another breath-hold."""
+    lesions = tuple(replace(one, centre_mm=_triple(np.add(one.centre_mm, by_mm))) for one in body.lesions)
+    return replace(body, centre_mm=_triple(np.add(body.centre_mm, by_mm)), lesions=lesions)
+
+
 def body_grid(
     body: Body,
     *,

@@ -17,6 +17,10 @@ from simulation.public.images import PublicImages
 from simulation.public.question import Question
 
 
+_NEAR = 0.8
+"""Likeness of two names above which one is taken for a slip of the other: 0.93 of wash_out and washout."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PublicCohort:
     """n real patients, leaks taken out.
@@ -95,14 +99,10 @@ class PublicCohort:
             notes=(*self.notes, *notes),
         )
 
-    def offers(self, column: str) -> bool:
-        """Whether a column may be a factor."""
-        return (
-            column in self.clinical
-            and column != "patient_id"
-            and column not in self.outcomes
-            and _plain(column) not in {_plain(name) for name in self.refused}
-        )
+    def knows_nothing_of(self, column: str) -> bool:
+        """Whether a column is neither there, nor refused, nor spelled nearly as one that is there."""
+        near = difflib.get_close_matches(column, [str(name) for name in self.clinical], n=1, cutoff=_NEAR)
+        return not near and _plain(column) not in {_plain(name) for name in self.refused}
 
     def _check_factor(self, column: str, where: str) -> None:
         reasons = {_plain(name): reason for name, reason in self.refused.items()}
@@ -115,7 +115,7 @@ class PublicCohort:
 
     def _hint(self, column: str) -> str:
         known = [str(name) for name in self.clinical if name not in ("patient_id", *self.outcomes)]
-        near = difflib.get_close_matches(column, known, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(column, known, n=1, cutoff=_NEAR)
         return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
 
 

@@ -1,8 +1,8 @@
 """TCIA HCC-TACE-Seg: multiphase CT of 105 patients with HCC round chemoembolisation, tumours as DICOM SEG.
 
 Moawad et al., Scientific Data 10 (2023) 33, s41597-023-01928-3. MD Anderson; one SEG a patient, on a series of the
-study before treatment, with the segments Liver, Mass, Portal vein and Abdominal aorta (Necrosis in one); only masses are
-lesions. One segment holds all masses, so parts that hang together become lesions of their own. The study after
+study before treatment, with the segments Liver, Mass, Portal vein and Abdominal aorta (Necrosis in one); only masses
+are lesions. One segment holds all masses, so parts that hang together become lesions of their own. The study after
 treatment is left out: it shows what is to be foretold. A series may hold all phases, told apart by AcquisitionNumber;
 which phase each is, headers have to tell, as in a hospital.
 

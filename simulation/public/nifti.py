@@ -37,6 +37,8 @@ def nifti_stem(path: Path) -> str:
 def read_nifti(path: Path) -> tuple[NDArray[Any], Grid]:
     """(slices, rows, columns) with the header's scale applied, and where the voxels lie (LPS, axial where it can be).
 
+    What is no number in the file comes as 0: SimpleITK's reader has no other way.
+
     Raises:
         DataError: no such file, cut short, not three-dimensional, or with a sheared or absent geometry.
     """
@@ -48,8 +50,8 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Grid]:
         raise DataError(f"{path}: {image.GetDimension()} axes, wanted 3; is it a volume of one series?")
     _refuse_cut(path, image.GetNumberOfPixels())
     values, grid = from_sitk(in_lps(image))
-    if values.ndim != 3 or not np.isfinite(values).all():
-        raise DataError(f"{path}: voxels that are no numbers, or several in one place; leave the patient out")
+    if values.ndim != 3:
+        raise DataError(f"{path}: several values a voxel, wanted one; is it a volume of one series?")
     return values, grid
 
 

@@ -26,25 +26,24 @@ class Served:
 def serve(cohort: PublicCohort, study: Study) -> Served:
     """The study, or the set's own question in its place, and the patients who can be used.
 
+    Factors, schemas, the background and the size that the set knows nothing of are left out, with a note; one whose
+    column is spelled nearly as a column of the set is a slip of the pen, and refused.
+
     Raises:
         ConfigError: the set has not the images that the study reads, or a factor is refused (`check_study`); its
             question does not fit the study's recipe; nobody is left.
     """
-    if cohort.question is None or _answers(cohort, study):
-        return _served(cohort, study, ())
-    asked, changes = _with_question(cohort, study, cohort.question)
-    said = (
-        f"{cohort.name} cannot answer '{study.task.outcome}' of study {study.name}; it is asked:"
-        f" {cohort.question.title}"
-    )
-    return _served(cohort, asked, (said, *changes))
-
-
-def _served(cohort: PublicCohort, study: Study, notes: tuple[str, ...]) -> Served:
+    changes: list[str] = []
+    if cohort.question is not None and not _answers(cohort, study):
+        changes.append(
+            f"{cohort.name} cannot answer '{study.task.outcome}' of study {study.name}; it is asked:"
+            f" {cohort.question.title}"
+        )
+        study = _with_question(cohort, study, cohort.question, changes)
+    study = _without_what_is_not_there(cohort, study, changes)
     cohort.check_study(study)
-    reads_images = study.task.modality != "table" and cohort.images is not None
-    patients = cohort.images.patients if reads_images and cohort.images is not None else None
-    return Served(study, answering(cohort, study, patients), notes)
+    images = None if study.task.modality == "table" else cohort.images
+    return Served(study, answering(cohort, study, None if images is None else images.patients), tuple(changes))
 
 
 def _answers(cohort: PublicCohort, study: Study) -> bool:
@@ -55,20 +54,34 @@ def _answers(cohort: PublicCohort, study: Study) -> bool:
     return len(there & set(study.task.classes.values())) >= 2
 
 
-def _with_question(cohort: PublicCohort, study: Study, question: Question) -> tuple[Study, tuple[str, ...]]:
+def _without_what_is_not_there(cohort: PublicCohort, study: Study, changes: list[str]) -> Study:
+    """Without columns of which the set knows nothing; what it refuses stays, and `check_study` says why."""
+    unknown = {one.column for one in study.factor if cohort.knows_nothing_of(one.column)}
+    schemas = [one.name for one in study.column if cohort.knows_nothing_of(one.name)]
+    dropped = [one.name for one in study.factor if one.column in unknown]
+    raw = study.model_dump(mode="json", exclude_none=True)
+    if dropped or schemas:
+        raw["factor"] = [one for one in raw["factor"] if one["name"] not in dropped]
+        raw["column"] = [one for one in raw["column"] if one["name"] not in schemas]
+        raw["analysis"]["fusion"] = [name for name in raw["analysis"]["fusion"] if name not in dropped]
+        changes.append(f"{cohort.name} knows nothing of {', '.join(dict.fromkeys([*dropped, *schemas]))}: left out")
+    for key in ("background", "size_mm"):
+        column = getattr(study.task, key)
+        if column is not None and cohort.knows_nothing_of(column):
+            raw["task"].pop(key)
+            if key == "background":
+                raw["task"].pop("background_classes")
+            changes.append(f"{cohort.name} knows nothing of {key} '{column}': left out")
+    return study.with_top(**{key: raw[key] for key in ("task", "analysis", "factor", "column")}) if changes else study
+
+
+def _with_question(cohort: PublicCohort, study: Study, question: Question, changes: list[str]) -> Study:
+    """Another question, other classes and another title; further questions of the study go with its own."""
     if question.lesion_free and study.cohort.crops != "whole" and study.task.modality != "table":
         raise ConfigError(
             f"study {study.name} crops lesions, {cohort.name} can only be asked '{question.title}', where some have"
             ' none; choose a study with cohort.crops = "whole"'
         )
-    factors = [one.model_dump(mode="json", exclude_none=True) for one in study.factor if cohort.offers(one.column)]
-    factors = list(question.factors) or factors
-    names = {str(one["name"]) for one in factors}
-    dropped = [one.name for one in study.factor if one.name not in names]
-    analysis = study.analysis.model_copy(
-        update={"fusion": tuple(name for name in study.analysis.fusion if name in names)}
-    )
-    rules, changes = _cohort_rules(cohort, study, question.outcome)
     task = {
         "modality": study.task.modality,
         "outcome": question.outcome,
@@ -76,29 +89,25 @@ def _with_question(cohort: PublicCohort, study: Study, question: Question) -> tu
         "positive": list(question.positive),
         "lesion_free": list(question.lesion_free),
     }
-    asked = study.with_top(
+    replaced: dict[str, Any] = {}
+    if question.factors:
+        replaced = {"factor": [dict(one) for one in question.factors], "column": []}
+        replaced["analysis"] = {**study.analysis.model_dump(mode="json"), "fusion": []}
+    return study.with_top(
         title=f"{question.title} ({cohort.name}; network and recipe of {study.name})",
         task=task,
-        cohort=rules,
-        factor=factors,
-        analysis=analysis.model_dump(mode="json", exclude_none=True),
-        column=[one.model_dump(mode="json", exclude_none=True) for one in study.column if one.name in cohort.clinical],
+        cohort=_cohort_rules(cohort, study, question.outcome, changes),
         endpoint=[dict(one) for one in question.endpoints],
+        **replaced,
     )
-    if dropped:
-        changes.append(f"factors that {cohort.name} does not have are left out: {', '.join(dropped)}")
-    if study.task.background is not None:
-        changes.append("the kind of liver background is not known, so it is not taught")
-    return asked, tuple(changes)
 
 
-def _cohort_rules(cohort: PublicCohort, study: Study, outcome: str) -> tuple[dict[str, Any], list[str]]:
+def _cohort_rules(cohort: PublicCohort, study: Study, outcome: str, changes: list[str]) -> dict[str, Any]:
     """`[cohort]` with the series that are there, and a unit that the outcome allows."""
     rules: dict[str, Any] = study.cohort.model_dump(mode="json", exclude_none=True)
-    changes: list[str] = []
     images = cohort.images
-    if images is None or study.task.modality == "table":
-        return rules, changes
+    if images is None or study.task.modality != images.modality:
+        return rules
     wanted = study.cohort.sequences
     there = [kind for kind in wanted if kind in images.sequences]
     if wanted and not there:
@@ -119,4 +128,4 @@ def _cohort_rules(cohort: PublicCohort, study: Study, outcome: str) -> tuple[dic
     if study.cohort.unit == "lesion" and outcome not in images.lesion_outcomes:
         changes.append(f"'{outcome}' is known of patients, not of lesions: each patient counts once")
         rules["unit"] = "patient"
-    return rules, changes
+    return rules

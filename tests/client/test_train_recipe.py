@@ -45,7 +45,7 @@ def cohort() -> Cohort:
 
 
 def run(study: Study, cohort: Cohort, **keys: Any) -> FitResult:
-    defaults = {"rows": ALL, "round_number": 1, "seed_key": "H01", "device": CPU}
+    defaults: dict[str, Any] = {"rows": ALL, "round_number": 1, "seed_key": "H01", "device": CPU}
     return fit(study, cohort, initial_vector(study)[0], **(defaults | keys))
 
 
@@ -129,7 +129,7 @@ def test_a_hospital_of_one_class_trains_to_finite_weights(seen: Seen, cohort: Co
     result = run(study, cohort, rows=np.arange(0, 24, 2))
     assert np.isfinite(result.vector).all()
     assert math.isfinite(result.loss)
-    assert seen.labels.target.unique().tolist() == [0]
+    assert set(seen.labels.target.tolist()) == {0}
 
 
 def test_a_class_that_a_hospital_lacks_is_not_drawn_and_its_weight_is_finite() -> None:
@@ -167,32 +167,22 @@ def test_mixup_mixes_pictures_masks_factors_and_both_losses(
     """Oracle: 0.75 · a + 0.25 · b by hand, with each image's follower as its partner."""
     monkeypatch.setattr(train_steps, "mixing", lambda alpha, count, device: (0.25, torch.arange(count).roll(-1)))
     study = probe_study(training={"mixup": 0.2, "attention_weight": 1.0}, cohort={"masks": True})
-    mixed = run(study, cohort)
+    run(study, cohort)
     (inputs, first), (_, second) = seen
-    assert first.target.roll(-1).tolist() == second.target.tolist()
-    assert first.target.tolist() != second.target.tolist()
-    seen.clear()
-    alone = run(probe_study(training={"attention_weight": 1.0}, cohort={"masks": True}), cohort)
-    images, factors = seen.inputs["lesion"], seen.inputs["features"]
-    order = [int((images - one).abs().amax((1, 2, 3)).argmin()) for one in seen.inputs["lesion"]]
-    assert order == list(range(40))
-    # The two runs draw other orders: match each mixture with the pair that it was made of.
     pictures = torch.from_numpy(cohort.images["lesion"]).float()[:, None]
-    pairs = (0.75 * pictures[:, None] + 0.25 * pictures[None, :]).flatten(0, 1)
-    far = torch.cdist(inputs["lesion"].flatten(1), pairs.flatten(1))
-    place = far.argmin(1)
-    assert far.amin(1).max() < 1e-3
-    a, b = place // 40, place % 40
+    pairs = (0.75 * pictures[:, None] + 0.25 * pictures[None, :]).flatten(0, 1).flatten(1)
+    far = torch.cdist(inputs["lesion"].flatten(1), pairs, compute_mode="donot_use_mm_for_euclid_dist")
+    assert far.amin(1).max() < 1e-4, "each is a mixture of two"
+    a, b = far.argmin(1) // 40, far.argmin(1) % 40
     assert torch.equal(a.roll(-1), b)
     table = torch.from_numpy(cohort.factors[cohort.owner]).float()
     torch.testing.assert_close(inputs["features"], 0.75 * table[a] + 0.25 * table[b], equal_nan=True)
-    assert first.mask is not None
-    torch.testing.assert_close(first.mask, inputs["lesion"])
-    torch.testing.assert_close(second.mask, first.mask)
     target = torch.from_numpy(cohort.label[cohort.owner])
     assert torch.equal(first.target, target[a])
-    assert factors.shape == (40, 14)
-    assert mixed.loss != alone.loss
+    assert torch.equal(second.target, target[b])
+    for labels in (first, second):
+        assert labels.mask is not None
+        assert torch.equal(labels.mask, inputs["lesion"])
 
 
 def test_the_loss_of_a_mixture_is_the_mixture_of_the_losses(
@@ -222,10 +212,12 @@ def test_masks_go_to_the_loss_where_attention_is_taught_and_never_to_the_network
     taught = probe_study(training={"attention_weight": 1.0}, cohort={"masks": True}, augmentation=moving)
     run(taught, cohort)
     assert sorted(seen.inputs) == ["features", "lesion"]
-    assert seen.labels.mask is not None
-    assert torch.equal(seen.labels.mask, seen.inputs["lesion"])
+    masks = [seen.labels.mask]
+    assert masks[0] is not None
+    assert torch.equal(masks[0], seen.inputs["lesion"])
     run(probe_study(cohort={"masks": True}), cohort)
-    assert seen.labels.mask is None
+    masks.append(seen.labels.mask)
+    assert masks[1] is None
     bare = dataclasses.replace(cohort, images={"lesion": cohort.images["lesion"]})
     with pytest.raises(DataError, match=r"the cohort has no 'mask' images, .* \(held: lesion\)"):
         run(taught, bare)
@@ -264,7 +256,7 @@ def test_everything_at_once_gives_the_same_bits_again(seen: Seen, cohort: Cohort
     two = run(study, cohort)
     np.testing.assert_array_equal(one.vector, two.vector)
     assert one.loss == two.loss
-    assert one.batches == 2 * 2 * len([1 for owner in cohort.owner if cohort.label[owner] == 1]) // 16 + 1
+    assert one.batches == 2 * 2 * 20 // 16
     assert not np.array_equal(run(study, cohort, round_number=2).vector, one.vector)
 
 

@@ -1,4 +1,4 @@
-"""NoduleNet and HCCNet: what the first federation is taught, what it says of images, and what the second learns from."""
+"""NoduleNet and HCCNet: what the first federation is taught, what it says of images, what the second learns from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def cohort() -> Cohort:
 
 
 def run(study: Study, cohort: Cohort, **keys: Any) -> FitResult:
-    defaults = {"rows": ALL, "round_number": 1, "seed_key": "H01", "device": CPU}
+    defaults: dict[str, Any] = {"rows": ALL, "round_number": 1, "seed_key": "H01", "device": CPU}
     return fit(study, cohort, initial_vector(study)[0], **(defaults | keys))
 
 

@@ -14,11 +14,13 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 STORED = Path(__file__).parent / "data" / "published_networks.json"
@@ -34,9 +36,9 @@ LOGITS = (0, 1, 500, 999)
 """Of 1000, for each of the two images."""
 
 
-def uniform(count: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def uniform(count: int, seed: int) -> NDArray[np.float64]:
     """`count` numbers in [0, 1) from the raw bits of PCG64."""
-    return (np.random.PCG64(seed).random_raw(count) >> np.uint64(11)) * 2.0**-53
+    return np.ldexp((np.random.PCG64(seed).random_raw(count) >> np.uint64(11)).astype(np.float64), -53)
 
 
 def fill(state: Mapping[str, Tensor]) -> None:
@@ -79,11 +81,10 @@ def described(model: torch.nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def main(reference: str) -> None:
     sys.path.append(reference)
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import timm
-    import torchvision
+        library.define(f"{name}(Tensor a, Tensor b, float c) -> Tensor")  # type: ignore[no-untyped-call]
+    timm, torchvision = import_module("timm"), import_module("torchvision")
 
     found: dict[str, Any] = {"made_with": f"torchvision {torchvision.__version__}, timm {timm.__version__}"}
     for name, shape in SHAPES.items():

@@ -103,7 +103,11 @@ def test_perspective_moves_corners_inwards_in_half_of_the_images() -> None:
     assert back.min() < 0.62
 
 
-def test_an_extreme_perspective_gives_finite_pixels(picture: Tensor) -> None:
+def test_a_perspective_whose_horizon_lies_in_the_picture_gives_finite_pixels(picture: Tensor) -> None:
+    """Here the denominator is 0 in one column of pixels, and below 0 beyond."""
+    warp = torch.eye(3)[None].clone()
+    warp[0, 2, 0] = 1 / (31 / 32 - 5 / 16)
+    assert torch.isfinite(warped(picture[None, None], warp)).all()
     torch.manual_seed(6)
     warp = warp_of(only(perspective=0.99), 200, 20, 32)
     assert torch.isfinite(warped(picture.expand(200, 1, 20, 32), warp)).all()

@@ -88,4 +88,4 @@ def test_gradients_of_small_maps_equal_torchs(
 
 def test_weight_gradient_of_one_pixel_is_the_outer_product() -> None:
     x, gradient = torch.tensor([2.0, 3.0]).view(1, 2, 1, 1), torch.tensor([5.0]).view(1, 1, 1, 1)
-    assert weight_gradient(x, gradient, (1, 1), 1, (0, 0)).flatten().tolist() == [10.0, 15.0]
+    assert weight_gradient(x, gradient, 1, 1, 0).flatten().tolist() == [10.0, 15.0]

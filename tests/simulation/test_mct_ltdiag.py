@@ -17,8 +17,9 @@ from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
 from fl_liver.study_files import load_study
 from simulation.partition import parse_partition, partition
+from simulation.public.hospital_folders import write_virtual_hospitals
 from simulation.public.mct_ltdiag import PATIENT_FILE, TUMOUR_FILE
-from simulation.public.registry import PublicCohort, describe, read_public, write_virtual_hospitals
+from simulation.public.registry import PublicCohort, describe, read_public
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/mct-ltdiag-metadata"
 needs_real = pytest.mark.skipif(

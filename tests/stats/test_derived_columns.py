@@ -10,8 +10,8 @@ import pytest
 
 from fl_liver.analyse import read_tables
 from fl_liver.errors import ConfigError, DataError
-from fl_liver.stats.conversation import Table
-from fl_liver.stats.plan import Plan, parse_plan
+from fl_liver.stats.conversation import Table, TablesSummer
+from fl_liver.stats.plan import Plan, parse_plan, run_plan
 
 NAN = float("nan")
 
@@ -54,11 +54,11 @@ def same(found: list[Any], wanted: list[Any]) -> None:
             {"mm": [20, 20.1, 50, 51, NAN]},
             ["small", "middle", "middle", "large", ""],
         ),
-        # Wang 2021: F0-2 against F3-4; a grade that is not listed is missing
+        # Wang 2021: F0-2 against F3-4
         (
             {"how": "merged", "of": ["f"], "into": {"F0-2": [0, 1, 2], "F3-4": [3, 4]}},
-            {"f": [0, 2, 3, 9, NAN]},
-            ["F0-2", "F0-2", "F3-4", "", ""],
+            {"f": [0, 2, 3, NAN]},
+            ["F0-2", "F0-2", "F3-4", ""],
         ),
         ({"how": "one_of", "of": ["k"], "levels": ["hcc", "icc"]}, {"k": ["hcc", "cyst", ""]}, [1, 0, NAN]),
         (
@@ -67,9 +67,9 @@ def same(found: list[Any], wanted: list[Any]) -> None:
             [1, 0, 1, NAN],
         ),
         (
-            {"how": "majority", "of": ["a", "b", "c"]},
-            {"a": ["x", "x"], "b": ["y", "y"], "c": ["y", "z"]},
-            ["y", ""],
+            {"how": "highest", "of": ["a", "b"], "names": ["x", "y"]},
+            {"a": [0.5, 0.2, 0.5, NAN], "b": [0.4, 0.3, 0.5, 1]},
+            ["x", "y", "x", ""],
         ),
     ],
 )
@@ -96,6 +96,7 @@ def test_the_table_needs_the_sources_and_not_the_made_columns() -> None:
         ({"how": "scale11", "of": ["a"]}, "column 1 .*unknown how 'scale11', did you mean 'scale10'"),
         ({"how": "scale10", "of": ["a"]}, "of"),
         ({"how": "majority", "of": ["a", "b", "c", "d"]}, "4 columns can draw; name an odd number"),
+        ({"how": "highest", "of": ["a", "b"], "names": ["x"]}, "2 columns want as many different names"),
         ({"how": "bands", "of": ["a"], "edges": [5, 2], "names": ["x", "y", "z"]}, "do not ascend"),
         ({"how": "bands", "of": ["a"], "edges": [5], "names": ["x", "x"]}, "1 edges want 2 different names"),
         ({"how": "merged", "of": ["a"], "into": {"x": [1], "y": [1]}}, "level 1 is put into two groups"),
@@ -105,6 +106,28 @@ def test_the_table_needs_the_sources_and_not_the_made_columns() -> None:
 def test_a_rule_that_cannot_be_is_refused(column: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         plan({"name": "made", **column})
+
+
+def test_among_keeps_the_patients_who_have_a_value_there() -> None:
+    """Whatever the analysis: the same answer as from a table without the other patients."""
+    rng = np.random.default_rng(2)
+    y, sex = (rng.random(90) < 0.5).astype(float), np.array(["F", "M"], dtype=object)[rng.integers(0, 2, 90)]
+    test = np.array(["internal", ""], dtype=object)[(rng.random(90) < 0.3).astype(int)]
+    columns = {"y": y, "p": np.clip(rng.normal(0.4 + 0.2 * y, 0.2), 0.01, 0.99), "sex": sex, "test": test}
+    kinds: list[dict[str, Any]] = [
+        {"kind": "roc", "score": "p", "label": "y", "by": "sex"},
+        {"kind": "logistic", "outcome": "y", "terms": ["p"]},
+        {"kind": "calibration", "y": "y", "p": "p"},
+        {"kind": "table_one", "group": "sex", "numeric": ["p"]},
+    ]
+    entries = [{"id": str(place), **one} for place, one in enumerate(kinds)]
+    chosen = parse_plan({"analysis": [{**one, "among": ["test"]} for one in entries]}, "plan")
+    kept = Table({name: values[test != ""] for name, values in columns.items()})
+    wanted = run_plan(parse_plan({"analysis": entries}, "plan"), TablesSummer([kept]))
+    found = run_plan(chosen, TablesSummer([Table(columns)]))
+    assert "test" in chosen.columns()
+    for name, one in wanted.items():
+        assert found[name].to_json() == one.to_json()
 
 
 def test_two_columns_of_one_name_and_no_list_are_refused() -> None:
@@ -122,6 +145,11 @@ def test_two_columns_of_one_name_and_no_list_are_refused() -> None:
         ({"how": "scale10", "of": ["d", "c"]}, {"d": [2.0], "c": [1.0]}, "neither 0 nor 1"),
         ({"how": "tenths", "of": ["p"]}, {"p": [1.5]}, r"probabilities in \[0, 1\]"),
         ({"how": "times", "of": ["p"], "factor": 2}, {"p": ["text"]}, "is text"),
+        (
+            {"how": "merged", "of": ["f"], "into": {"x": [1]}},
+            {"f": [1.0, 2.0]},
+            "1 rows have a level of 'f' that 'into'",
+        ),
     ],
 )
 def test_a_value_that_no_rule_knows_is_named_with_its_column(

@@ -73,6 +73,11 @@ def entries() -> list[dict[str, Any]]:
         {"id": "clustered", "kind": "roc", "score": "p", "label": "y", "cluster": "patient"},
         {"id": "by", "kind": "compare_paired", "scores": ["p", "q"], "label": "y", "by": "sex"},
         {"id": "firth", "kind": "logistic", "outcome": "y", "terms": ["age", "q"], "firth": True},
+        {"id": "among", "kind": "roc", "score": "p", "label": "y", "by": "sex", "among": ["stage"]},
+        {"id": "calibrated among", "kind": "calibration", "y": "y", "p": "p", "among": ["stage"]},
+        {"id": "ranks among", "kind": "rank_sum", "x": "age", "group": "sex", "among": ["q"]},
+        {"id": "classes among", "kind": "multiclass", "label": "y", "scores": {"0": "notp", "1": "p"}, "among": ["q"]},
+        {"id": "fit among", "kind": "logistic", "outcome": "y", "terms": ["age"], "among": ["q"]},
         {"id": "curve by", "kind": "calibration", "y": "y", "p": "p", "by": "sex", "groups": 4},
     ]
     return [*_EXAMPLES.ENTRIES, *more]

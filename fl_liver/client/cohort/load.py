@@ -23,7 +23,7 @@ from fl_liver.client.cohort.read.decoders import decoders_for
 from fl_liver.client.cohort.recipe import PatientImages, PatientItem, Recipe, recipe_of
 from fl_liver.client.cohort.sections import read_sections
 from fl_liver.client.cohort.split import split_rows
-from fl_liver.client.cohort.table.clinical import ClinicalTable, clinical_from
+from fl_liver.client.cohort.table.clinical import ClinicalTable, clinical_from, require_known_classes
 from fl_liver.client.cohort.table.exclude import EXCLUDE_FILE
 from fl_liver.client.cohort.table.source import read_clinical_table, table_place
 from fl_liver.client.cohort.ultrasound.stills import read_stills
@@ -54,15 +54,14 @@ def load_cohort(
     Images are decoded on the first call and come from the cache afterwards, until a file, a box or the recipe changes.
 
     Raises:
-        DataError: no such folder, no clinical table, a missing column, no boxes, or no DICOM file for an image study.
+        DataError: no such folder, no clinical table, a missing column, none of the study's classes, no boxes, or no
+            DICOM file for an image study.
         ConfigError: the study does not name the site, or says too little of its images.
     """
     _require(site)
     role = "external" if site.role == "external" else study.role_of(site.site)
     names = site_pseudonyms(site.work)
-    where = table_place(site.data, site.sql)
-    table = clinical_from(read_clinical_table(site.data, site.sql), study, names, where)
-    table = _kept(table, only, names)
+    table = _kept(studied_table(site, study, names), only, names)
     stack = None
     if study.task.modality != "table":
         stack = _images(site, study, table, names, only, on_patient)
@@ -84,7 +83,7 @@ def _images(
     """Crops or sections of everybody, less those whom the table, or another patient's images, speak against."""
     recipe = recipe_of(study)
     folder = _with_images(site, study)
-    free = _lesion_free(table, study)
+    free = lesion_free(table, study)
     items = [
         PatientItem(folder.dicom, one, recipe, names, folder.mapping, patient in free)
         for patient, one in folder.patients.items()
@@ -106,7 +105,19 @@ def _images(
     return _stacked(used, found, recipe, site.work, [*told, *_unmatched(table, entries, names)])
 
 
-def _lesion_free(table: ClinicalTable, study: Study) -> frozenset[str]:
+def studied_table(site: SiteConfig, study: Study, names: Pseudonyms) -> ClinicalTable:
+    """The hospital's clinical table, read for one study.
+
+    Raises:
+        DataError: no table, a missing column, or no diagnosis that the study knows.
+    """
+    where = table_place(site.data, site.sql)
+    raw = read_clinical_table(site.data, site.sql)
+    require_known_classes(raw, study, where)
+    return clinical_from(raw, study, names, where)
+
+
+def lesion_free(table: ClinicalTable, study: Study) -> frozenset[str]:
     """Ids of patients whose diagnosis says that they have no lesion."""
     classes = [index for index, name in enumerate(study.task.classes) if name in study.task.lesion_free]
     return frozenset(table.ids[i] for i in np.flatnonzero(np.isin(table.label, classes)))

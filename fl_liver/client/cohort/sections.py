@@ -16,7 +16,7 @@ from fl_liver.client.cohort.codes import finding, unusable
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.lesions.boxes import Box, scaled, square_round
 from fl_liver.client.cohort.lesions.carry import Carried, CarryRules, carry
-from fl_liver.client.cohort.lesions.cutout import Cutout, resample
+from fl_liver.client.cohort.lesions.cutout import Cutout, mask_of, resample
 from fl_liver.client.cohort.lesions.drawn import DRAWN, Drawn, read_drawn
 from fl_liver.client.cohort.lesions.roi_checks import roi_faults
 from fl_liver.client.cohort.read.image_hash import image_hashes
@@ -27,7 +27,7 @@ from fl_liver.client.cohort.series.recognise import KIND_NAMES, best_of_kind, fa
 from fl_liver.client.cohort.series.series import Series
 from fl_liver.client.cohort.series.survey import Place, survey
 from fl_liver.client.cohort.series.volume import read_volume
-from fl_liver.client.cohort.whole_slices import mask_of, whole_slices
+from fl_liver.client.cohort.whole_slices import whole_slices
 from fl_liver.study_cohort import SequenceKind
 
 _CONTEXT_MM = 40.0

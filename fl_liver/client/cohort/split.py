@@ -125,11 +125,13 @@ def _balanced(counts: NDArray[np.int64], order: Sequence[int], wanted: Sequence[
     found = np.full(len(counts), -1, dtype=np.int64)
     weighed = np.concatenate([counts, np.ones((len(counts), 1), dtype=np.int64)], axis=1).astype(np.float64)
     total = weighed[list(order)].sum(axis=0)
-    missing = np.outer(wanted, total)
+    shares = np.array(wanted, dtype=np.float64)
+    missing = np.outer(shares, total)
+    scale = np.maximum(np.outer(shares, total), 1e-9)
     for i in order:
-        # What the sum of squared lacks would fall by; a class counts the more, the rarer it is.
-        gain = ((2 * missing - weighed[i]) * weighed[i] / np.maximum(total, 1)).sum(axis=1)
-        found[i] = int(np.where(np.array(wanted) > 0, gain, -np.inf).argmax())
+        # By how much χ² of what is there against what is wanted would fall.
+        gain = ((2 * missing - weighed[i]) * weighed[i] / scale).sum(axis=1)
+        found[i] = int(np.where(shares > 0, gain, -np.inf).argmax())
         missing[found[i]] -= weighed[i]
     return found
 

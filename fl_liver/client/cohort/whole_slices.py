@@ -39,26 +39,18 @@ def whole_slices(
     placed = place(mask, drawn_on, volumes, rules)
     area = np.count_nonzero(placed.mask, axis=(1, 2))
     shown = chosen_slices(area, reached(placed.grid, volumes.values()), recipe.views, recipe.free_views)
-    square = _square(placed.grid)
     channels = []
     for kind in recipe.sequences:
         beyond = float(volumes[kind].values.min())
         slices = carry_slices(volumes[kind], placed.grid, shown)
-        channels.append(
-            [scaled(resample(one, square, recipe.size_px, beyond=beyond), recipe.window_hu) for one in slices]
-        )
+        channels.append([scaled(_squared(one, placed.grid, recipe, beyond), recipe.window_hu) for one in slices])
     images = {"lesion": np.stack([np.stack(one) for one in channels], axis=1)}
     if len(channels) == 1:
         images["lesion"] = images["lesion"][:, 0]
     if recipe.masks:
-        images["mask"] = np.stack([mask_of(placed.mask[number], square, recipe.size_px) for number in shown])
+        drawn = [(placed.mask[number] > 0).astype(np.float32) for number in shown]
+        images["mask"] = np.stack([_squared(one, placed.grid, recipe, 0.0) for one in drawn]).astype(np.float16)
     return images, placed.faults
-
-
-def mask_of(labels: NDArray[np.integer], cutout: Cutout, size_px: tuple[int, int]) -> NDArray[np.float16]:
-    """Share of each pixel of a cutout that lies inside what was drawn, all lesions together; nothing is, outside."""
-    drawn = (labels > 0).astype(np.float32)
-    return resample(drawn, cutout, size_px, beyond=0.0).clip(0, 1).astype(np.float16)
 
 
 def chosen_slices(area: NDArray[np.integer], reached: NDArray[np.bool_], views: int, free_views: int) -> list[int]:
@@ -100,9 +92,13 @@ def reached(grid: Grid, volumes: Iterable[Volume]) -> NDArray[np.bool_]:
     return inside
 
 
-def _square(grid: Grid) -> Cutout:
-    """A whole slice, made a square on the patient: its shorter side is made up, not stretched."""
+def _squared(image: NDArray[np.float32], grid: Grid, recipe: Recipe, beyond: float) -> NDArray[np.float32]:
+    """A whole slice at the study's size, a square on the patient: its shorter side is made up, not stretched."""
     _, row_mm, column_mm = grid.spacing_mm
-    rows, columns = grid.shape[1:]
+    rows, columns = image.shape
     side_mm = max(rows * row_mm, columns * column_mm)
-    return Cutout.about(rows / 2, columns / 2, side_mm / row_mm, side_mm / column_mm)
+    height, width = side_mm / row_mm, side_mm / column_mm
+    down, across = (max(0, math.ceil(round((side - n) / 2, 6))) for side, n in ((height, rows), (width, columns)))
+    padded = np.pad(image, ((down, down), (across, across)), constant_values=beyond)
+    middle = (rows / 2 + down, columns / 2 + across)
+    return resample(padded, Cutout.about(*middle, height, width), recipe.size_px)

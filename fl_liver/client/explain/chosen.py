@@ -49,5 +49,7 @@ def _of_part(cohort: Cohort, word: str) -> NDArray[np.bool_]:
     if word == ALL:
         return np.ones(len(cohort.patients), dtype=bool)
     if word == UNSEEN:
-        return cohort.part >= PARTS.index("internal")
-    return cohort.part == PARTS.index(next(part for part in PARTS if part == word))
+        unseen: NDArray[np.bool_] = cohort.part >= PARTS.index("internal")
+        return unseen
+    of_part: NDArray[np.bool_] = cohort.part == [str(part) for part in PARTS].index(word)
+    return of_part

@@ -30,11 +30,12 @@ def clustered(values: NDArray[np.float64], count: int, *, seed: int = 2020) -> N
         raise DataError(f"K-means: {different} different rows, wanted {count} clusters or more of them")
     spread = values.std(axis=0)
     scaled = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    label = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(scaled)
+    label: NDArray[np.int64] = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(scaled)
     means = [values[label == cluster, 0].mean() for cluster in range(count)]
     place = np.empty(count, dtype=np.int64)
     place[np.argsort(means, kind="stable")] = np.arange(count)
-    return place[label]
+    numbered: NDArray[np.int64] = place[label]
+    return numbered
 
 
 def by_probability(probability: NDArray[np.float64], *, seed: int = 2020) -> NDArray[np.int64]:

@@ -49,7 +49,8 @@ def hits(maps: NDArray[np.float32], masks: NDArray[np.float32], top: float | Non
     least = np.partition(flat, -count, axis=1)[:, -count] if len(flat) else flat[:, :0].sum(1)
     looked_at = (flat >= least[:, None]) & (flat > 0)
     inside = (looked_at & drawn.reshape(flat.shape)).sum(1)
-    return (looked_at.any(1)) & (2 * inside >= looked_at.sum(1))
+    found: NDArray[np.bool_] = looked_at.any(1) & (2 * inside >= looked_at.sum(1))
+    return found
 
 
 def hit_rate(maximum: NDArray[np.bool_], top: NDArray[np.bool_], share: NDArray[np.float64]) -> HitRate:

@@ -12,6 +12,8 @@ the map says where the network looks, not what for. (Their colour picture "LOVI"
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -52,4 +54,5 @@ def combined(scales: tuple[Tensor, ...], image: Tensor) -> Tensor:
 def _on_normal(values: Tensor) -> Tensor:
     """Φ of each map's own standardised values; ½ everywhere where they are all the same."""
     mean, spread = values.mean((1, 2), keepdim=True), values.std((1, 2), keepdim=True)
-    return torch.special.ndtr((values - mean) / spread.clamp_min(torch.finfo(torch.float32).tiny))
+    standard = (values - mean) / spread.clamp_min(torch.finfo(torch.float32).tiny)
+    return cast(Tensor, torch.special.ndtr(standard))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -35,9 +36,13 @@ OUTLINE = "#56B4E9"
 HEAT = "inferno"
 MOST_HEAT = 0.72
 """Opacity of a map's maximum; where a map is 0 the image is seen through it."""
-ACROSS = 6
-MOST_ROWS = 8
-THUMBNAIL_PX, FRAME_PX, CANVAS_PX = 40, 3, 1400
+MOST_IMAGES = 12
+_ACROSS = {1: 3, 2: 2, 3: 2}
+"""How many images stand side by side, by the number of methods; with more methods one."""
+_GAP_IN, _BETWEEN_IN = 0.06, 0.14
+CANVAS_PX, FRAME_PX = 1400, 4
+THUMBNAIL_PX = (36, 96)
+"""Smallest, of many images, and largest."""
 NOT_PATIENTS = "Phantom patients: drawn by a program, not images of patients."
 
 
@@ -68,30 +73,35 @@ class Rate:
 
 
 @in_house_style
-def draw_heat_maps(name: str, rows: Sequence[Heat], caption: str) -> Drawing:
-    """A row an image: as it is with the lesion's outline, then under each method's map. At most 8 rows.
+def draw_heat_maps(name: str, items: Sequence[Heat], caption: str) -> Drawing:
+    """Each image as it is with the lesion's outline, then under each method's map. At most 12 images.
 
     Raises:
         DataError: no image, an image that is not 2-D uint8, or a map of another shape.
     """
-    if not rows:
+    if not items:
         raise DataError("no image to draw heat maps over; the figure was not made")
-    rows = rows[:MOST_ROWS]
-    methods = list(dict.fromkeys(method for one in rows for method in one.maps))
-    ratio = max(one.image.shape[0] / one.image.shape[1] for one in rows if _require_grey(one))
-    width_in = min(1.62, (PAGE_WIDTH_IN - 0.1) / (1 + len(methods)) - 0.08)
-    height_in = width_in * ratio
-    pitch_in = height_in + 0.3
-    figure = Figure(figsize=(PAGE_WIDTH_IN, len(rows) * pitch_in + 0.3))
-    for column, title in enumerate(["Image", *methods]):
-        _words(figure, 0.05 + column * (width_in + 0.08), len(rows) * pitch_in + 0.08, title, bold=True)
-    for row, one in enumerate(rows):
-        bottom_in = (len(rows) - 1 - row) * pitch_in + 0.05
-        _words(figure, 0.05, bottom_in + height_in + 0.04, clipped(one.title, 110))
+    items = items[:MOST_IMAGES]
+    methods = list(dict.fromkeys(method for one in items for method in one.maps))
+    ratio = max(one.image.shape[0] / one.image.shape[1] for one in items if _require_grey(one))
+    across, columns = _ACROSS.get(len(methods), 1), 1 + len(methods)
+    pitch_in = (PAGE_WIDTH_IN - 0.1) / across
+    width_in = min(1.75, (pitch_in - _BETWEEN_IN) / columns - _GAP_IN)
+    down_in = width_in * ratio + 0.3
+    rows = -(-len(items) // across)
+    figure = Figure(figsize=(PAGE_WIDTH_IN, rows * down_in + 0.3))
+    for beside in range(min(across, len(items))):
+        for column, title in enumerate(["Image", *methods]):
+            left_in = 0.05 + beside * pitch_in + column * (width_in + _GAP_IN)
+            _words(figure, left_in, rows * down_in + 0.06, title, bold=True)
+    for place, one in enumerate(items):
+        row, beside = divmod(place, across)
+        bottom_in, left_in = (rows - 1 - row) * down_in + 0.03, 0.05 + beside * pitch_in
+        _words(figure, left_in, bottom_in + width_in * ratio + 0.04, clipped(one.title, int(13 * pitch_in)))
         for column, method in enumerate([None, *methods]):
-            axes = axes_at(figure, 0.05 + column * (width_in + 0.08), bottom_in, width_in, height_in)
+            axes = axes_at(figure, left_in + column * (width_in + _GAP_IN), bottom_in, width_in, width_in * ratio)
             _heat(axes, one, method)
-    words = f"Heat maps of {len(rows)} images by {', '.join(methods) or 'no method'}."
+    words = f"Heat maps of {len(items)} images by {', '.join(methods) or 'no method'}."
     return Drawing(name, figure, words, caption)
 
 
@@ -106,13 +116,14 @@ def _require_grey(one: Heat) -> bool:
 
 def _heat(axes: Axes, one: Heat, method: str | None) -> None:
     axes.set_axis_off()
-    axes.imshow(one.image, cmap="gray", vmin=0, vmax=255, interpolation="none")
-    if method is not None and method not in one.maps:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color="white")
+    heat = np.zeros(one.image.shape, np.float32) if method is None else one.maps.get(method)
+    if heat is None:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=QUIET)
         return
-    if method is not None:
-        heat = one.maps[method]
-        axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=MOST_HEAT * heat.clip(0, 1), interpolation="none")
+    # Mixed here: an SVG shows an image with an opacity of its own at every pixel as if it were opaque.
+    share = (MOST_HEAT * heat.clip(0, 1))[..., None]
+    mixed = (1 - share) * one.image[..., None] + share * 255 * colormaps[HEAT](heat.clip(0, 1))[..., :3]
+    axes.imshow(mixed.astype(np.uint8), interpolation="none")
     if one.mask is not None and 0 < (one.mask >= 0.5).mean() < 1:
         axes.contour(one.mask, levels=[0.5], colors=[OUTLINE], linewidths=1.1)
 
@@ -156,7 +167,8 @@ def draw_embedding(
 
 def _canvas(places: Values, thumbnails: Grey, classes: NDArray[np.int64], colours: Sequence[str]) -> Grey:
     """(CANVAS_PX, CANVAS_PX, 3): one picture of all thumbnails, so that a page does not carry thousands."""
-    tile = THUMBNAIL_PX + 2 * FRAME_PX
+    side = int(np.clip(CANVAS_PX / (1.6 * np.sqrt(len(places))), *THUMBNAIL_PX))
+    tile = side + 2 * FRAME_PX
     low, high = places.min(axis=0), places.max(axis=0)
     share = (places - low) / np.where(high > low, high - low, 1)
     corner = np.rint(share * (CANVAS_PX - tile)).astype(int)
@@ -164,15 +176,15 @@ def _canvas(places: Values, thumbnails: Grey, classes: NDArray[np.int64], colour
     for (x, y), image, label in zip(corner, thumbnails, classes, strict=True):
         picture = np.empty((tile, tile, 3), np.uint8)
         picture[...] = np.rint(255 * np.array(to_rgb(colours[label])))
-        picture[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX] = _sized(image)[..., None]
+        picture[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX] = _sized(image, side)[..., None]
         top = CANVAS_PX - tile - y  # y grows upwards
         canvas[top : top + tile, x : x + tile] = picture
     return canvas
 
 
-def _sized(image: Grey) -> Grey:
+def _sized(image: Grey, side: int) -> Grey:
     """To a thumbnail by the nearest pixel."""
-    rows, columns = (np.arange(THUMBNAIL_PX) * side // THUMBNAIL_PX for side in image.shape)
+    rows, columns = (np.arange(side) * extent // side for extent in image.shape)
     return image[np.ix_(rows, columns)]
 
 

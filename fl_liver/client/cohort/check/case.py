@@ -20,7 +20,7 @@ from fl_liver.client.cohort.codes import UnusableError, counted, finding
 from fl_liver.client.cohort.cohort import Finding
 from fl_liver.client.cohort.lesions.boxes import Box, require_inside
 from fl_liver.client.cohort.lesions.drawn import Drawn, read_drawn
-from fl_liver.client.cohort.lesions.roi_checks import largest_diameter_mm, roi_faults, volume_ml
+from fl_liver.client.cohort.lesions.roi_checks import largest_diameter_mm, present_labels, roi_faults, volume_ml
 from fl_liver.client.cohort.read.header import Header
 from fl_liver.client.cohort.read.image_hash import image_hashes
 from fl_liver.client.cohort.read.pixels import read_slices
@@ -89,7 +89,14 @@ def blame(one: Slice) -> None:
 
 
 def _notes(drawn: Drawn) -> tuple[str, ...]:
-    return tuple(f"lesion {largest_diameter_mm(one.mask):.0f} mm, {volume_ml(one.mask):.1f} ml" for one in drawn.masks)
+    """Of each lesion; they are numbered where a mask has several."""
+    found: list[str] = []
+    for one in drawn.masks:
+        labels = present_labels(one.mask)
+        for label in labels:
+            name = "lesion" if len(labels) == 1 else f"lesion {label}:"
+            found.append(f"{name} {largest_diameter_mm(one.mask, label):.0f} mm, {volume_ml(one.mask, label):.1f} ml")
+    return tuple(found)
 
 
 def _volume(series: Series, files: CaseFiles, drawn: Drawn) -> CaseFound:
@@ -117,13 +124,21 @@ def _tiles(
     files: CaseFiles,
     series: Series,
 ) -> tuple[Tile, ...]:
-    """One tile a series where there are several, and one whole slice, so that a patient's sequences stand in a row."""
+    """One tile a series where there are several, and one whole slice, so that a patient's sequences stand in a row.
+
+    Of several lesions each has a tile of its own.
+    """
     volumes = [one.id for one in files.series if one.grid is not None]
-    alone = len(volumes) == 1
-    spacing_mm = volume.grid.spacing_mm
-    return volume_tiles(
-        title, volume.values, mask, spacing_mm, 3 if alone else 1, window=window, whole=series.id == volumes[0]
-    )
+    values, spacing_mm, whole = volume.values, volume.grid.spacing_mm, series.id == volumes[0]
+    labels = [] if mask is None else [int(label) for label in np.flatnonzero(np.bincount(mask.ravel())) if label]
+    if mask is None or len(labels) < 2:
+        count = 3 if len(volumes) == 1 else 1
+        return volume_tiles(title, values, mask, spacing_mm, count, window=window, whole=whole)
+    tiles = volume_tiles(title, values, mask, spacing_mm, 0, window=window, whole=whole)
+    for label in labels:
+        named = f"lesion {label}, {title}"
+        tiles += volume_tiles(named, values, mask == label, spacing_mm, 1, window=window, whole=False)
+    return tiles
 
 
 def _hounsfield_faults(volume: Volume, header: Header) -> list[Fault]:

@@ -32,7 +32,7 @@ from fl_liver.client.cohort.layout import (
     is_hospital_folder,
 )
 from fl_liver.client.cohort.lesions.drawn import DRAWN
-from fl_liver.client.cohort.load import load_cohort
+from fl_liver.client.cohort.load import lesion_free, load_cohort, studied_table
 from fl_liver.client.cohort.pseudonym import Pseudonyms, random_pseudonyms, site_pseudonyms
 from fl_liver.client.cohort.read.decoders import Decoders, decoders_for
 from fl_liver.client.cohort.read.dicom import looks_like_dicom
@@ -40,6 +40,7 @@ from fl_liver.client.cohort.read.folder import Listed, list_files, meant_as_dico
 from fl_liver.client.cohort.read.index import INDEX_FILE, Index
 from fl_liver.client.cohort.series.series import Series
 from fl_liver.client.cohort.series.survey import Place, survey
+from fl_liver.client.cohort.table.clinical import ClinicalTable
 from fl_liver.client.site import SiteConfig, load_site
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
@@ -94,6 +95,7 @@ class _Check:
         cache = site.work / CACHE_FOLDER if site else None
         self._index = Index(cache / INDEX_FILE) if cache else None
         self._remembered = Remembered(cache)
+        self._table = self._studied()
         self._findings: list[Finding] = []
         self._intensities: dict[str, list[Intensity]] = defaultdict(list)
 
@@ -106,13 +108,15 @@ class _Check:
         cases = self._cases(series)
         hashes = self._pixels(cases) if self._options.pixels else {}
         rows = None
+        study = self._options.study
         if self._hospital is not None:
-            rows, told = people_findings(self._hospital, self._site, self._names, hashes)
+            rows, told = people_findings(self._hospital, self._site, self._names, hashes, study)
             self._findings += told
+        not_asked = self._of_no_concern()
         if self._site is not None:
             self._findings += privacy_findings(self._site, series)
-        if self._options.study is not None:
-            self._findings += self._asked_by(self._options.study)
+        if study is not None:
+            self._findings += self._asked_by(study)
         for kept in (self._index, self._remembered):
             if kept is not None:
                 kept.save()
@@ -123,8 +127,9 @@ class _Check:
             findings=findings,
             names=self._names,
             rows=rows,
-            cases=tuple(cases),
+            cases=tuple(one for one in cases if one.case not in not_asked),
             intensities=self._intensities,
+            not_asked=not_asked,
         )
 
     def _is_known(self, one: Listed) -> bool:
@@ -170,10 +175,31 @@ class _Check:
         if elsewhere:
             yield Place(self._here, self._names), elsewhere
 
+    def _studied(self) -> ClinicalTable | None:
+        """The clinical table with the study's eyes."""
+        if self._options.study is None:
+            return None
+        if self._site is None:
+            raise ConfigError(f"{self._here}: has no {SITE_FILE}; a study is checked in a hospital's own folder")
+        return studied_table(self._site, self._options.study, self._names)
+
+    def _of_no_concern(self) -> frozenset[str]:
+        """Those whom the study is not about; what was found of them goes, and empty masks of who has no lesion."""
+        if self._table is None or self._options.study is None:
+            return frozenset()
+        free = {self._names.patient(one) for one in lesion_free(self._table, self._options.study)}
+        not_asked = frozenset(self._names.patient(one) for one in self._table.not_asked)
+        self._findings = [
+            one
+            for one in self._findings
+            if one.case not in not_asked and not (one.code == "E_ROI_EMPTY" and one.case in free)
+        ]
+        return not_asked
+
     def _asked_by(self, study: Study) -> list[Finding]:
         """What training would find, less what is known."""
         if self._site is None:
-            raise ConfigError(f"{self._here}: has no {SITE_FILE}; a study is checked in a hospital's own folder")
+            return []
         known = {(one.code, one.case) for one in self._findings}
         told = load_cohort(self._site, study, on_patient=lambda *at: self._options.on_progress("study", *at)).findings
         return [one for one in told if (one.code, one.case) not in known]

@@ -9,9 +9,11 @@ from itertools import pairwise
 
 from fl_liver.client.cohort.cohort import Finding
 
+NOT_ASKED = "not asked about by the study"
 UNLISTED = ""
 """Stands for a code where no finding says why a patient is gone."""
 _WITHOUT_IMAGES = frozenset({"E_NO_IMAGES", "E_NO_PATIENT_ID", "E_DUPLICATE_ROW"})
+_ROWS = "rows in the clinical table"
 _NOT_IN_THE_TABLE = "E_NO_CLINICAL_ROW"
 
 
@@ -30,6 +32,7 @@ def flow_of(
     findings: Sequence[Finding],
     usable: int,
     excluded: Collection[str] | None = None,
+    not_asked: int = 0,
 ) -> tuple[Step, ...]:
     """Rows of the clinical table → with images → usable; each patient leaves once, under the first E code.
 
@@ -43,6 +46,7 @@ def flow_of(
         findings: in the report's order.
         excluded: cases that are left out, where not every E finding leaves its case out (one series of several); by
             default every case with one.
+        not_asked: rows of patients whom the study is not about; they leave first, and are counted nowhere else.
 
     >>> from fl_liver.client.cohort.codes import finding
     >>> flow_of(3, 2, [finding("E_NO_IMAGES", "a", ""), finding("E_ROI_EMPTY", "b", "")], 1)[1]
@@ -57,7 +61,11 @@ def flow_of(
     late = [found[0] for found in patients if not _WITHOUT_IMAGES & set(found)]
     steps = [Step("with images", with_images, _reasons(late, with_images - usable)), Step("usable", usable)]
     if rows:
-        steps.insert(0, Step("rows in the clinical table", rows, _reasons(early, rows - with_images)))
+        asked = rows - not_asked
+        label = "asked about" if not_asked else _ROWS
+        steps.insert(0, Step(label, asked, _reasons(early, asked - with_images)))
+    if rows and not_asked:
+        steps.insert(0, Step(_ROWS, rows, ((NOT_ASKED, not_asked),)))
     return tuple(steps)
 
 

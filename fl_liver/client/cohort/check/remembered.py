@@ -12,7 +12,7 @@ from fl_liver.client.cohort.check.fingerprint import Intensity
 from fl_liver.client.cohort.codes import PASSING, finding
 from fl_liver.client.cohort.store import Store
 
-LOOK_VERSION = "1"
+LOOK_VERSION = "2"
 """Raise it whenever the same pixels would give other findings."""
 
 

@@ -19,6 +19,7 @@ class CheckReport:
     rows         patients in the clinical table; None where there is none
     cases        everybody with usable images, ready to be looked at again for pictures
     intensities  percentiles of grey values by series
+    not_asked    those whom the study is not about; they are in no other figure here
     """
 
     files: int
@@ -28,11 +29,12 @@ class CheckReport:
     rows: int | None = None
     cases: tuple[CaseFiles, ...] = field(default=(), repr=False)
     intensities: Mapping[str, Sequence[Intensity]] = field(default_factory=dict, repr=False)
+    not_asked: frozenset[str] = frozenset()
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Pseudonyms of everybody with images."""
-        return tuple(sorted({one.case for one in self.series if one.header.is_image}))
+        """Pseudonyms of everybody with images, less those whom the study is not about."""
+        return tuple(sorted({one.case for one in self.series if one.header.is_image} - self.not_asked))
 
     @property
     def excluded(self) -> frozenset[str]:

@@ -51,7 +51,7 @@ def write_check_page(
             on_progress("pictures", done, len(cases))
         for case in sorted(set(report.patients) - {files.case for files in cases}):
             page.case(CaseSheet(case, (), tuple(by_case[case]), usable=False))
-        page.close(report, _flow(report), fingerprints(report.series, report.intensities))
+        page.close(report, flow_of_report(report), fingerprints(report.series, report.intensities))
 
 
 def _pictures(cases: list[CaseFiles], workers: int | Literal["auto"]) -> Iterator[tuple[CaseFiles, CaseFound]]:
@@ -62,7 +62,7 @@ def _pictures(cases: list[CaseFiles], workers: int | Literal["auto"]) -> Iterato
             yield files, CaseFound() if isinstance(found, UnusableError) else found
 
 
-def _flow(report: CheckReport) -> tuple[Step, ...]:
+def flow_of_report(report: CheckReport) -> tuple[Step, ...]:
     """Of the table where there is one, else of those with images."""
     excluded = report.excluded
     images = set(report.patients)
@@ -70,4 +70,4 @@ def _flow(report: CheckReport) -> tuple[Step, ...]:
     known = images - without_row if report.rows is not None else images
     usable = len(known - excluded)
     told = [one for one in report.findings if one.case in excluded]
-    return flow_of(report.rows or 0, len(known), told, usable)
+    return flow_of(report.rows or 0, len(known), told, usable, not_asked=len(report.not_asked))

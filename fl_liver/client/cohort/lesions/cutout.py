@@ -59,6 +59,12 @@ def resample(
     return np.asarray(resampled, dtype=np.float32)
 
 
+def mask_of(labels: NDArray[np.integer], cutout: Cutout, size_px: tuple[int, int]) -> NDArray[np.float16]:
+    """Share of each pixel of a cutout that lies inside what was drawn, all lesions together; nothing is, outside."""
+    drawn = (labels > 0).astype(np.float32)
+    return resample(drawn, cutout, size_px, beyond=0.0).clip(0, 1).astype(np.float16)
+
+
 def share_inside(first_px: float, end_px: float, start_px: float, length_px: float, count: int) -> NDArray[np.float64]:
     """How much of each of `count` equal pixels from `start_px` on lies between `first_px` and `end_px`; (count,) 0..1.
 

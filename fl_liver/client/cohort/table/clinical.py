@@ -73,7 +73,7 @@ def clinical_from(table: pd.DataFrame, study: Study, names: Pseudonyms, where: P
         where: names the table in errors.
 
     Raises:
-        DataError: a column that the study names is missing, or no diagnosis is one of the study's.
+        DataError: a column that the study names is missing.
     """
     require_columns(table, _columns(study), where)
     table, findings = _named_rows(table)
@@ -81,7 +81,6 @@ def clinical_from(table: pd.DataFrame, study: Study, names: Pseudonyms, where: P
     of_lesions = study.cohort.unit == "lesion"
     table, rows, wrong = numbered(table, names) if of_lesions else (table, dict[str, Row](), [])
     table, not_asked = _asked(table, study, rows)
-    _require_known_classes(table, study, where)
     unlabelled = [*wrong, *_rows_twice(table, names)]
     table, found = _without_bad_labels(table, study, names)
     table = table.drop_duplicates("patient_id", keep=False)
@@ -108,6 +107,26 @@ def clinical_from(table: pd.DataFrame, study: Study, names: Pseudonyms, where: P
         lesions=np.array([lesion for _, lesion in owners], dtype=np.int64),
         known=frozenset((names.patient(patient), lesion) for patient, lesion in rows.values()),
         not_asked=not_asked,
+    )
+
+
+def require_known_classes(table: pd.DataFrame, study: Study, where: Path) -> None:
+    """Another study's table, or another coding, is one error and not one finding a patient.
+
+    Raises:
+        DataError: no diagnosis of the table is one that the study has, or says that it does not ask about.
+    """
+    if study.task.outcome not in table or not len(table):
+        return
+    column = table[study.task.outcome]
+    known = {**study.task.classes, **{f"not asked, {code}": code for code in study.task.not_asked}}
+    if (_codes(column, known) >= 0).any():
+        return
+    found = ", ".join(list(dict.fromkeys(shown(text) for text in column))[:_MOST_SHOWN])
+    wanted = ", ".join(f"'{code}' ({name})" for name, code in study.task.classes.items())
+    raise DataError(
+        f"{where}: no row of '{column.name}' holds a class of study {study.name}: found {found}; wanted {wanted};"
+        " is it the table, and the study, that was meant?"
     )
 
 
@@ -185,19 +204,6 @@ def _asked(table: pd.DataFrame, study: Study, rows: Mapping[str, Row]) -> tuple[
     out = table[study.task.outcome].map(same_code).isin(codes).groupby(table["patient_id"]).transform("all")
     asked = {rows.get(row, (row, 0))[0] for row in table["patient_id"][~out]}
     return table[~out], frozenset(rows.get(row, (row, 0))[0] for row in table["patient_id"][out]) - asked
-
-
-def _require_known_classes(table: pd.DataFrame, study: Study, where: Path) -> None:
-    """Another study's table, or another coding, is one error and not one finding a patient."""
-    column = table[study.task.outcome]
-    if not len(column) or (_codes(column, study.task.classes) >= 0).any():
-        return
-    found = ", ".join(dict.fromkeys(shown(text) for text in column.iloc[:_MOST_SHOWN]))
-    wanted = ", ".join(f"'{code}' ({name})" for name, code in study.task.classes.items())
-    raise DataError(
-        f"{where}: no row of '{column.name}' holds a class of study {study.name}: found {found}; wanted {wanted};"
-        " is it the table, and the study, that was meant?"
-    )
 
 
 def _rows_twice(table: pd.DataFrame, names: Pseudonyms) -> list[Finding]:

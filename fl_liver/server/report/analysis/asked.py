@@ -13,7 +13,8 @@ from fl_liver.stats.plan_entry import Analysis
 def asked(entry: Analysis) -> str:
     """The question of a plan's entry."""
     question = _QUESTIONS[entry.kind](entry)
-    return question if entry.by is None else f"{question} Once for each level of {quoted(entry.by)}."
+    among = f" Among patients with {_all(entry.among)}." if entry.among else ""
+    return question + among + ("" if entry.by is None else f" Once for each level of {quoted(entry.by)}.")
 
 
 def quoted(name: str) -> str:

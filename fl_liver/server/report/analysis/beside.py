@@ -161,7 +161,14 @@ def questions_beside(analyses: Iterable[Analysis]) -> list[Beside]:
 
 def _beside(entry: Analysis) -> list[Beside]:
     def base(key: str, name: str | None = None) -> dict[str, Any]:
-        return {"id": f"\0{key} {name} {entry.id}", "by": entry.by, "of": entry.id, "key": key, "name": name}
+        return {
+            "id": f"\0{key} {name} {entry.id}",
+            "by": entry.by,
+            "among": entry.among,
+            "of": entry.id,
+            "key": key,
+            "name": name,
+        }
 
     if isinstance(entry, Roc):
         return [] if entry.cluster else [Centres(**base("centres"), score=entry.score, label=entry.label)]

@@ -1,0 +1,195 @@
+"""NIfTI volumes of public sets: where voxels lie and what they hold, and that no DICOM series loses any of it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fl_liver.client.cohort.layout import hospital_folder
+from fl_liver.client.cohort.lesions.masks import on_grid_of, read_mask_file
+from fl_liver.client.cohort.pseudonym import site_pseudonyms
+from fl_liver.client.cohort.series.grid import Grid, Volume
+from fl_liver.client.cohort.series.survey import Place, survey
+from fl_liver.client.cohort.series.volume import read_volume
+from fl_liver.errors import DataError
+from simulation.public.nifti import read_nifti, separate_lesions, spacing_mm, write_mask
+from simulation.public.series_files import SeriesName, link_files, write_series
+from tests.simulation.public_trees import require_shared, write_nifti
+
+# Columns of the affine: steps of i, j, k in mm towards right, anterior, superior; last its origin.
+LAS = [[-2, 0, 0, 90], [0, 3, 0, -50], [0, 0, 5, 20]]
+RAS = [[2, 0, 0, -90], [0, 3, 0, -50], [0, 0, 5, 20]]
+CORONAL = [[2, 0, 0, -90], [0, 0, -4, 70], [0, 3, 0, 10]]  # j runs upwards, k backwards
+OBLIQUE = [[1.9696, 0, 0.8682, -90], [0, 3, 0, -50], [-0.3473, 0, 4.924, 20]]  # 10 degrees about the second axis
+
+
+def read_back(folder: Path) -> Volume:
+    """The one series below dicom/P1, as the cohort reads it."""
+    (folder / "dicom").mkdir(exist_ok=True)
+    files = hospital_folder(folder).patients["P1"].files
+    told = survey(files, Place(folder / "dicom", site_pseudonyms(folder / "work"), "case", 1))
+    assert [one.code for one in told.findings if one.severity != "W"] == []
+    (series,) = told.series
+    return read_volume(series)
+
+
+@pytest.mark.parametrize("affine", [LAS, RAS, CORONAL, OBLIQUE], ids=["LAS", "RAS", "coronal", "oblique"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_planted_voxel_lies_where_its_affine_says_in_dicom_coordinates(
+    tmp_path: Path, affine: list[list[float]], suffix: str
+) -> None:
+    """The standard's own sum, x = A·(i, j, k) + t, with x and y reversed for DICOM: right is −left."""
+    voxels = np.full((7, 6, 5), -1000, dtype=np.int16)
+    planted = {(1, 2, 3): 111, (5, 0, 4): 222, (6, 5, 0): 333}
+    for place, hu in planted.items():
+        voxels[place] = hu
+    values, grid = read_nifti(write_nifti(tmp_path / f"volume{suffix}", voxels, affine))
+    write_series(values, grid, SeriesName("set", "P1", "CT", "portal"), tmp_path / "dicom" / "P1" / "portal")
+    volume = read_back(tmp_path)
+    rows = np.array(affine)
+    for place, hu in planted.items():
+        left, posterior, superior = (rows[:, :3] @ np.array(place) + rows[:, 3]) * [-1, -1, 1]
+        found = np.argwhere(volume.values == hu)
+        assert len(found) == 1
+        assert volume.grid.position_mm(found[0]) == pytest.approx([left, posterior, superior], abs=1e-3)
+    assert np.sort(volume.values.ravel()).tolist() == np.sort(voxels.ravel()).tolist()
+
+
+def test_slices_run_to_the_head_and_rows_to_the_left_whatever_the_order_in_the_file(tmp_path: Path) -> None:
+    """Patients of one set stored in two orders would otherwise look at each other in a mirror."""
+    for affine in (LAS, RAS, CORONAL):
+        _, grid = read_nifti(write_nifti(tmp_path / "a.nii", np.zeros((7, 6, 5), np.int16), affine))
+        assert np.diag(grid.steps_mm[:, ::-1]).min() > 0
+        assert np.count_nonzero(grid.steps_mm) == 3
+
+
+def test_hounsfield_units_are_kept_and_fractions_are_stored_as_finely_as_they_can_be(tmp_path: Path) -> None:
+    whole = np.arange(-1024, 1024 * 2, dtype=np.int16)[:210].reshape(7, 6, 5)
+    write_series(*read_nifti(write_nifti(tmp_path / "w.nii", whole.astype(np.float64), RAS)),
+                 SeriesName("s", "P1", "CT", "portal"), tmp_path / "dicom" / "P1" / "a")  # fmt: skip
+    assert np.array_equal(np.sort(read_back(tmp_path).values.ravel()), np.sort(whole.ravel()))
+    fractions = np.linspace(0, 1.7, 210, dtype=np.float32).reshape(7, 6, 5)
+    other = tmp_path / "other"
+    write_series(*read_nifti(write_nifti(tmp_path / "f.nii", fractions, RAS)),
+                 SeriesName("s", "P1", "MR", "t2"), other / "dicom" / "P1" / "a")  # fmt: skip
+    assert np.sort(read_back(other).values.ravel()) == pytest.approx(np.sort(fractions.ravel()), abs=2e-5)
+
+
+def test_a_mask_and_its_volume_stay_on_each_other(tmp_path: Path) -> None:
+    voxels = np.zeros((7, 6, 5), dtype=np.uint8)
+    voxels[1:3, 2:5, 3:5] = 1
+    values, grid = read_nifti(write_nifti(tmp_path / "m.nii.gz", voxels, LAS))
+    write_mask(values.astype(np.uint16), grid, tmp_path / "masks" / "P1.nii.gz")
+    image, where = read_nifti(write_nifti(tmp_path / "i.nii.gz", voxels.astype(np.int16) * 100, LAS))
+    write_series(image, where, SeriesName("s", "P1", "CT", "portal"), tmp_path / "dicom" / "P1" / "a")
+    volume = read_back(tmp_path)
+    mask = on_grid_of(read_mask_file(tmp_path / "masks" / "P1.nii.gz"), volume.grid)
+    assert np.array_equal(mask.labels * 100, volume.values)
+
+
+def test_the_same_volume_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        values, grid = read_nifti(write_nifti(tmp_path / "v.nii", np.ones((7, 6, 5), np.int16), RAS))
+        write_series(values, grid, SeriesName("s", "P1", "CT", "portal"), tmp_path / name)
+    assert [one.read_bytes() for one in sorted((tmp_path / "a").iterdir())] == [
+        one.read_bytes() for one in sorted((tmp_path / "b").iterdir())
+    ]
+
+
+def test_lesions_that_hang_together_are_one_and_specks_are_none() -> None:
+    """Voxels of 8 mm³: 0.05 ml are 7 of them."""
+    grid = Grid((9, 9, 9), (0, 0, 0), (0, 0, 2), (0, 2, 0), (2, 0, 0))
+    drawn = np.zeros((9, 9, 9), dtype=bool)
+    drawn[0:2, 0:2, 0:2] = True  # 8 voxels
+    drawn[2:5, 2:5, 2:5] = True  # 27, touching the first by a corner
+    drawn[7:9, 7:9, 7:9] = True  # 8
+    drawn[8, 0, 0] = True  # a speck
+    labels = separate_lesions(drawn, grid)
+    assert np.bincount(labels.ravel()).tolist() == [729 - 43, 35, 8]
+    assert labels[0, 0, 0] == labels[4, 4, 4] == 1
+    only = np.zeros_like(drawn)
+    only[8, 0, 0] = True
+    assert separate_lesions(only, grid).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing", "no such file; is the data set whole"),
+        ("cut", "cut short"),
+        ("gzip cut", "cut short|cannot|not a NIfTI"),
+        ("four axes", "4 axes, wanted 3|several in one place"),
+        ("flat", "not a NIfTI volume that can be read"),
+        ("text", "not a NIfTI volume that can be read"),
+    ],
+)
+def test_a_file_that_is_no_volume_is_refused_and_named(tmp_path: Path, damage: str, message: str) -> None:
+    path = tmp_path / ("v.nii.gz" if damage == "gzip cut" else "v.nii")
+    voxels = np.arange(210, dtype=np.int16).reshape(7, 6, 5)
+    write_nifti(path, voxels, [[2, 2, 0, 0], [0, 0, 0, 0], [0, 0, 5, 0]] if damage == "flat" else RAS)
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    if damage == "cut":
+        path.write_bytes(data[:-100])
+    if damage == "gzip cut":
+        path.write_bytes(gzip.compress(gzip.decompress(data)[:-100]))
+    if damage == "four axes":
+        path.write_bytes(data[:40] + np.array([4, 7, 6, 5, 1, 1, 1, 1], "<i2").tobytes() + data[56:])
+        path.write_bytes(data[:40] + np.array([4, 7, 6, 5, 2, 1, 1, 1], "<i2").tobytes() + data[56:] + data[352:])
+    if damage == "text":
+        path.write_text("not found\n" * 50)
+    with pytest.raises(DataError, match=message):
+        read_nifti(path)
+
+
+def test_the_slice_distance_is_told_from_the_header_alone(tmp_path: Path) -> None:
+    path = write_nifti(
+        tmp_path / "v.nii", np.zeros((7, 6, 5), np.int16), [[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, 5, 0]]
+    )
+    assert spacing_mm(path) == pytest.approx((0.7, 5.0))
+    thin = write_nifti(
+        tmp_path / "t.nii", np.zeros((7, 6, 5), np.int16), [[0.9, 0, 0, 0], [0, 0.9, 0, 0], [0, 0, 0.5, 0]]
+    )
+    assert spacing_mm(thin) == pytest.approx((0.9, 0.5))
+
+
+def test_linked_files_are_no_symbolic_links(tmp_path: Path) -> None:
+    """The cohort does not follow a link that leads out of the hospital's folder."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "1-1.dcm").write_bytes(b"x")
+    (tmp_path / "set" / "link.dcm").symlink_to(tmp_path / "set" / "1-1.dcm")
+    link_files(sorted((tmp_path / "set").iterdir()), tmp_path / "hospital")
+    found = sorted((tmp_path / "hospital").iterdir())
+    assert [one.name for one in found] == ["1-1.dcm", "link.dcm"]
+    assert not any(one.is_symlink() for one in found)
+
+
+def test_a_real_ct_keeps_every_hounsfield_unit_and_its_place(tmp_path: Path) -> None:
+    """MSD's spleen_8: SimpleITK's own reading of the NIfTI file, never reordered, is the oracle."""
+    import SimpleITK
+
+    path = require_shared() / "msd-spleen8-ct" / "image_spleen_8.nii.gz"
+    original = SimpleITK.ReadImage(str(path))
+    values, grid = read_nifti(path)
+    write_series(values, grid, SeriesName("msd", "P1", "CT", "portal"), tmp_path / "dicom" / "P1" / "portal")
+    volume = read_back(tmp_path)
+    assert volume.values.shape == (32, 512, 512)
+    for voxel in [(0, 0, 0), (511, 3, 31), (250, 200, 16), (100, 400, 5)]:
+        at = volume.grid.index_of(original.TransformIndexToPhysicalPoint(voxel))
+        assert at == pytest.approx(np.rint(at), abs=2e-3)
+        assert volume.values[tuple(np.rint(at).astype(int))] == original.GetPixel(voxel)
+
+
+@pytest.mark.parametrize("name", ["example_ct.nii.gz", "example_ct_sm.nii.gz", "example_mr_sm.nii.gz"])
+def test_real_volumes_of_other_makers_are_read(tmp_path: Path, name: str) -> None:
+    path = require_shared() / "totalsegmentator-examples" / name
+    values, grid = read_nifti(path)
+    kind = ("MR", "t2") if "mr" in name else ("CT", "portal")
+    write_series(values, grid, SeriesName("ts", "P1", *kind), tmp_path / "dicom" / "P1" / "a")  # type: ignore[arg-type]
+    volume = read_back(tmp_path)
+    assert volume.grid.agrees_with(grid, 2e-3)
+    np.testing.assert_allclose(volume.values, values, atol=0.05)
