@@ -13,6 +13,7 @@ memory is that of a process for each loop. The exit status is 1 where a target i
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -227,9 +228,10 @@ def _at_once(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked, print, and say whether every target was met."""
     asked = parser(__doc__, PARTS)
+    asked.formatter_class = argparse.RawDescriptionHelpFormatter
     there = [name for name in STUDIES if name in shipped_studies()]
     asked.add_argument("--studies", nargs="+", choices=there, default=there, metavar="STUDY", help=", ".join(there))
-    asked.add_argument("--turns", type=int, default=7, help="pairs of turns whose median counts; default 7")
+    asked.add_argument("--turns", type=int, default=9, help="of each loop, the best counts; default 9")
     asked.add_argument("--device", default="cpu", help="cpu, or cuda for the first GPU")
     asked.add_argument("--published", action="store_true", help="the papers' sizes in the other parts too")
     asked.add_argument("--images", type=int, help="of the hospital; by default as many as take seconds")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ _SAYS = {
     ATTENTION: "attention: where the network was taught to look",
 }
 
-_OF_P = "p: probability of disease, the mean over the patient's images; before it the truth."
+_OF_P = " p: probability of disease, the mean over the patient's images; before it the truth."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,9 @@ def explanation_figures(
     missing: list[str] = []
     methods = tuple(name for name in wanted.methods if name in explained.hits)
     if methods:
-        drawings += _heat_figures(study, cohort, explained, methods, titled)
-        drawings += _hit_figure(explained, methods)
+        heat = heat_figures(explained, methods, _titles(study, cohort, explained, titled))
+        drawings += [replace(one, caption=one.caption + _OF_P) for one in heat]
+        drawings += _hit_figure(explained, methods, study.cohort.unit)
     for asked, make in ((wanted.embedding, embedding_figure), (wanted.physical, physical_figure)):
         try:
             drawings += [make(study, cohort, explained)] if asked else []
@@ -103,33 +104,46 @@ def grey(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     return made
 
 
-def _heat_figures(
-    study: Study, cohort: Cohort, explained: Explained, methods: tuple[str, ...], titled: Callable[[int], str]
+def heat_figures(
+    explained: Explained,
+    methods: tuple[str, ...] | None = None,
+    titled: Callable[[int, int], str] = lambda _place, _number: "",
 ) -> list[Drawing]:
-    rows = [one for shown in explained.shown for one in _heats(study, cohort, explained, shown, methods, titled)]
-    said = "; ".join(_SAYS[name] for name in methods)
-    outline = " Outline: the lesion as it was drawn." if any(one.mask is not None for one in explained.shown) else ""
+    """Heat maps over the images that were kept.
+
+    Args:
+        methods: by default all that were made.
+        titled: place of a patient in `explained.patients`, number of the image among the patient's → what stands above.
+    """
+    wanted = tuple(explained.hits) if methods is None else methods
+    items = [one for shown in explained.shown for one in _heats(explained, shown, wanted, titled)]
+    said = "; ".join(_SAYS[name] for name in wanted)
+    outline = " Outline: the lesion as it was drawn." if any(one.mask is not None for one in items) else ""
     return [
-        draw_heat_maps(
-            f"heat_maps_{1 + start // MOST_IMAGES}", rows[start : start + MOST_IMAGES], f"{said}. {_OF_P}{outline}"
-        )
-        for start in range(0, len(rows), MOST_IMAGES)
+        draw_heat_maps(f"heat_maps_{1 + start // MOST_IMAGES}", items[start : start + MOST_IMAGES], f"{said}.{outline}")
+        for start in range(0, len(items), MOST_IMAGES)
     ]
 
 
+def _titles(
+    study: Study, cohort: Cohort, explained: Explained, titled: Callable[[int], str]
+) -> Callable[[int, int], str]:
+    """The truth and what the network says, for `heat_figures`."""
+
+    def title(place: int, _number: int) -> str:
+        patient = int(explained.patients[place])
+        truth = list(study.task.classes)[cohort.label[patient]]
+        return f"{titled(patient)}{truth}, p {fraction(float(explained.probability[place]), 2)}"
+
+    return title
+
+
 def _heats(
-    study: Study,
-    cohort: Cohort,
-    explained: Explained,
-    shown: Shown,
-    methods: tuple[str, ...],
-    titled: Callable[[int], str],
+    explained: Explained, shown: Shown, methods: tuple[str, ...], titled: Callable[[int, int], str]
 ) -> list[Heat]:
-    """One row for each input of the network; the drawn lesion belongs to "lesion"."""
+    """One for each input of the network; the drawn lesion belongs to "lesion"."""
     place = int(explained.owner[shown.index])
-    patient = int(explained.patients[place])
-    truth = list(study.task.classes)[cohort.label[patient]]
-    title = f"{titled(patient)}{truth}, p {fraction(float(explained.probability[place]), 2)}"
+    title = titled(place, 1 + shown.index - int(np.searchsorted(explained.owner, place)))
     return [
         Heat(
             title if name == "lesion" else f"{title}: {name}",
@@ -147,7 +161,7 @@ def _visible(method: str, heat: NDArray[np.float32]) -> NDArray[np.float32]:
     return (heat / top).clip(0, 1) if method == SALIENCY and top > 0 else heat
 
 
-def _hit_figure(explained: Explained, methods: tuple[str, ...]) -> list[Drawing]:
+def _hit_figure(explained: Explained, methods: tuple[str, ...], unit: str) -> list[Drawing]:
     found = {name: explained.rate(name) for name in methods}
     if not any(one.maximum.n for one in found.values()):
         return []
@@ -158,7 +172,7 @@ def _hit_figure(explained: Explained, methods: tuple[str, ...]) -> list[Drawing]
     ]
     by_chance = next(iter(found.values())).by_chance
     caption = (
-        "Heat maps against the drawn lesion, one image a patient, that with the largest lesion; 95 % Clopper–Pearson"
+        f"Heat maps against the drawn lesion, one image a {unit}, that with the largest area; 95 % Clopper–Pearson"
         " intervals. A map hits where its maximum (the pointing game), or half or more of its highest 2 % of pixels,"
         f" lies in the lesion. Dotted: the lesion's mean share of the image ({fraction(by_chance, 2)}), which a point"
         " put anywhere would hit."

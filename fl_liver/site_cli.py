@@ -12,6 +12,7 @@ from fl_liver import (
     site_study_cli,
     site_table_cli,
     site_trust_cli,
+    site_viewer_cli,
 )
 
 app = typer.Typer(no_args_is_help=True, help="What a hospital runs on its own data.")
@@ -23,5 +24,6 @@ for part in (
     site_run_cli,
     site_explain_cli,
     site_table_cli,
+    site_viewer_cli,
 ):
     app.add_typer(part.app)

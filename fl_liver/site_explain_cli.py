@@ -68,7 +68,8 @@ def site_explain(
     chosen = chosen_patients(cohort, patients)
     if dry_run:
         images = sum(map(int, (cohort.owner[:, None] == chosen).any(1)))
-        typer.echo(f"would explain {len(chosen)} patients, {images} images, and write {out}/explain.html and .csv")
+        unit = asked.cohort.unit
+        typer.echo(f"would explain {len(chosen)} {unit}s, {images} images, and write {out}/explain.html and .csv")
         return
     private_folder(out)
     with _progress("images explained") as tell:
@@ -114,8 +115,8 @@ def _write(
     from fl_liver.client.explain.page import Facts, write_page
 
     made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    images = len(explained.rows)
-    facts = Facts(study.title, site, study.sha256, made, len(explained.patients), images, whom, tuple(missing))
+    people, images = len(explained.patients), len(explained.rows)
+    facts = Facts(study.title, site, study.sha256, made, people, study.cohort.unit, images, whom, tuple(missing))
     return write_page(out, facts, pictures)
 
 

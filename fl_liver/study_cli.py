@@ -29,7 +29,7 @@ def study_list() -> None:
     "writes study/study.toml (with the first weights' SHA-256) and study/initial.safetensors.",
 )
 def study_check(
-    study: Annotated[str, typer.Argument(help="A shipped study's name or the path of a .toml file; :VARIANT after it.")],
+    study: Annotated[str, typer.Argument(help="A shipped study's name or the path of a .toml file; with :VARIANT.")],
     out: Annotated[Path, typer.Option(help="Folder for study.toml and initial.safetensors.")] = Path("study"),
 ) -> None:
     """Check a study, make its first weights, print its hash."""

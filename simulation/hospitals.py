@@ -44,7 +44,7 @@ def make_hospitals(study: Study, options: Options, root: Path, on_patient: Calla
 
 
 def _phantom(study: Study, options: Options, root: Path, on_patient: Callable[[int, int], None]) -> Hospitals:
-    hospitals = phantom_of(study, scale=options.scale)
+    hospitals = phantom_of(study, scale=options.scale, least=options.least_patients)
     total = sum(hospital.patients for hospital in hospitals)
     done = 0
 

@@ -14,7 +14,7 @@ from fl_liver.errors import ConfigError
 from fl_liver.study import Study
 from fl_liver.study_files import at_published_size, load_study, tasks_of
 
-QUICK_SCALE = 0.35
+QUICK_SCALE, QUICK_LEAST = 0.35, 22
 """Phantom hospitals of `--quick` have this share of their patients."""
 
 
@@ -48,6 +48,11 @@ class Options:
     def computes_on(self) -> str:
         """The device for `pick_device`; daemons of a deployment on one machine would fight for a GPU."""
         return "cpu" if self.deploy else self.device
+
+    @property
+    def least_patients(self) -> int:
+        """Of the smallest phantom hospital: with fewer than ten to train, a hospital sits out."""
+        return QUICK_LEAST if self.quick else 0
 
     @property
     def scale(self) -> float:

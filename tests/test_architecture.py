@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "study_files": {"errors", "study", "toml_file"},
     "parameters": {"errors", "whole_file"},
     "stats": {"errors", "toml_file"},
-    "models": {"errors", "study", "parameters"},
+    "models": {"errors", "study", "study_training", "parameters"},
     "securesum": {"errors"},
     "identity": FOUNDATION | {"study", "securesum"},
     "update_code": {"parameters", "securesum", "study"},

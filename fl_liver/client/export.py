@@ -123,7 +123,8 @@ def _probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _risk(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """r of the log-odds log(10ʳ − 1), as `models.patient_score` stores it."""
-    found: NDArray[np.float64] = np.logaddexp(0.0, log_odds) / np.log(10.0)
+    with np.errstate(invalid="ignore"):  # who was not scored stays NaN
+        found: NDArray[np.float64] = np.logaddexp(0.0, log_odds) / np.log(10.0)
     return found
 
 

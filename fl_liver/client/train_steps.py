@@ -61,7 +61,7 @@ class Steps:
         training, inputs = self._study.training, self._views.train(material.inputs, chosen)
         if training.mixup:
             share, partner = mixing(training.mixup, len(chosen), chosen.device)
-            inputs = {name: values.lerp(values[partner], share) for name, values in inputs.items()}
+            inputs = {name: one.lerp(one.index_select(0, partner), share) for name, one in inputs.items()}
         mask = inputs.pop(MASK, None)
         with autocast(self._study, chosen.device):
             outputs = self._model(inputs)

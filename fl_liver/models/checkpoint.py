@@ -138,7 +138,7 @@ def _wanted(trunk: Trunk) -> dict[str, Tensor]:
 def _fill(trunk: Trunk, state: Mapping[str, Tensor], where: str) -> tuple[str, tuple[str, ...]]:
     """Copies into the trunk; what was adapted, and what was left out."""
     wanted = _wanted(trunk)
-    left_out = tuple(name for name in state if name.startswith(trunk.head))
+    left_out = tuple(sorted(name for name in state if name.startswith(trunk.head)))
     given = {name: tensor for name, tensor in state.items() if name not in left_out}
     first = f"{trunk.first_convolution}.weight"
     adapted = ""

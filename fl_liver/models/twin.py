@@ -7,6 +7,7 @@ a network of a thousand layers.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any, TypeVar
 
 import torch
@@ -35,7 +36,7 @@ def _twin(module: M, device: torch.device, made: dict[int, Any]) -> M:
     for name, value in vars(module).items():
         if name in contents:
             vars(other)[name] = contents[name]
-        elif isinstance(value, dict | list | set) and not value:  # hooks: twelve empty dictionaries a layer
+        elif type(value) in (dict, OrderedDict, set) and not value:  # hooks: twelve empty dictionaries a layer
             vars(other)[name] = type(value)()
         else:
             vars(other)[name] = copy.deepcopy(value, made)

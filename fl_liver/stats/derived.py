@@ -116,8 +116,8 @@ class Bands(Derived):
         return np.asarray(names[band])
 
     def said(self) -> str:
-        parts = [f"{name} up to {edge:g}" for name, edge in zip(self.names, self.edges, strict=False)]
-        return f"{self.of[0]} in bands: {', '.join(parts)}, {self.names[-1]} above"
+        parts = [f"≤ {edge:g} is ‘{name}’" for name, edge in zip(self.names, self.edges, strict=False)]
+        return f"{self.of[0]}: {', '.join(parts)}, above is ‘{self.names[-1]}’"
 
 
 class Merged(Derived):
@@ -143,7 +143,8 @@ class Merged(Derived):
         return found
 
     def said(self) -> str:
-        return f"{self.of[0]}: " + "; ".join(f"{name} is {', '.join(levels)}" for name, levels in self.into.items())
+        parts = [f"{', '.join(levels)} is ‘{name}’" for name, levels in self.into.items()]
+        return f"{self.of[0]}: {'; '.join(parts)}"
 
 
 class OneOf(Derived):

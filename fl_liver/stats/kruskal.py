@@ -25,7 +25,7 @@ from fl_liver.stats.result import json_fields
 
 @dataclass(frozen=True, slots=True)
 class KruskalWallis:
-    """H with df degrees of freedom, and the F of the same groups. NaN where all values are equal."""
+    """H with df degrees of freedom, and the F, means and SDs of the same groups. NaN where all values are equal."""
 
     groups: tuple[str, ...]
     n: tuple[int, ...]
@@ -34,6 +34,8 @@ class KruskalWallis:
     p: float
     F: float
     F_p: float
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
         """JSON values as the analysis contract names them; a number that is not finite is null."""
@@ -60,7 +62,17 @@ def kruskal_wallis(x: str, group: str, levels: Sequence[str] = (), *, min_cell: 
     h = kruskal_h(leaves.counts, leaves.ties())
     df = len(levels) - 1
     f, f_p = one_way_f(moments)
-    return KruskalWallis(tuple(levels), tuple(sizes), h, df, float(stats.chi2.sf(h, df)), f, f_p)
+    return KruskalWallis(
+        groups=tuple(levels),
+        n=tuple(sizes),
+        H=h,
+        df=df,
+        p=float(stats.chi2.sf(h, df)),
+        F=f,
+        F_p=f_p,
+        mean=tuple(one.mean for one in moments),
+        sd=tuple(one.sd for one in moments),
+    )
 
 
 def kruskal_h(counts: IntVector, ties: int) -> float:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fl_liver.errors import ConfigError
 from simulation.phantom.ct_makes import Maker
 from simulation.phantom.ct_scanners import MAKERS, CtProtocols, CtScanner, ct_outside_the_hull, draw_ct_scanner
-from simulation.phantom.hospitals import MOST_HOSPITALS, SMALLEST_HOSPITAL
+from simulation.phantom.hospitals import hospital_sizes
 
-_CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of the random streams; append only
+_CASES, _SCANNER, _PATIENTS, _MAKES, _DISEASE = range(5)  # purposes of the random streams; append only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,53 +39,43 @@ def ct_rooms(
     external: int,
     *,
     scale: float,
-    sizes: tuple[Sequence[int], Sequence[int]],
+    sizes: tuple[tuple[int, ...], tuple[int, ...]],
     usual: CtProtocols,
 ) -> tuple[CtRoom, ...]:
     """Training hospitals H01, H02, …, then the external ones, whose scanners lie outside the others' range.
 
-    A hospital depends on `seed`, its number and `train`, not on how many come after it.
+    Arguments and errors are those of `hospitals.phantom_hospitals`.
 
     Args:
-        seed: ≥ 0.
-        train, external: numbers of hospitals, 1 ≤ train, 0 ≤ external, together at most 200.
-        scale: multiplies every hospital's patients, > 0; at least 12 are left.
         sizes: patients of the training and of the external hospitals; they repeat where there are more.
         usual: what the training hospitals scan with.
-    Raises:
-        ConfigError: a number outside these ranges.
     """
-    if seed < 0:
-        raise ConfigError(f"phantom: seed is {seed}, wanted 0 or more")
-    if train < 1 or external < 0 or train + external > MOST_HOSPITALS:
-        raise ConfigError(
-            f"phantom: {train} training and {external} external hospitals; wanted at least 1 and 0,"
-            f" together at most {MOST_HOSPITALS}"
-        )
-    if not 0 < scale < float("inf"):
-        raise ConfigError(f"phantom: scale is {scale}, wanted a positive number such as 0.25")
-    rooms = []
-    for number in range(train + external):
-        beyond = number - train
-        like = sizes[beyond >= 0]
-        patients = like[(beyond if beyond >= 0 else number) % len(like)]
-        scanner = draw_ct_scanner(
-            np.random.default_rng([seed, number, _SCANNER]),
-            _maker_of(seed, number),
-            1 if (number + seed) % 2 else -1,
-            usual,
-        )
-        rooms.append(
-            CtRoom(
-                name=f"H{number + 1:02d}",
-                external=beyond >= 0,
-                seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
-                patients=max(SMALLEST_HOSPITAL, round(patients * scale)),
-                scanner=ct_outside_the_hull(scanner, usual, beyond % 2) if beyond >= 0 else scanner,
-                entropy=(seed, number, _CASES),
-            )
-        )
-    return tuple(rooms)
+    counts = hospital_sizes(seed, train, external, scale, sizes)
+    return tuple(_room(seed, number, number - train, count, usual) for number, count in enumerate(counts))
+
+
+def _room(seed: int, number: int, beyond: int, patients: int, usual: CtProtocols) -> CtRoom:
+    """`beyond` counts external hospitals from 0; it is negative for a training hospital."""
+    random, sign = np.random.default_rng([seed, number, _SCANNER]), 1 if (number + seed) % 2 else -1
+    scanner = draw_ct_scanner(random, _maker_of(seed, number), sign, usual)
+    return CtRoom(
+        name=f"H{number + 1:02d}",
+        external=beyond >= 0,
+        seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
+        patients=patients,
+        scanner=ct_outside_the_hull(scanner, usual, beyond % 2) if beyond >= 0 else scanner,
+        entropy=(seed, number, _CASES),
+    )
+
+
+def has_disease(hospital_seed: int, index: int, prevalence: float) -> bool:
+    """Whether patient `index` (from 0) has it: so spread over a hospital that the smallest one has some who do.
+
+    >>> sum(has_disease(7, index, 0.25) for index in range(40))
+    10
+    """
+    start = float(np.random.default_rng([hospital_seed, _DISEASE]).random())
+    return int((index + 1) * prevalence + start) > int(index * prevalence + start)
 
 
 def _maker_of(seed: int, number: int) -> Maker:

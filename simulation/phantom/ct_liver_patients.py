@@ -20,7 +20,7 @@ from simulation.phantom.lesion import LesionKind
 
 Diagnosis = Literal["hcc", "metastasis", "hemangioma", "fnh", "cyst", "cholangiocarcinoma", "none"]
 MIMICS: tuple[Diagnosis, ...] = ("metastasis", "hemangioma", "fnh", "cyst", "cholangiocarcinoma", "none")
-_MIMIC_WEIGHTS = (5.0, 6.0, 2.5, 4.0, 3.0, 4.0)
+_MIMIC_WEIGHTS = (5.0, 6.0, 3.0, 4.0, 3.5, 1.5)
 TnmStage = Literal["I", "II", "III", "IV"]
 
 _KIND: dict[Diagnosis, LesionKind] = {
@@ -49,7 +49,7 @@ NOTHING_SEEN = -6.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiverCases:
-    """Whom a hospital sees: probability of HCC, and the mix of MIMICS."""
+    """Whom a hospital sees: share of HCC, and the mix of MIMICS."""
 
     prevalence: float
     mimic_mix: tuple[float, ...]
@@ -98,9 +98,8 @@ def draw_liver_cases(random: np.random.Generator) -> LiverCases:
     )
 
 
-def draw_liver_patient(random: np.random.Generator, cases: LiverCases) -> LiverPatient:
+def draw_liver_patient(random: np.random.Generator, cases: LiverCases, *, hcc: bool) -> LiverPatient:
     """One patient."""
-    hcc = bool(random.random() < cases.prevalence)
     diagnosis: Diagnosis = "hcc" if hcc else MIMICS[int(random.choice(len(MIMICS), p=cases.mimic_mix))]
     fibrosis = int(random.choice(5, p=_FIBROSIS_HCC if hcc else _FIBROSIS))
     sizes_mm = () if diagnosis == "none" else _draw_sizes(random, diagnosis, cases)

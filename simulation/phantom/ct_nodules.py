@@ -19,8 +19,8 @@ BENIGN_NODULES: tuple[NoduleKind, ...] = ("cyst", "hemangioma", "other_benign")
 Stage = Literal["I", "II", "III", "IV"]
 
 MOST_NODULES = 5
-SMALLEST_MM, LARGEST_MM = 4.0, 9.8
-"""Diameter; under 4 mm a nodule may fall between two slices."""
+SMALLEST_MM, LARGEST_MM = 4.5, 9.8
+"""Diameter; under 4.5 mm a nodule may fall between two slices."""
 _MALIGNANT_COUNT, _BENIGN_COUNT = (0.10, 0.12, 0.18, 0.25, 0.35), (0.36, 0.27, 0.18, 0.12, 0.07)
 _MIXED = 0.16
 """Of patients with malignant nodules, those who have benign ones too: 7 of 45."""
@@ -68,7 +68,7 @@ _RANGES = {"plain_hu": (0.0, 60.0), "uptake_hu": (0.0, 52.0), "margin_mm": (0.2,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoduleCases:
-    """Whom a hospital sees: probability that a patient's nodules are malignant, and the mix of BENIGN_NODULES."""
+    """Whom a hospital sees: share of patients with malignant nodules, and the mix of BENIGN_NODULES."""
 
     prevalence: float
     benign_mix: tuple[float, ...]
@@ -115,7 +115,7 @@ class NodulePatient:
 def draw_nodule_cases(random: np.random.Generator) -> NoduleCases:
     """The patients of one hospital: a referral centre, or one that stages everybody."""
     return NoduleCases(
-        prevalence=float(random.uniform(0.18, 0.36)),
+        prevalence=float(random.uniform(0.24, 0.40)),
         benign_mix=tuple(float(share) for share in random.dirichlet((4, 4, 4))),
         log_size_shift=float(random.uniform(-0.1, 0.1)),
         mean_age_years=float(random.uniform(58, 66)),
@@ -123,9 +123,8 @@ def draw_nodule_cases(random: np.random.Generator) -> NoduleCases:
     )
 
 
-def draw_nodule_patient(random: np.random.Generator, cases: NoduleCases) -> NodulePatient:
-    """One patient with 1 to MOST_NODULES nodules."""
-    malignant = bool(random.random() < cases.prevalence)
+def draw_nodule_patient(random: np.random.Generator, cases: NoduleCases, *, malignant: bool) -> NodulePatient:
+    """One patient with 1 to MOST_NODULES nodules, any of them malignant or none."""
     count = 1 + int(random.choice(MOST_NODULES, p=_MALIGNANT_COUNT if malignant else _BENIGN_COUNT))
     mixed = malignant and count > 1 and random.random() < _MIXED
     benign = int(random.integers(1, count)) if mixed else 0 if malignant else count

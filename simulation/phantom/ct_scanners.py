@@ -6,7 +6,6 @@ Makes, models and kernels are real ones (`ct_makes`), so that readers meet real 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from simulation.phantom.ct_makes import CT_MAKES, CtMake, Maker, ct_make
 from simulation.phantom.patients import Patient
 
 CONFOUNDING = (0.55, 0.95)
-LOW_DOSE, SHARPER = 1.7, 0.55
+LOW_DOSE, SHARPER = 1.6, 0.6
 """Of the second protocol: factor of the noise, and of blur and grain."""
 TRAIN_KVP, IODINE = (100, 120, 140), {80: 1.45, 100: 1.22, 120: 1.0, 140: 0.87}
 """Tube voltages, and how strongly iodine absorbs at each against 120 kV."""
@@ -28,7 +27,6 @@ OFFSET_HU = (-8.0, 8.0)
 DELAYS_S = ((24.0, 42.0), (62.0, 82.0), (140.0, 240.0))
 MULTI_FRAME = 0.3
 """Hospitals whose scanner writes one file a series."""
-Sign = Literal[-1, 1]
 MAKERS: tuple[Maker, ...] = tuple(CT_MAKES)
 _DESCRIPTION = "LIVER PV"
 _ROOM = 51  # purpose of the patient's random stream
@@ -39,16 +37,21 @@ _SIZE_SD = 0.15
 class CtOptics:
     """What becomes of a body in an image.
 
-    blur_mm   standard deviation of the point-spread function in the slice
-    grain_mm  standard deviation of the noise's grain
+    gap_share  from one slice to the next, of the thickness; less than 1 makes slices overlap
+    blur_mm    standard deviation of the point-spread function in the slice
+    grain_mm   standard deviation of the noise's grain
     """
 
     pixel_mm: float
     thickness_mm: float
-    gap_mm: float
+    gap_share: float
     blur_mm: float
     noise_hu: float
     grain_mm: float
+
+    @property
+    def gap_mm(self) -> float:
+        return round(self.thickness_mm * self.gap_share, 4)
 
 
 _RANGED = tuple(one.name for one in fields(CtOptics))
@@ -117,17 +120,17 @@ class CtProtocols:
 
     pixel_mm: tuple[float, float]
     thickness_mm: tuple[float, float]
-    gap_mm: tuple[float, float]
+    gap_share: tuple[float, float]
     blur_mm: tuple[float, float]
     noise_hu: tuple[float, float]
     grain_mm: tuple[float, float]
 
 
-def draw_ct_scanner(random: np.random.Generator, maker: Maker, sign: Sign, usual: CtProtocols) -> CtScanner:
+def draw_ct_scanner(random: np.random.Generator, maker: Maker, sign: int, usual: CtProtocols) -> CtScanner:
     """A room of the training hospitals.
 
     Args:
-        sign: whether patients with or without the disease get the second protocol more often. It differs from hospital
+        sign: ±1, whether patients with or without the disease get the second protocol more often. It differs from hospital
             to hospital: a hospital's own model learns a shortcut that holds nowhere else.
     """
 

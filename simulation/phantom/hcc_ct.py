@@ -23,7 +23,7 @@ from simulation.phantom.body import Appearance, Body, paint, sections
 from simulation.phantom.ct import CT_PHASES, LESION_HU, TISSUE_HU, Curve
 from simulation.phantom.ct_enhancement import LesionCurves, lesion_at, tissues_at
 from simulation.phantom.ct_files import CtExam, write_ct
-from simulation.phantom.ct_hospitals import ct_rooms
+from simulation.phantom.ct_hospitals import ct_rooms, has_disease
 from simulation.phantom.ct_liver_patients import (
     LiverCases,
     LiverPatient,
@@ -48,11 +48,11 @@ CLINICAL_COLUMNS = (
 TRAIN_SIZES = (56, 46, 40, 36, 32, 28, 26, 24)
 EXTERNAL_SIZES = (66, 54)
 PROTOCOLS = CtProtocols(
-    pixel_mm=(2.7, 3.1), thickness_mm=(4.5, 6.5), gap_mm=(6.5, 8.0), blur_mm=(1.1, 2.0), noise_hu=(6.0, 11.0),
+    pixel_mm=(2.7, 3.1), thickness_mm=(5.5, 7.0), gap_share=(1.0, 1.0), blur_mm=(1.1, 2.0), noise_hu=(6.0, 11.0),
     grain_mm=(1.2, 2.4),
 )  # fmt: skip
 
-_MATRIX, _SLICES = 80, 14
+_MATRIX, _SLICES = 80, 15
 _ROOM = Ellipsoid((-69, -3, -2), (56, 67, 44))
 _MIDDLE_MM: Triple = (-34.0, -5.0, -2.0)
 """Of the field of view, against the body's."""
@@ -89,7 +89,8 @@ class LiverHospital:
 
     def patient(self, index: int) -> LiverPatient:
         """Patient `index` (from 0), whoever was drawn before; more may be drawn than the hospital has."""
-        return draw_liver_patient(np.random.default_rng([self.seed, index, _LATENTS]), self.cases)
+        hcc = has_disease(self.seed, index, self.cases.prevalence)
+        return draw_liver_patient(np.random.default_rng([self.seed, index, _LATENTS]), self.cases, hcc=hcc)
 
     def write_patient(self, index: int, folder: Path) -> PatientRows:
         patient = self.patient(index)
@@ -211,7 +212,7 @@ def _row(person: Patient, patient: LiverPatient) -> list[str]:
     }
     cells = {name: "" if value is None else str(value) for name, value in pathology.items()} | {
         "patient_id": person.patient_id,
-        "hcc": str(int(patient.hcc)),
+        "hcc": "healthy" if patient.diagnosis == "none" else str(int(patient.hcc)),
         "diagnosis": patient.diagnosis,
         "age_years": str(patient.age_years),
         "sex": "M" if patient.male else "F",

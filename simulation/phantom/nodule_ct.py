@@ -20,7 +20,7 @@ from simulation.phantom.anatomy import LESION_ROOM, Ellipsoid
 from simulation.phantom.body import Appearance, Body, paint, sections
 from simulation.phantom.ct_enhancement import hu_at, tissues_at
 from simulation.phantom.ct_files import CtExam, write_ct
-from simulation.phantom.ct_hospitals import ct_rooms
+from simulation.phantom.ct_hospitals import ct_rooms, has_disease
 from simulation.phantom.ct_nodules import (
     Nodule,
     NoduleCases,
@@ -44,7 +44,7 @@ CLINICAL_COLUMNS = (
 TRAIN_SIZES = (64, 52, 44, 38, 34, 30, 26, 24)
 EXTERNAL_SIZES = (70, 60)
 PROTOCOLS = CtProtocols(
-    pixel_mm=(0.72, 0.88), thickness_mm=(2.5, 3.5), gap_mm=(1.6, 2.6), blur_mm=(0.5, 0.9), noise_hu=(7.0, 12.0),
+    pixel_mm=(0.72, 0.88), thickness_mm=(2.5, 3.5), gap_share=(0.55, 0.75), blur_mm=(0.5, 0.9), noise_hu=(5.0, 9.0),
     grain_mm=(0.5, 1.0),
 )  # fmt: skip
 
@@ -52,7 +52,7 @@ _PHASES: frozenset[SequenceKind] = frozenset({"plain", "arterial", "delayed"})
 _MATRIX, _SLAB_MM = 160, 38.0
 _ROOM_MM = (32.0, 36.0, 13.0)
 """Half axes of what the nodules of a patient lie in: patches of 24 mm round them stay in the field of view."""
-_ASPECT = (1.0, 1.25)
+_ASPECT = (1.0, 1.2)
 _RIM_HU = 14.0
 _LATENTS, _PLACES, _NOISE, _UPTAKE = range(61, 65)  # purposes of the patient's random streams
 
@@ -81,7 +81,8 @@ class NoduleHospital:
 
     def patient(self, index: int) -> NodulePatient:
         """Patient `index` (from 0), whoever was drawn before; more may be drawn than the hospital has."""
-        return draw_nodule_patient(np.random.default_rng([self.seed, index, _LATENTS]), self.cases)
+        malignant = has_disease(self.seed, index, self.cases.prevalence)
+        return draw_nodule_patient(np.random.default_rng([self.seed, index, _LATENTS]), self.cases, malignant=malignant)
 
     def write_patient(self, index: int, folder: Path) -> PatientRows:
         patient = self.patient(index)

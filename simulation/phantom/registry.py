@@ -19,11 +19,12 @@ PHANTOMS: dict[str, str] = {
 """Model → "module:function" with arguments (seed, train, external, *, scale): imported when it is wanted."""
 
 
-def phantom_of(study: Study, *, scale: float = 1.0) -> tuple[VirtualHospital, ...]:
+def phantom_of(study: Study, *, scale: float = 1.0, least: int = 0) -> tuple[VirtualHospital, ...]:
     """The virtual hospitals of a study, training ones first.
 
     Args:
         scale: multiplies every hospital's patients, > 0.
+        least: patients of the smallest hospital, about; the scale rises where it would have fewer.
     Raises:
         ConfigError: no phantom shows what the study's model reads.
     """
@@ -35,4 +36,8 @@ def phantom_of(study: Study, *, scale: float = 1.0) -> tuple[VirtualHospital, ..
         )
     module, _, name = path.partition(":")
     hospitals: Callable[..., tuple[VirtualHospital, ...]] = getattr(import_module(module), name)
-    return hospitals(study.seed, len(study.sites.train), len(study.sites.external), scale=scale)
+    found = hospitals(study.seed, len(study.sites.train), len(study.sites.external), scale=scale)
+    smallest = min(hospital.patients for hospital in found)
+    if smallest >= least:
+        return found
+    return hospitals(study.seed, len(study.sites.train), len(study.sites.external), scale=scale * least / smallest)

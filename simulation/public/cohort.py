@@ -16,7 +16,6 @@ from fl_liver.study import Study
 from simulation.public.images import PublicImages
 from simulation.public.question import Question
 
-
 _NEAR = 0.8
 """Likeness of two names above which one is taken for a slip of the other: 0.93 of wash_out and washout."""
 

@@ -61,14 +61,7 @@ def write_virtual_hospitals(
         ConfigError: a patient is in no hospital or in two, or `external` names a hospital that is not there.
         DataError: the images of nobody in a hospital could be written.
     """
-    owners = np.bincount(np.concatenate([rows for _, rows in assignment]), minlength=len(cohort.clinical))
-    if len(owners) != len(cohort.clinical) or (owners != 1).any():
-        raise ConfigError(
-            f"{cohort.name}: {int((owners != 1).sum())} patients are in no hospital or in two; wanted one"
-        )
-    stray = sorted(set(external) - {name for name, _ in assignment})
-    if stray:
-        raise ConfigError(f"external hospitals {', '.join(stray)} are not among the virtual hospitals; name those")
+    _check_assignment(cohort, assignment, external)
     done = 0
 
     def count() -> None:
@@ -87,6 +80,17 @@ def write_virtual_hospitals(
             table = _lesion_rows(table, written) if study.cohort.unit == "lesion" else table
         folders.append(_write_tables(table, root / name, name in external))
     return tuple(folders)
+
+
+def _check_assignment(cohort: PublicCohort, assignment: Assignment, external: Collection[str]) -> None:
+    owners = np.bincount(np.concatenate([rows for _, rows in assignment]), minlength=len(cohort.clinical))
+    if len(owners) != len(cohort.clinical) or (owners != 1).any():
+        raise ConfigError(
+            f"{cohort.name}: {int((owners != 1).sum())} patients are in no hospital or in two; wanted one"
+        )
+    stray = sorted(set(external) - {name for name, _ in assignment})
+    if stray:
+        raise ConfigError(f"external hospitals {', '.join(stray)} are not among the virtual hospitals; name those")
 
 
 def _write_tables(table: pd.DataFrame, folder: Path, external: bool) -> Path:

@@ -56,11 +56,21 @@ _NAMES = {
     "hepatocellular_carcinoma": 6,
     "inaccessible": -1,
 }
+DIAGNOSES = {
+    "haemangioma": "hemangioma",
+    "icc": "other_malignant",
+    "abscess": "other_benign",
+    "metastasis": "metastasis",
+    "cyst": "cyst",
+    "fnh": "fnh",
+    "hcc": "hcc",
+}
+"""The codes of `mri_clinical` (Zhen 2020), whose seven classes are almost these."""
 MALIGNANT = ("icc", "metastasis", "hcc")
 _EDGES = ("z_min", "y_min", "x_min", "z_max", "y_max", "x_max")
 QUESTION = Question(
     title="Which of seven focal liver lesions in MR?",
-    outcome="diagnosis",
+    outcome="kind",
     classes={name: name for name in CLASSES},
     positive=MALIGNANT,
 )
@@ -79,7 +89,7 @@ def read(folder: Path) -> PublicCohort:
     """Read the annotation and find the volumes.
 
     Returns:
-        Columns patient_id, diagnosis (`CLASSES`), malignant (0/1).
+        Columns patient_id, kind (`CLASSES`), diagnosis (the codes of `DIAGNOSES`), malignant (0/1).
     Raises:
         DataError: another folder, an annotation of another form or with a class or phase that the set does not know, or
             no patient with a class and images.
@@ -93,8 +103,9 @@ def read(folder: Path) -> PublicCohort:
         raise DataError(
             f"{folder}: {len(known)} patients with a class, none with volumes below images/; fetch those too"
         )
-    clinical = pd.DataFrame({"patient_id": patients, "diagnosis": [known[patient] for patient in patients]})
-    clinical["malignant"] = clinical["diagnosis"].isin(MALIGNANT).astype(np.int64)
+    clinical = pd.DataFrame({"patient_id": patients, "kind": [known[patient] for patient in patients]})
+    clinical["diagnosis"] = clinical["kind"].map(DIAGNOSES)
+    clinical["malignant"] = clinical["kind"].isin(MALIGNANT).astype(np.int64)
     counts = {
         "whose class is not published, or who have lesions of two": len(kinds) - len(known),
         "without volumes or boxes": len(known) - len(patients),
@@ -104,8 +115,8 @@ def read(folder: Path) -> PublicCohort:
     return PublicCohort(
         name="lld_mmri",
         clinical=clinical,
-        outcomes=("diagnosis", "malignant"),
-        partition_columns={"diagnosis": clinical["diagnosis"].to_numpy(dtype=np.str_)},
+        outcomes=("kind", "diagnosis", "malignant"),
+        partition_columns={"kind": clinical["kind"].to_numpy(dtype=np.str_)},
         refused={"patient_id": "an id is no finding"},
         notes=tuple(f"{count} patients {why} are left out" for why, count in counts.items() if count),
         images=PublicImages(
@@ -115,7 +126,7 @@ def read(folder: Path) -> PublicCohort:
             write=_Writer({patient: imaged[patient] for patient in patients}),
             sequences=sequences,
             drawn_on=sequences,
-            lesion_outcomes=("diagnosis", "malignant"),
+            lesion_outcomes=("kind", "diagnosis", "malignant"),
             series=tuple((f"*/{kind}", kind) for kind in sequences),
         ),
         question=QUESTION,

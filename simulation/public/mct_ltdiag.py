@@ -31,7 +31,8 @@ from simulation.public.mct_ltdiag_images import volumes
 
 PATIENT_FILE = "meta_info_patient.csv"
 TUMOUR_FILE = "meta_info_tumor.csv"
-FILES = (PATIENT_FILE, TUMOUR_FILE)
+FILES = tuple(f"{name}|{name.replace('.csv', '.tab')}" for name in (PATIENT_FILE, TUMOUR_FILE))
+"""Dataverse hands out tables as .tab, parted by tabs."""
 
 DIAGNOSES = ("HH", "HCC", "ICC", "CRLM", "BCLM")
 """Hepatic haemangioma (benign), hepatocellular and intrahepatic cholangiocellular carcinoma, colorectal and breast
@@ -93,7 +94,7 @@ def read(folder: Path) -> PublicCohort:
 
     Returns:
         Columns patient_id, diagnosis (`DIAGNOSES`), malignant (0/1, all but HH), sex (M/F), age_years, cirrhosis,
-        hepatitis (0/1 or missing), volume_mm3 (mm³), diameter_mm, and seven findings in CT (0/1).
+        hepatitis (0/1 or missing), volume_mm3 (mm³), diameter_mm, seven findings in CT (0/1), and hcc (0/1).
     Raises:
         DataError: a file or column is missing, the ids of the two files differ, or a value cannot be understood.
     """
@@ -107,7 +108,7 @@ def read(folder: Path) -> PublicCohort:
     return PublicCohort(
         name="mct_ltdiag",
         clinical=clinical,
-        outcomes=("diagnosis", "malignant"),
+        outcomes=("diagnosis", "malignant", "hcc"),
         partition_columns=_partition_columns(clinical),
         refused={**REFUSED, **_unknown_columns(patients, tumours)},
         notes=_notes(clinical),
@@ -116,10 +117,15 @@ def read(folder: Path) -> PublicCohort:
 
 
 def _table(path: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
+    tabs = path.with_suffix(".tab")
+    path = tabs if tabs.is_file() and not path.is_file() else path
+    separator = "\t" if path == tabs else ","
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}); wanted {' and '.join(FILES)}") from error
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}); wanted {PATIENT_FILE} and {TUMOUR_FILE}"
+        ) from error
     except ValueError as error:  # pandas' parser errors and a wrong encoding are both ValueErrors
         raise DataError(f"{path}: not a UTF-8 CSV table ({error}); fetch the file again") from error
     missing = [name for name in wanted if name not in table]
@@ -157,6 +163,7 @@ def _parse(joined: pd.DataFrame) -> pd.DataFrame:
         _refuse(joined, column, (out[column] <= 0).to_numpy(), "a number above 0")
     for column in _YES_NO:
         out[column] = _yes_no(joined, column)
+    out["hcc"] = (out["diagnosis"] == "HCC").astype(np.int64)
     first = ["patient_id", "diagnosis", "malignant", "sex", "age_years", "cirrhosis", "hepatitis"]
     return out[first + [name for name in out if name not in first]]
 

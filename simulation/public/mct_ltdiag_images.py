@@ -41,7 +41,7 @@ def volumes(folder: Path, old_ids: dict[str, str]) -> PublicImages | None:
         write=_Writer(files),
         sequences=tuple(kinds),
         drawn_on=("portal",),
-        lesion_outcomes=("diagnosis", "malignant"),
+        lesion_outcomes=("diagnosis", "malignant", "hcc"),
         series=tuple((f"*/{kind}", kind) for kind in kinds),
     )
 

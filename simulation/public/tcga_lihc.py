@@ -38,7 +38,7 @@ _NUMBERS = {
     "creatinine_mg_dl": "creatinine_level_preresection",
 }
 _PLATELETS = "platelet_count_preresection"
-_RISKS = {"hepatitis_b": "Hepatitis B", "hepatitis_c": "Hepatitis C", "alcohol": "Alcohol"}
+_RISKS = {"hepatitis": "Hepatitis [BC]", "alcohol": "Alcohol", "fatty_liver": "Fatty Liver"}
 _AFTER = "it is known only after the operation"
 REFUSED = {
     "patient_id": "an id is no finding",

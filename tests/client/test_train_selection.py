@@ -14,6 +14,7 @@ from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.train import FitResult, fit, learning_rate, score, score_images
 from fl_liver.client.train_material import selected
 from fl_liver.errors import ConfigError, DataError, ProtocolError
+from fl_liver.models.patient_score import patient_log_odds
 from fl_liver.models.registry import initial_vector, model_from_vector, study_layout
 from fl_liver.study import Study
 from tests.client.probe import Seen, probe_study, probed
@@ -189,6 +190,16 @@ def test_an_endpoint_is_scored_by_its_own_readout(seen: Seen, study: Study, coho
     np.testing.assert_allclose(found, -score(study, cohort, vector, rows=ALL, device=CPU), atol=1e-9)
     with pytest.raises(ConfigError, match="no readout 'third'"):
         score(study, cohort, vector, rows=ALL, device=CPU, endpoint="third")
+
+
+def test_images_become_a_patient_by_the_studys_own_rule(seen: Seen, study: Study, cohort: Cohort) -> None:
+    vector = initial_vector(study)[0]
+    images, logits = score_images(study, cohort, vector, rows=ALL, device=CPU)
+    first = np.searchsorted(cohort.owner[images], ALL)
+    for rule in ("mean", "risk", "risk_printed"):
+        ruled = study.changed(model={"patient": rule})
+        found = score(ruled, cohort, vector, rows=ALL, device=CPU)
+        np.testing.assert_allclose(found, patient_log_odds(logits, first, ruled.model.patient))
 
 
 def test_a_table_has_no_images_to_score(study: Study, cohort: Cohort) -> None:

@@ -14,6 +14,8 @@ from fl_liver.models.lesion_model import (
 )
 from fl_liver.models.lesion_us_fusion import Branch
 from fl_liver.models.registry import build_model, empty_model
+from fl_liver.models.resnet import resnet18
+from fl_liver.models.trunk import trunks_of
 from fl_liver.study import Study
 from fl_liver.study_files import load_study
 
@@ -44,7 +46,7 @@ def test_published_size_is_the_prototypes_but_for_two_stated_differences() -> No
 
 def test_published_size_with_the_prototypes_own_shapes() -> None:
     with torch.device("meta"):
-        branch = Branch(width=64, outputs=1, dropout=0.5, in_channels=3)
+        branch = Branch(resnet18(classes=0), outputs=1, dropout=0.5)
     assert 2 * sum(one.numel() for one in branch.parameters()) + 1025 == 22_357_123
 
 
@@ -88,8 +90,14 @@ def test_loss_is_the_sum_of_its_four_terms(study: Study) -> None:
 
 def test_shapes_of_the_outputs(study: Study) -> None:
     out = build_model(study).eval()(images(3))
-    found = [tuple(one.shape) for one in (out.logits, out.lesion, out.background, out.embedding) if one is not None]
-    assert found == [(3, 1), (3, 1), (3, 3), (3, 32)]
+    every = (out.logits, out.lesion, out.background, out.embedding, out.features)
+    assert [tuple(one.shape) for one in every if one is not None] == [(3, 1), (3, 1), (3, 3), (3, 32), (3, 64)]
+
+
+def test_both_branches_may_have_another_trunk(study: Study) -> None:
+    model = build_model(study.changed(model={"trunk": "resnet50", "width": 4}))
+    assert [one.architecture for one in trunks_of(model).values()] == ["resnet50", "resnet50"]
+    assert model.eval()(images(2)).logits.shape == (2, 1)
 
 
 def test_without_background_it_is_model_l(study: Study) -> None:

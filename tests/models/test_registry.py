@@ -81,7 +81,7 @@ def test_two_models_of_one_study_share_nothing(study: Study) -> None:
 
 
 def test_an_unknown_model_is_refused_with_the_known_names(study: Study) -> None:
-    with pytest.raises(ConfigError, match=r"no model 'resnet' \(models: clinical, lesion_us_fusion"):
+    with pytest.raises(ConfigError, match=r"no model 'resnet' \(models: clinical, hcc_ct, lesion_us"):
         build_model(study.changed(model={"name": "resnet"}))
 
 

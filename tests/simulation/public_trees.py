@@ -193,10 +193,10 @@ def crlm_tree(root: Path) -> Path:
     for number, (patient, tumours) in enumerate(CRLM_TUMOURS.items()):
         study = base / patient / "06-06-1992-NA-CT ANGIO ABD WITH PEL-75163"
         place = study / "2.000000-NA-12345"
-        scanner = {"maker": "SIEMENS", "model": "Sensation 16"} if number % 2 else {}
-        images = write_ct(place, patient, scan(tumours, LESION_HU + number), **scanner)
+        maker, model = ("SIEMENS", "Sensation 16") if number % 2 else ("GE MEDICAL SYSTEMS", "LightSpeed VCT")
+        images = write_ct(place, patient, scan(tumours, LESION_HU + number), maker=maker, model=model)
         if number == 1:
-            write_ct(place, patient, scan([], 0), acquisition=2, first=SLICES + 1, **scanner)
+            write_ct(place, patient, scan([], 0), acquisition=2, first=SLICES + 1, maker=maker, model=model)
         liver = np.zeros((SLICES, SIDE, SIDE), dtype=bool)
         liver[:, 2:-2, 2:-2] = True
         vein = np.zeros_like(liver)
@@ -218,7 +218,7 @@ def crlm_tree(root: Path) -> Path:
             "overall_survival_months": [20, 30, 40, 50, 60],
             "vital_status": [1, 0, 0, 0, 1],
             "progression_or_recurrence": [1, 0, 1, 0, 1],
-            "progression_or_recurrence_liveronly": [1, 0, 1, 0, 1],
+            "progression_or_recurrence_liveronly": [1, 0, 0, 1, 1],
         }
     )
     table.to_excel(root / "Colorectal-Liver-Metastases-Clinical-data-April-2023.xlsx", index=False)
@@ -251,7 +251,7 @@ def image_study(
     modality: str, outcome: str, classes: Mapping[str, str], positive: Sequence[str], **cohort: object
 ) -> Study:
     """A small study of one network on images of 16 px, H01 to H03."""
-    raw = {
+    raw: dict[str, object] = {
         "name": "tiny",
         "title": "Tiny",
         "task": {"modality": modality, "outcome": outcome, "classes": dict(classes), "positive": list(positive)},

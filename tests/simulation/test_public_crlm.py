@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 
 from fl_liver.errors import ConfigError, DataError
+from fl_liver.study_files import load_study
+from simulation.hospitals import make_hospitals
+from simulation.options import Options
 from simulation.public import tcia
 from simulation.public.cohort import PublicCohort
 from simulation.public.hospital_folders import JOURNAL, write_virtual_hospitals
@@ -50,11 +53,11 @@ def test_the_folder_is_known_and_the_table_is_joined_by_the_id_that_fits(cohort:
     table = cohort.clinical.set_index("patient_id")
     assert cohort.name == "crlm"
     assert tuple(table.index) == IDS
-    assert table["liver_recurrence"].tolist() == [1, 0, 1, 0]
+    assert table["liver_recurrence"].tolist() == [1, 0, 0, 1]
     assert table["age_years"].tolist() == [61, 48, 70, 55]
     assert table["sex"].tolist() == ["M", "F", "F", "M"]
     assert table["tumours"].tolist() == [1, 2, 1, 1]
-    assert np.isnan(table.loc["CRLM-CT-1002", "cea_ng_ml"])
+    assert table["cea_ng_ml"].isna().tolist() == [False, True, False, False]
     assert cohort.partition_columns["scanner"].tolist() == ["GE LightSpeed VCT", "Siemens Sensation 16"] * 2
     assert cohort.partition_columns["age_band"].tolist() == ["60-70", "under-50", "70-up", "50-60"]
 
@@ -64,7 +67,7 @@ def test_hospitals_parted_by_scanner_give_the_lesions_that_were_drawn_and_nothin
 ) -> None:
     """Liver, remnant and veins are segments, too: as lesions they would give more images, and others."""
     scanner = cohort.partition_columns["scanner"]
-    parts = [(f"H0{k}", np.flatnonzero(scanner == name)) for k, name in enumerate(np.unique(scanner), start=1)]
+    parts = [(f"H0{k}", np.flatnonzero(scanner == name)) for k, name in enumerate(np.unique(scanner).tolist(), start=1)]
     told: list[tuple[int, int]] = []
     folders = write_virtual_hospitals(
         cohort, parts, tmp_path, (), STUDY, on_patient=lambda done, of: told.append((done, of))
@@ -138,6 +141,26 @@ def test_a_lesion_is_a_row_where_the_study_counts_lesions(cohort: PublicCohort, 
     assert pairs == [(IDS[0], 1), (IDS[1], 1), (IDS[1], 2), (IDS[2], 1), (IDS[3], 1)]
 
 
+def test_the_command_line_parts_the_published_study_by_scanner(tree: Path, tmp_path: Path) -> None:
+    """`python -m simulation nodule_ct --data DIR --reader crlm --partition by:scanner`, up to the first round."""
+    study = load_study("nodule_ct").changed(
+        sites={"train": ["H01", "H02"], "external": []}, privacy={"min_patients": 1}
+    )
+    options = Options(study="nodule_ct", data=str(tree), reader="crlm", partition="by:scanner")
+    told: list[int] = []
+    made = make_hospitals(study, options, tmp_path, lambda done, _: told.append(done))
+    assert list(made.folders) == ["H01-GE-LightSpeed-VC", "H02-Siemens-Sensatio"]
+    assert made.study.sites.train == tuple(made.folders)
+    assert made.study.task.outcome == "liver_recurrence"
+    assert told == [1, 2, 3, 4]
+    assert "crlm cannot answer 'malignant' of study nodule_ct" in made.notes[0]
+    small = made.study.changed(cohort={"views": 1})
+    for folder in made.folders.values():
+        found = cohort_of(folder, small)
+        assert [one.code for one in found.findings if one.severity == "E"] == []
+        assert sorted(found.label.tolist()) == [0, 1]
+
+
 # --- what may be asked -----------------------------------------------------------------------------------------------
 
 
@@ -152,7 +175,7 @@ def test_a_study_of_benign_and_malignant_is_given_the_sets_own_question(cohort: 
     assert "recipe of tiny" in served.study.title
     assert served.study.cohort.unit == "patient"
     assert any("cannot answer 'metastasis'" in note for note in served.notes)
-    assert served.cohort.labels(served.study).tolist() == [1, 0, 1, 0]
+    assert served.cohort.labels(served.study).tolist() == [1, 0, 0, 1]
     own = serve(cohort, STUDY)
     assert own.study == STUDY
     assert own.notes == ()

@@ -21,8 +21,9 @@ from tests.simulation.public_trees import require_shared, write_nifti
 
 # Columns of the affine: steps of i, j, k in mm towards right, anterior, superior; last its origin.
 LAS = [[-2, 0, 0, 90], [0, 3, 0, -50], [0, 0, 5, 20]]
-RAS = [[2, 0, 0, -90], [0, 3, 0, -50], [0, 0, 5, 20]]
+RAS: list[list[float]] = [[2, 0, 0, -90], [0, 3, 0, -50], [0, 0, 5, 20]]
 CORONAL = [[2, 0, 0, -90], [0, 0, -4, 70], [0, 3, 0, 10]]  # j runs upwards, k backwards
+FLAT: list[list[float]] = [[2, 2, 0, 0], [0, 0, 0, 0], [0, 0, 5, 0]]
 OBLIQUE = [[1.9696, 0, 0.8682, -90], [0, 3, 0, -50], [-0.3473, 0, 4.924, 20]]  # 10 degrees about the second axis
 
 
@@ -129,7 +130,7 @@ def test_lesions_that_hang_together_are_one_and_specks_are_none() -> None:
 def test_a_file_that_is_no_volume_is_refused_and_named(tmp_path: Path, damage: str, message: str) -> None:
     path = tmp_path / ("v.nii.gz" if damage == "gzip cut" else "v.nii")
     voxels = np.arange(210, dtype=np.int16).reshape(7, 6, 5)
-    write_nifti(path, voxels, [[2, 2, 0, 0], [0, 0, 0, 0], [0, 0, 5, 0]] if damage == "flat" else RAS)
+    write_nifti(path, voxels, FLAT if damage == "flat" else RAS)
     data = path.read_bytes()
     if damage == "missing":
         path.unlink()
@@ -147,13 +148,11 @@ def test_a_file_that_is_no_volume_is_refused_and_named(tmp_path: Path, damage: s
 
 
 def test_the_slice_distance_is_told_from_the_header_alone(tmp_path: Path) -> None:
-    path = write_nifti(
-        tmp_path / "v.nii", np.zeros((7, 6, 5), np.int16), [[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, 5, 0]]
-    )
+    thick: list[list[float]] = [[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, 5, 0]]
+    path = write_nifti(tmp_path / "v.nii", np.zeros((7, 6, 5), np.int16), thick)
     assert spacing_mm(path) == pytest.approx((0.7, 5.0))
-    thin = write_nifti(
-        tmp_path / "t.nii", np.zeros((7, 6, 5), np.int16), [[0.9, 0, 0, 0], [0, 0.9, 0, 0], [0, 0, 0.5, 0]]
-    )
+    small: list[list[float]] = [[0.9, 0, 0, 0], [0, 0.9, 0, 0], [0, 0, 0.5, 0]]
+    thin = write_nifti(tmp_path / "t.nii", np.zeros((7, 6, 5), np.int16), small)
     assert spacing_mm(thin) == pytest.approx((0.9, 0.5))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from fl_liver.client.cohort.lesions.masks import read_mask_file
 from fl_liver.errors import ConfigError, DataError
+from fl_liver.study_files import load_study
 from simulation.public.cohort import PublicCohort
 from simulation.public.hospital_folders import write_virtual_hospitals
 from simulation.public.lld_mmri import CLASSES
@@ -169,6 +170,47 @@ def test_the_phases_of_mct_ltdiag_become_channels_in_the_studys_order(tmp_path: 
     assert not any(old.encode() in one for old in MCT_IDS for one in headers)
 
 
+def test_each_lesion_of_mct_ltdiag_is_a_case_of_the_nodule_study(tmp_path: Path) -> None:
+    """One diagnosis holds for all lesions of a patient, so `nodule_ct` can count each by itself."""
+    root = mct_tree(tmp_path / "set", "archives")
+    two = np.logical_or.reduce(regions([(2, 5, 5), (3, 14, 14)])).astype(np.uint8)
+    write_nifti(root / "230303a1" / "mask_pvp.nii.gz", ijk(two), AFFINE)
+    served = serve(read_public(None, root), load_study("nodule_ct"))
+    study = served.study.changed(sites={"train": ["H01", "H02", "H03"], "external": []}, cohort={"views": 1})
+    (folder,) = write_virtual_hospitals(served.cohort, [("H01", np.arange(3))], tmp_path / "out", (), study)
+    found = cohort_of(folder, study)
+    assert [one.code for one in found.findings if one.severity == "E"] == []
+    assert found.images["lesion"].shape[0] == len(found.label) == 4
+    assert sorted(found.label.tolist()) == [0, 1, 1, 1]
+
+
+def test_a_whole_slice_study_reads_volumes_with_and_without_a_tumour(tmp_path: Path) -> None:
+    """`hcc_ct`'s recipe: 2 slices with a tumour and 1 without of each patient, 3 of one who has none."""
+    cohort = read_public("msd_liver", msd_tree(tmp_path / "set"))
+    asked = load_study("hcc_ct").changed(
+        model={"image_px": 32},
+        cohort={"views": 2, "free_views": 1},
+        sites={"train": ["H01", "H02", "H03"], "external": []},
+    )
+    served = serve(cohort, asked)
+    (folder,) = write_virtual_hospitals(served.cohort, [("H01", np.arange(4))], tmp_path / "out", (), served.study)
+    found = cohort_of(folder, served.study)
+    assert [one.code for one in found.findings if one.severity == "E"] == []
+    shown = np.array([bool(one.any()) for one in found.images["mask"]])
+    for patient, label in enumerate(found.label):
+        assert sorted(shown[found.owner == patient].tolist()) == ([False, True, True] if label else [False] * 3)
+
+
+def test_tables_as_dataverse_hands_them_out_are_the_same_tables(tmp_path: Path) -> None:
+    comma = read_public(None, mct_tree(tmp_path / "a", "archives"))
+    root = mct_tree(tmp_path / "b", "archives")
+    for name in (PATIENT_FILE, TUMOUR_FILE):
+        (root / name).rename(root / name.replace(".csv", ".tab"))
+        path = root / name.replace(".csv", ".tab")
+        path.write_text(path.read_text().replace(",", "\t"))
+    assert read_public(None, root).clinical.equals(comma.clinical)
+
+
 def test_mct_ltdiag_without_volumes_is_the_table_that_it_was(tmp_path: Path) -> None:
     mct_tree(tmp_path, "archives")
     for one in MCT_IDS:
@@ -217,7 +259,7 @@ def lld_tree(root: Path, patients: dict[str, list[object]]) -> Path:
     return root
 
 
-LLD = {
+LLD: dict[str, list[object]] = {
     "MR-1": [0], "MR-2": ["Hepatocellular_carcinoma"], "MR-3": [6, 6], "MR-4": [-1], "MR-5": [0, 4], "MR-6": [5],
 }  # fmt: skip
 
@@ -228,9 +270,10 @@ def lld(tmp_path_factory: pytest.TempPathFactory) -> PublicCohort:
 
 
 def test_classes_are_numbers_or_names_and_who_has_none_or_two_is_left_out(lld: PublicCohort) -> None:
-    assert dict(zip(lld.clinical["patient_id"], lld.clinical["diagnosis"], strict=True)) == {
+    assert dict(zip(lld.clinical["patient_id"], lld.clinical["kind"], strict=True)) == {
         "MR-1": "haemangioma", "MR-2": "hcc", "MR-3": "hcc", "MR-6": "fnh",
     }  # fmt: skip
+    assert lld.clinical["diagnosis"].tolist() == ["hemangioma", "hcc", "hcc", "fnh"]
     assert lld.clinical["malignant"].tolist() == [0, 1, 1, 0]
     assert lld.notes == ("2 patients whose class is not published, or who have lesions of two are left out",)
     assert len(CLASSES) == 7

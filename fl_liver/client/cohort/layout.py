@@ -1,6 +1,6 @@
 """Where things lie in a hospital's folder: the one place that knows the names.
 
-clinical.csv, clinical.xlsx   one row a patient
+clinical.csv, clinical.xlsx   one row a patient, or a lesion where the study says so
 lesions.csv                   boxes on ultrasound stills
 dicom/<patient_id>/**         images, and DICOM SEG or RTSTRUCT objects beside them; any depth, any names
 masks/<patient_id>.nii.gz     drawn lesions; also .nii, .nrrd, .mha, or several in a folder masks/<patient_id>/

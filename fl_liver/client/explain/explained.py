@@ -92,7 +92,7 @@ def explain_cohort(
     *,
     patients: NDArray[np.int64],
     methods: tuple[str, ...] = tuple(METHODS),
-    shown: int = 24,
+    shown: int | None = 24,
     device: torch.device | None = None,
     on_images: OnImages = lambda _done, _total: None,
 ) -> Explained:
@@ -100,7 +100,7 @@ def explain_cohort(
 
     Args:
         methods: those that the network does not have (attention) are left out.
-        shown: of so many patients, evenly over the classes, one image's maps are kept.
+        shown: of so many patients, evenly over the classes, one image's maps are kept; None keeps those of all images.
     Raises:
         ConfigError: the vector is not of the study's model, or a table study.
         DataError: nobody, or a patient without images.
@@ -114,10 +114,10 @@ def explain_cohort(
     owner = np.searchsorted(patients, cohort.owner[rows])
     share = _lesion_share(study, cohort, rows)
     chosen = _largest(owner, share, len(patients))
-    kept = frozenset(chosen[_evenly(cohort.label[patients], shown)].tolist())
+    some = np.arange(len(rows)) if shown is None else chosen[_evenly(cohort.label[patients], shown)]
     model = model_from_vector(study, vector, layout, device).eval()
     with torch.random.fork_rng(devices=[]):
-        parts = list(_parts(study, model, cohort, rows, methods, kept, device, on_images))
+        parts = list(_parts(study, model, cohort, rows, methods, frozenset(some.tolist()), device, on_images))
     disease = np.concatenate([part.disease for part in parts])
     return Explained(
         patients=patients,

@@ -12,7 +12,7 @@ from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.explain.clusters import by_probability, clustered
 from fl_liver.client.explain.explained import Explained
 from fl_liver.client.explain.hit_rate import DRAWN
-from fl_liver.client.explain.physical import NAMES, in_hu, physical, pixel_mm
+from fl_liver.client.explain.physical import NAMES, in_hu, middle_one, physical, pixel_mm
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
 
@@ -63,7 +63,7 @@ def nodules_of(study: Study, cohort: Cohort, explained: Explained) -> Nodules:
     masks = cohort.images["mask"][rows].astype(np.float64)
     drawn = (masks >= DRAWN).any((1, 2))
     patches = in_hu(cohort.images["lesion"][rows], window)
-    found = [physical(patches[i], masks[i], side_mm).row for i in np.flatnonzero(drawn)]
+    found = [physical(patches[i], middle_one(masks[i]), side_mm).row for i in np.flatnonzero(drawn)]
     if len(set(found)) < 2:
         raise DataError(f"{len(found)} drawn nodules; physical features are compared between two or more")
     values, says = np.array(found), explained.probability[drawn]

@@ -42,6 +42,8 @@ class Facts:
     study_sha256: str
     made: str
     patients: int
+    """Or lesions, where they are the study's unit; `unit` says which."""
+    unit: str
     images: int
     whom: str
     missing: tuple[str, ...] = ()

@@ -78,6 +78,19 @@ def physical(hu: NDArray[np.float64], mask: NDArray[np.float64], pixel_side_mm: 
     return Physical(float(drawn.sum()) * pixel_side_mm**2, float(centre.mean()), edge, solidity(drawn))
 
 
+def middle_one(mask: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mask with nothing but the lesion nearest to the patch's middle: a neighbour may lie in the patch too.
+
+    Pixels that touch, also by a corner, are one lesion. mask (H, W) in 0 … 1; zeros stay zeros.
+    """
+    part, count = ndimage.label(mask >= DRAWN, np.ones((3, 3)))
+    if count < 2:
+        return mask
+    away = np.hypot(*(np.indices(mask.shape) - (np.array(mask.shape) - 1)[:, None, None] / 2))
+    nearest = 1 + int(np.argmin(ndimage.minimum(away, part, np.arange(1, count + 1))))
+    return np.where(part == nearest, mask, 0.0)
+
+
 def margins(drawn: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The pixels that touch the outline along a side, outside and inside it.
 

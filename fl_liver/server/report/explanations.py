@@ -84,13 +84,13 @@ def draw_heat_maps(name: str, items: Sequence[Heat], caption: str) -> Drawing:
     items = items[:MOST_IMAGES]
     methods = list(dict.fromkeys(method for one in items for method in one.maps))
     ratio = max(one.image.shape[0] / one.image.shape[1] for one in items if _require_grey(one))
-    across, columns = _ACROSS.get(len(methods), 1), 1 + len(methods)
+    across, columns = min(_ACROSS.get(len(methods), 1), len(items)), 1 + len(methods)
     pitch_in = (PAGE_WIDTH_IN - 0.1) / across
     width_in = min(1.75, (pitch_in - _BETWEEN_IN) / columns - _GAP_IN)
     down_in = width_in * ratio + 0.3
     rows = -(-len(items) // across)
     figure = Figure(figsize=(PAGE_WIDTH_IN, rows * down_in + 0.3))
-    for beside in range(min(across, len(items))):
+    for beside in range(across):
         for column, title in enumerate(["Image", *methods]):
             left_in = 0.05 + beside * pitch_in + column * (width_in + _GAP_IN)
             _words(figure, left_in, rows * down_in + 0.06, title, bold=True)
@@ -232,6 +232,8 @@ def _boxes(axes: Axes, values: Values, group: NDArray[np.int64], names: Sequence
         colour = look_number(place).colour if len(names) == 2 else look_number(0).colour
         box.set(facecolor=(*to_rgb(colour), 0.3), edgecolor=colour)
     axes.set_xticks(range(1, len(names) + 1), [clipped(one, 18) for one in names])
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.14 * (high - low))  # room for the p value
     axes.grid(axis="y")
     axes.set_axisbelow(True)
 

@@ -195,8 +195,8 @@ def test_the_check_page_shows_each_lesion_by_its_number(site: SiteConfig) -> Non
         "lesion 3",
     ]
     assert [note.split(":")[0] for note in found.notes] == ["lesion 1", "lesion 2", "lesion 3"]
-    assert found.notes[0] == "lesion 1: 6 mm, 0.1 ml", "13 + 2 × 5 voxels of 5 mm³; 5 × 3 pixels from corner to corner"
-    assert by_case[names.patient("P3")].notes[0].startswith("lesion 6 mm")
+    assert found.notes[0] == "lesion 1: 5 mm, 0.1 ml", "√(5² + 1²) mm from corner to corner; 23 voxels of 5 mm³"
+    assert by_case[names.patient("P3")].notes[0].startswith("lesion 5 mm")
 
 
 def test_the_check_leaves_no_patient_out_for_one_lesion(site: SiteConfig) -> None:

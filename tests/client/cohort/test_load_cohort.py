@@ -303,6 +303,31 @@ def test_more_views_than_wanted_are_left(hospital: MakeHospital, study: Study) -
     np.testing.assert_array_equal(cohort.images["lesion"][:2], load_cohort(hospital(), study).images["lesion"][:2])
 
 
+def test_of_forty_boxed_frames_where_four_are_expected_the_first_four_are_used(
+    hospital: MakeHospital, study: Study, write_still: Callable[..., Path]
+) -> None:
+    """And the check says how many were not; the rows of the boxes are in no order."""
+    site = hospital(patients=2)
+    for path in _folder(site, 0).iterdir():
+        path.unlink()
+    dataset = dcmread(write_still(patient="H01-000", number=1, frames=40).rename(_folder(site, 0) / "cine.dcm"))
+    path = site.data / "lesions.csv"
+    rows = [row for row in path.read_text().strip().split("\n") if not row.startswith("H01-000")]
+    for frame in np.random.default_rng(1).permutation(40):
+        start = f"H01-000,{dataset.SOPInstanceUID}"
+        rows += [f"{start},lesion,30,20,50,36,{frame}", f"{start},background,4,30,20,50,{frame}"]
+    path.write_text("\n".join(rows) + "\n")
+    cohort = load_cohort(site, study.changed(cohort={"views": 4}))
+    case = site_pseudonyms(site.work).patient("H01-000")
+    told = [(one.code, one.cause) for one in cohort.findings if one.case == case]
+    assert told == [("W_MORE_VIEWS", "36 of 40 images not used, the study takes 4")]
+    assert np.bincount(cohort.owner).tolist() == [4, 2]
+    box = Box("", 0, "lesion", 30, 20, 50, 36)
+    for frame in range(4):
+        wanted = crop(dataset.pixel_array[frame], box, 16, study.cohort.lesion_margin)
+        np.testing.assert_array_equal(cohort.images["lesion"][frame], standardise(wanted))
+
+
 def test_frames_of_a_cine_are_views(hospital: MakeHospital, study: Study, write_still: Callable[..., Path]) -> None:
     site = hospital()
     for path in _folder(site, 0).iterdir():

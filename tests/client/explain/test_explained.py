@@ -161,7 +161,7 @@ def test_a_folder_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_page_loads_nothing_and_escapes_what_a_study_is_called(tmp_path: Path) -> None:
-    facts = Facts("<script>x</script>", "H01", "ab" * 32, "today", 3, 6, "unseen", ("a & b",))
+    facts = Facts("<script>x</script>", "H01", "ab" * 32, "today", 3, "patient", 6, "unseen", ("a & b",))
     path = write_page(tmp_path, facts, [Picture("data:image/svg+xml;base64,AA==", '"quoted"', "c", 100)])
     page = path.read_text()
     assert "<script>" not in page

@@ -152,21 +152,35 @@ def carry_image(volume: Volume, grid: Grid) -> NDArray[np.float32]:
     Outside its field of view it has its own least value. That is what air has in CT and MR: a crop at the edge then
     looks like a body that ends there, and neither its contrast nor its mean depend on a made-up grey.
     """
-    if volume.grid.agrees_with(grid, _SAME_PLACE_MM):
-        return volume.values.astype(np.float32)
+    part = _part(volume, grid)
+    if part is not None:
+        return part.astype(np.float32)
     return _resampled(volume.values, volume.grid, grid, outside=float(volume.values.min()))
 
 
 def carry_slices(volume: Volume, grid: Grid, numbers: Sequence[int]) -> NDArray[np.float32]:
     """Some slices of `carry_image`, (len(numbers), rows, columns), without making the others."""
-    if volume.grid.agrees_with(grid, _SAME_PLACE_MM):
-        return volume.values[list(numbers)].astype(np.float32)
-    outside = float(volume.values.min())
-    one = (1, *grid.shape[1:])
-    targets = [_grid(np.array(one), grid.position_mm((number, 0, 0)), grid.steps_mm) for number in numbers]
-    slabs = [_slab(volume, target) for target in targets]
-    found = [_resampled(*slab, target, outside)[0] for slab, target in zip(slabs, targets, strict=True)]
-    return np.stack(found)
+    one = np.array((1, *grid.shape[1:]))
+    targets = [_grid(one, grid.position_mm((number, 0, 0)), grid.steps_mm) for number in numbers]
+    parts = [_part(volume, target) for target in targets]
+    outside = float(volume.values.min()) if any(part is None for part in parts) else 0.0
+    found = [
+        _resampled(*_slab(volume, target), target, outside) if part is None else part.astype(np.float32)
+        for part, target in zip(parts, targets, strict=True)
+    ]
+    return np.concatenate(found)
+
+
+def _part(volume: Volume, grid: Grid) -> NDArray[np.int16] | NDArray[np.float32] | None:
+    """The voxels themselves, where those of `grid` are some of the volume's; None where they must be interpolated."""
+    first = np.rint(volume.grid.index_of(grid.origin_mm)).astype(np.int64)
+    if (first < 0).any() or (first + grid.shape > volume.grid.shape).any():
+        return None
+    if not _grid(np.array(grid.shape), volume.grid.position_mm(first), volume.grid.steps_mm).agrees_with(
+        grid, _SAME_PLACE_MM
+    ):
+        return None
+    return volume.values[tuple(slice(start, start + n) for start, n in zip(first, grid.shape, strict=True))]
 
 
 def _slab(volume: Volume, target: Grid) -> tuple[NDArray[Any], Grid]:

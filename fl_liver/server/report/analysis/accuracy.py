@@ -144,8 +144,8 @@ def _side_by_side(calls: Mapping[str, Summary | Missing]) -> Titled:
         for name, of in calls.items()
         if not isinstance(of, Missing)
     )
-    head = ("", "Sensitivity [95 %]", "Specificity [95 %]", "PPV [95 %]", "NPV [95 %]", "Accuracy [95 %]", "κ")
-    return Titled("The model and each reader", TextTable(head, rows))
+    head = ("", "Sensitivity", "Specificity", "PPV", "NPV", "Accuracy", "κ")
+    return Titled("The model and each reader, with exact 95 % intervals", TextTable(head, rows))
 
 
 def _mcnemar_of_readers(entry: Any, result: Summary) -> Titled:

@@ -96,7 +96,7 @@ def kruskal_wallis(entry: Any, result: Summary) -> Content:
             "F_p": ("p of F", p_value),
         },
     )
-    groups = Titled(entry.x, TextTable((entry.group, "n"), _by_group(result, ["n"])))
+    groups = Titled(entry.x, TextTable((entry.group, "n", "Mean", "SD"), _by_group(result, ["n", "mean", "sd"])))
     said = f"H {tests['H (Kruskal–Wallis)'].text}, p {tests['p of H'].text}"
     return Content(said, (groups, facts("Tests", tests)), box_drawings(entry.x, entry.group, result))
 

@@ -63,6 +63,18 @@ INTERVALS = {
 }
 
 
+SPELLED_OUT = 3
+"""Levels of an analysis that the overview shows one by one."""
+
+
+def level_of(heading: str) -> str:
+    """
+    >>> level_of("test = internal")
+    'internal'
+    """
+    return heading.partition(" = ")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One result of a section: of all patients (no heading), or of one level of `by`; content, or a refusal."""
@@ -85,11 +97,14 @@ class Section:
 
     @property
     def headline(self) -> str:
-        """The answer in one line; that of a stratified analysis is the number of its levels."""
+        """The answer in one line; of many levels, how many there are."""
         if len(self.blocks) == 1 and not self.blocks[0].heading:
             content = self.blocks[0].content
             return "refused" if content is None else content.headline
         refused = sum(block.content is None for block in self.blocks)
+        if len(self.blocks) <= SPELLED_OUT and not refused:
+            each = {level_of(block.heading): block.content for block in self.blocks}
+            return "; ".join(f"{level}: {one.headline}" for level, one in each.items() if one is not None)
         return f"{len(self.blocks)} levels" + (f", {refused} of them refused" if refused else "")
 
     @property
@@ -224,7 +239,7 @@ def _of_block(heading: str, rows: Sequence[Row]) -> list[Row]:
     """Rows of a level carry the level's name; where a level has several, also the score's."""
     if not heading:
         return list(rows)
-    names = [heading if len(rows) == 1 else f"{heading}, {row.label}" for row in rows]
+    names = [heading if len(rows) == 1 else f"{level_of(heading)}: {row.label}" for row in rows]
     return [
         Row(clipped(name, performance.NAME_LENGTH), row.auc, row.patients)
         for name, row in zip(names, rows, strict=True)

@@ -18,6 +18,10 @@ from fl_liver.stats.delong import interval
 from fl_liver.stats.proportion import with_limits
 
 NAME_LENGTH = 24
+CUTOFFS = (
+    "Both cut-offs are chosen on these same patients, which flatters them. Youden: largest sensitivity + specificity. "
+    "Balanced: where the two are nearest to each other."
+)
 FLAGS = {
     "one_class": "All patients are of one class, so that no AUC exists.",
     "no_variance": "A class has a single patient, so that the AUC has no variance.",
@@ -41,7 +45,8 @@ def roc(entry: Any, result: Summary) -> Content:
     curve = curve_of(result, clipped(entry.score, NAME_LENGTH), look_number(0, entry.score))
     drawings = () if isinstance(curve, Missing) else (roc_drawing([curve], entry.score),)
     row = Row(clipped(entry.score, NAME_LENGTH), auc, patients(result))
-    return Content(f"AUC {_in_words(auc)}", tuple(tables), drawings, flag_notes(result), (row,))
+    notes = (CUTOFFS, *flag_notes(result)) if not isinstance(table(result, "youden"), Missing) else flag_notes(result)
+    return Content(f"AUC {_in_words(auc)}", tuple(tables), drawings, notes, (row,))
 
 
 def paired(entry: Any, result: Summary) -> Content:
@@ -138,13 +143,13 @@ def _cutoffs(result: Summary) -> list[Titled]:
     shown = {name: _cutoff(one) for name, one in known.items()}
     labels = list(next(iter(shown.values())))
     rows = tuple((Cell(label), *(column[label] for column in shown.values())) for label in labels)
-    return [Titled("", TextTable(("Cut-off, on these same patients", *shown), rows))]
+    return [Titled("", TextTable(("Cut-off", *shown), rows))]
 
 
 def _cutoff(cutoff: Summary) -> dict[str, Cell]:
     tp, fp, fn, tn = (number(cutoff, key) for key in ("tp", "fp", "fn", "tn"))
     return {
-        "Score at or above": cell(number(cutoff, "threshold"), shortest),
+        "Score ≥": cell(number(cutoff, "threshold"), shortest),
         "Sensitivity": _share(tp, fn),
         "Specificity": _share(tn, fp),
         "True +, false +": Cell(f"{_whole(cutoff, 'tp')}, {_whole(cutoff, 'fp')}"),

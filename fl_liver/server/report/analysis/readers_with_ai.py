@@ -16,7 +16,7 @@ from fl_liver.server.report.style import INK, Drawing, axes_at, clipped, in_hous
 from fl_liver.server.report.tables import Cell, TextTable, cell, interval_cell
 
 SHARES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "accuracy": "Accuracy"}
-_TIMES = {"alone": "without AI", "with_ai": "with AI"}
+_TIMES = {"alone": "without\N{NO-BREAK SPACE}AI", "with_ai": "with\N{NO-BREAK SPACE}AI"}
 NOTE = (
     "Pooled differences and their p: patients are the units, readers of one patient are not independent (Obuchowski "
     "1998). They are about these readers. Single readers: McNemar's exact test."
@@ -55,7 +55,7 @@ def group_table(title: str, mine: str, theirs: str, groups: Mapping[str, Summary
             difference = table(found, "difference", key)
             rows.append(
                 (
-                    Cell(name),
+                    Cell(name if label == "Sensitivity" else ""),
                     Cell(label),
                     cell(number(found, "mean", key), fraction),
                     cell(number(found, "other", key), fraction),
@@ -84,10 +84,12 @@ def _each(entry: Any, result: Summary) -> Titled:
                 )
             )
     head = (
-        *("Reader", "", "Sensitivity [95 %]", "Specificity [95 %]", "Accuracy [95 %]", "κ"),
+        *("Reader", "", "Sensitivity", "Specificity", "Accuracy", "κ"),
         *("p sens.", "p spec.", "p acc."),
     )
-    return Titled("Each reader, McNemar's exact p", TextTable(head, tuple(rows), names=2))
+    return Titled(
+        "Each reader, with exact 95 % intervals; p is McNemar's, exact", TextTable(head, tuple(rows), names=2)
+    )
 
 
 def _agreement(result: Summary) -> Titled | None:
@@ -96,7 +98,7 @@ def _agreement(result: Summary) -> Titled | None:
         return None
     rows = tuple(
         (
-            Cell(words.capitalize()),
+            Cell(words[0].upper() + words[1:]),
             cell(number(found, time, "kappa"), fraction),
             cell(number(found, time, "p"), p_value),
             cell(number(found, time, "agree_percent"), lambda x: decimal(x, 1)),

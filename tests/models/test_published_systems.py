@@ -1,0 +1,198 @@
+"""The single-trunk systems: published sizes, what they read and give, and what they refuse to be asked."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fl_liver.errors import ConfigError
+from fl_liver.models.lesion_model import Labels, Outputs, classification_loss
+from fl_liver.models.registry import build_model, empty_model, initial_vector, model_from_vector, study_layout
+from fl_liver.study import Study
+from tests.models.small_studies import SEQUENCES, TYPES, attention_study, factors, study_of
+
+SEVEN = (*TYPES, "other", "malignant")
+MRI: dict[str, Any] = {
+    "task": {"modality": "MR"},
+    "cohort": {"sequences": SEQUENCES},
+    "model": {"width": 8, "image_px": 80},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def size(study: Study) -> int:
+    return sum(one.numel() for one in empty_model(study).parameters())
+
+
+def published(name: str, px: int, **sections: Any) -> Study:
+    return study_of(name, model={"width": 64, "image_px": px}, **sections)
+
+
+def test_sizes_are_the_papers() -> None:
+    """90,225: worked out by hand (160 + 2,320 + 4,640 + 9,248 + 73,792 + 65). 54,318,087: timm's 55,843,464 with 6
+    channels (+ 864) and 7 classes (− 993 × 1537). ResNets: torchvision's without `fc`, with our heads and channels.
+    """
+    assert size(published("nodule_ct", 32, augmentation={"crop_px": 24})) == 90_225
+    mri = {**MRI, "model": {"width": 64, "image_px": 299}}
+    assert size(study_of("mri_clinical", classes=SEVEN, **mri)) == 54_318_087
+    phases = {"sequences": ("arterial", "portal", "delayed")}
+    assert size(published("hcc_ct", 224, task={"modality": "CT"}, cohort=phases)) == 21_797_672 - 513_000 + 513
+    attention = attention_study(trunk="published", width=64, image_px=240)
+    assert size(attention) == 25_557_032 - 2_049_000 - 2 * 64 * 49 + 2049 + 7 * 2049
+
+
+def inputs_of(study: Study, count: int = 4) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    channels, px = len(study.cohort.sequences) or 1, study.augmentation.crop_px or study.model.image_px
+    given = {"lesion": torch.randn(count, channels, px, px, generator=draw)}
+    if study.model.clinical:
+        given["features"] = torch.randn(count, len(study.factor), generator=draw)
+    return given
+
+
+SMALL: dict[str, Study] = {
+    "nodule_ct": study_of("nodule_ct", augmentation={"crop_px": 24}),
+    "hcc_ct": study_of("hcc_ct", task={"modality": "CT"}, cohort={"sequences": ("arterial", "portal", "delayed")}),
+    "mri_clinical": study_of("mri_clinical", classes=SEVEN, **MRI),
+    "with clinical": study_of(
+        "mri_clinical", factor=factors(3), **{**MRI, "model": {**MRI["model"], "clinical": True}}
+    ),
+    "lesion_us_attention": attention_study(),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "logits", "features"),
+    [
+        ("nodule_ct", 1, 8),
+        ("hcc_ct", 1, 64),
+        ("mri_clinical", 7, 192),
+        ("with clinical", 1, 192 + 6),
+        ("lesion_us_attention", 7, 64),
+    ],
+)
+def test_shapes_of_the_outputs_and_float32_under_bfloat16(name: str, logits: int, features: int) -> None:
+    """Features are the last hidden layer. A bfloat16 logit has 8 bits: patients would tie and the AUC would change."""
+    study = SMALL[name]
+    model = build_model(study).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        out: Outputs = model(inputs_of(study))
+    assert out.features is not None
+    assert (out.logits.shape, out.features.shape) == ((4, logits), (4, features))
+    assert out.logits.dtype == out.features.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_weight_is_taught(name: str) -> None:
+    study = SMALL[name].changed(model={"dropout": 0.0})
+    model, classes = build_model(study), len(study.task.classes)
+    target = torch.arange(8) % classes
+    labels = Labels(target, torch.ones(classes), mask=torch.rand(8, 1, 32, 32), smoothing=0.1)
+    given = inputs_of(study, 8)
+    if "features" in given:
+        given["features"][::2] = math.nan
+    model.loss(model(given), labels).backward()  # type: ignore[no-untyped-call]
+    untaught = [key for key, one in model.named_parameters() if one.grad is None or not one.grad.any()]
+    assert untaught == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_filled_from_its_vector_answers_like_the_built_one(name: str) -> None:
+    """Laying out on the meta device must leave no tensor unfilled, and no number outside the vector."""
+    study = SMALL[name]
+    vector, layout = initial_vector(study)
+    assert layout == study_layout(study)
+    built, filled = build_model(study).eval(), model_from_vector(study, vector, layout, torch.device("cpu")).eval()
+    given = inputs_of(study)
+    with torch.no_grad():
+        torch.testing.assert_close(built(given).logits, filled(given).logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["nodule_ct", "hcc_ct", "mri_clinical"])
+def test_the_loss_is_that_of_the_logits(name: str) -> None:
+    study = SMALL[name]
+    classes = len(study.task.classes)
+    labels = Labels(torch.arange(8) % classes, torch.linspace(0.5, 1.5, classes), smoothing=0.1)
+    model = build_model(study)
+    out = model(inputs_of(study, 8))
+    assert model.loss(out, labels) == classification_loss(out.logits, labels)
+
+
+def test_a_nodules_patch_has_the_one_size_that_was_agreed() -> None:
+    model = build_model(SMALL["nodule_ct"])
+    with pytest.raises(ConfigError, match=r"reads patches of 24 × 24 px .* found 32 × 32"):
+        model({"lesion": torch.zeros(2, 1, 32, 32)})
+    with pytest.raises(ConfigError, match="nodule_ct at width 6 and 32 px; wanted a width of 4, 8, 12"):
+        build_model(study_of("nodule_ct", model={"width": 6}))
+
+
+def test_a_nodule_network_begins_with_glorots_weights() -> None:
+    """Keras 2.0's default: uniform in ± √(6 / (fan in + fan out)), biases 0."""
+    hidden = build_model(published("nodule_ct", 24)).get_submodule("hidden")
+    assert isinstance(hidden, nn.Linear)
+    limit = math.sqrt(6 / (1152 + 64))
+    assert 0.99 * limit < hidden.weight.abs().max() <= limit
+    assert not hidden.bias.any()
+
+
+def test_a_missing_factor_counts_as_its_centre_plus_its_indicator() -> None:
+    study = SMALL["with clinical"]
+    model, given = build_model(study).eval(), inputs_of(study, 1)
+    fc = model.get_submodule("fc")
+    assert isinstance(fc, nn.Linear)
+    logits = []
+    for value in (math.nan, 0.0):
+        given["features"][0, 1] = value
+        logits.append(model(given).logits)
+    torch.testing.assert_close(logits[0] - logits[1], fc.weight[:, 192 + 3 + 1].unsqueeze(0))
+
+
+def test_without_clinical_factors_are_not_read() -> None:
+    assert build_model(study_of("mri_clinical", factor=factors(3), **MRI)).needs == ("lesion",)
+    assert build_model(SMALL["with clinical"]).needs == ("lesion", "features")
+
+
+@pytest.mark.parametrize(
+    ("name", "sections", "message"),
+    [
+        ("nodule_ct", {"model": {"trunk": "resnet34"}}, "'nodule_ct' has no use for model.trunk 'resnet34'"),
+        ("hcc_ct", {"model": {"clinical": True}, "factor": factors(1)}, "no use for model.clinical"),
+        (
+            "hcc_ct",
+            {"training": {"attention_weight": 0.1}, "cohort": {"masks": True}},
+            "no use for training.attention_weight, lesion_us_attention has attention",
+        ),
+        (
+            "hcc_ct",
+            {"endpoint": [{"name": "again", "title": "t", "among": ["benign", "malignant"], "positive": ["benign"]}]},
+            re.escape("no use for 1 [[endpoint]] sections"),
+        ),
+    ],
+)
+def test_what_a_model_does_not_do_is_refused(name: str, sections: dict[str, Any], message: str) -> None:
+    """So that nobody believes it was done."""
+    with pytest.raises(ConfigError, match=message):
+        build_model(study_of(name, **sections))
+    with pytest.raises(ConfigError, match=message):
+        study_layout(study_of(name, **sections))
+
+
+@pytest.mark.parametrize("name", ["hcc_ct", "mri_clinical", "lesion_us_attention"])
+def test_group_normalisation_leaves_nothing_of_several_patients(name: str) -> None:
+    """What private training needs."""
+    grouped = SMALL[name].changed(model={"norm": "group", "dropout": 0.0})
+    model = build_model(grouped).train()
+    assert not [one for one in model.modules() if isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d)]
+    given = inputs_of(grouped, 3)
+    with torch.no_grad():
+        together, alone = model(given).logits[:1], model({key: one[:1] for key, one in given.items()}).logits
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)

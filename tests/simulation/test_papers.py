@@ -1,0 +1,158 @@
+"""The papers' own tables in a finished simulation, and the plans that ship."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_liver.client.cohort.load import load_cohort
+from fl_liver.client.scores import ScoreStore
+from fl_liver.stats.plan import parse_plan, read_plan
+from fl_liver.study import Study
+from fl_liver.study_files import load_study
+from simulation import papers
+from simulation.phantom.readers import READER_COLUMNS
+from simulation.phantom.registry import PHANTOMS
+from tests.conftest import MakeSite
+
+PLANS = sorted(path.name.removesuffix(".toml") for path in (resources.files("fl_liver") / "studies/plans").iterdir())
+DEALT = {"case", "patient", "part", "test", "fold", "class", "label", "background"}
+
+
+def study_of(plan: str) -> Study:
+    name, _, classes = plan.partition("-")
+    return load_study({"7": f"{name}:A", "3": f"{name}:G"}.get(classes, name))
+
+
+def columns_of(study: Study) -> set[str]:
+    """What a hospital's table of a study's own phantom holds (`client.export`), less what is optional."""
+    module = import_module(PHANTOMS[study.model.name].partition(":")[0])
+    clinical = (
+        getattr(module, "CLINICAL_COLUMNS", None) or import_module("simulation.phantom.clinical").CLINICAL_COLUMNS
+    )
+    scores = ["federated", "fusion"] if study.analysis.fusion else ["federated"]
+    scores += [f"federated-{one.name}" for one in study.endpoint if one.positive]
+    several = {f"federated-{one.name}": one.among for one in study.endpoint if not one.positive}
+    if len(study.task.classes) > 2:
+        several["federated"] = tuple(study.task.classes)
+    found = DEALT | set(clinical) | set(READER_COLUMNS) | {"size_mm"} | {factor.name for factor in study.factor}
+    found |= {f"{kind}_{score}" for score in scores for kind in ("score", "p")}
+    found |= {f"{kind}_{s}_{c}" for s, classes in several.items() for c in classes for kind in ("score", "p")}
+    found |= {f"{'label' if one.positive else 'class'}_{one.name}" for one in study.endpoint}
+    return found | ({"risk_federated"} if study.model.patient != "mean" else set())
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_plan_reads_what_its_studys_hospitals_have(name: str) -> None:
+    """A plan with a column that no hospital has would say nothing of it."""
+    study = study_of(name)
+    plan = papers.shipped_plan(study)
+    assert plan is not None
+    assert plan.stem == name
+    assert set(read_plan(plan).columns()) <= columns_of(study)
+
+
+def test_every_published_system_has_a_plan() -> None:
+    assert {name.partition("-")[0] for name in PLANS} == set(PHANTOMS)
+
+
+def test_a_study_without_a_plan_and_too_few_hospitals_are_passed_over(
+    table_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes = {f"H0{number}": tmp_path for number in range(1, 6)}
+    assert papers.paper_analysis(table_study, tmp_path, homes) == {}
+    monkeypatch.setattr(papers, "shipped_plan", lambda _: tmp_path / "plan.toml")
+    assert papers.paper_analysis(table_study, tmp_path, dict(list(homes.items())[:2])) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+PLAN = """
+[[column]]
+name = "old"
+how = "at_least"
+of = ["age_years"]
+threshold = 55
+[[analysis]]
+id = "network"
+kind = "roc"
+score = "score_federated"
+label = "label"
+by = "test"
+[[analysis]]
+id = "old and ill"
+kind = "mcnemar"
+first = "old"
+second = "label"
+[[analysis]]
+id = "nobody's"
+kind = "proportion"
+column = "reader_1_diagnosis"
+[[analysis]]
+id = "too few"
+kind = "roc"
+score = "score_federated"
+label = "rare"
+"""
+
+
+def hospital(make_site: MakeSite, study: Study, name: str) -> Path:
+    site = make_site(name)
+    (site.data / "site.toml").write_text(f'site = "{name}"\nrole = "{site.role}"\n')
+    with (site.data / "clinical.csv").open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    rare = ["rare", *("1" if name == "H01" and line < 3 else "0" for line in range(len(rows) - 1))]
+    with (site.data / "clinical.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([*row, mark] for row, mark in zip(rows, rare, strict=True))
+    cohort = load_cohort(site, study)
+    n = len(cohort.patients)
+    scores = np.random.default_rng(int(name[1:])).normal(cohort.label, 1.0)[:, None]
+    if name != "H05":  # a hospital that was never asked for scores
+        ScoreStore(site.study_folder(study.sha256), n).keep("federated", np.arange(n), scores)
+    return site.data
+
+
+def test_a_papers_tables_are_answered_over_every_hospital(
+    make_site: MakeSite, table_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a floor forbids is told with its reason; what no hospital has is left out; the rest is answered."""
+    (tmp_path / "plan.toml").write_text(PLAN)
+    monkeypatch.setattr(papers, "shipped_plan", lambda _: tmp_path / "plan.toml")
+    homes = {name: hospital(make_site, table_study, name) for name in table_study.every_site}
+    run = tmp_path / "run"
+    found: dict[str, Any] = papers.paper_analysis(table_study, run, homes)
+    assert found["answered"] == 2
+    assert found["left_out"] == {"nobody's": "no hospital has a column 'reader_1_diagnosis'"}
+    assert "rare" in found["refused"]["too few"]
+    results = json.loads((run / found["results"]).read_text())
+    assert list(results["network"]["strata"]) == ["internal"]  # the one external hospital has no scores
+    assert results["old and ill"]["b"] >= 0
+    page = (run / found["page"]).read_text()
+    assert "Columns that the plan makes" in page
+    assert "age_years ≥ 55" in page
+    with (run / "analysis" / "H05.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["score_federated"] for row in rows} == {""}
+    assert stat.S_IMODE((run / "analysis" / "H01.csv").stat().st_mode) == 0o600
+
+
+def test_an_analysis_of_made_columns_is_left_out_with_their_sources() -> None:
+    plan = parse_plan(
+        {
+            "column": [{"name": "m", "how": "tenths", "of": ["p"]}],
+            "analysis": [
+                {"id": "a", "kind": "proportion", "column": "x"},
+                {"id": "b", "kind": "kruskal_wallis", "x": "m", "group": "x"},
+            ],
+        },
+        "plan",
+    )
+    kept, left_out = papers.answerable(plan, {"H01": {"x": ["1"]}, "H02": {}})
+    assert [one.id for one in kept.analyses] == ["a"]
+    assert left_out == {"b": "no hospital has a column 'p'"}
