@@ -20,7 +20,7 @@ from fl_liver.study_cohort import CohortRules, Column, Factor
 from fl_liver.study_training import Augmentation, Model, Norm, PrivateTraining, Selection, Training
 from fl_liver.toml_file import Count, Fraction, Section, parse
 
-__all__ = ["Norm", "PrivateTraining", "Study", "Training"]
+__all__ = ["Norm", "PrivateTraining", "Selection", "Study", "Training"]
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{1,19}$")]
 LEAST_EPSILON = 2.0
@@ -261,6 +261,14 @@ class Study(Section):
         if self.privacy.histogram_epsilon is None:
             return None
         return self.privacy.histogram_epsilon, 2 * len(self.sites.train) // 3 + 1
+
+    @property
+    def asks_which_class(self) -> bool:
+        """Whether the study's own question is which of several classes, and not only whether it is one of `positive`.
+
+        With further endpoints it is never: which class is then an endpoint of its own, among those whom it concerns.
+        """
+        return len(self.task.classes) > 2 and not self.endpoint
 
     @property
     def every_site(self) -> tuple[str, ...]:

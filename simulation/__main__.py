@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from click import Context, HelpFormatter
+from typer.core import TyperCommand
 
 from fl_liver.cli import run_app
 from fl_liver.errors import ConfigError
@@ -33,10 +35,12 @@ The same numbers from a deployment rehearsed on this machine (see docs/researche
 \b
   $ python -m simulation --deploy --sites 3 --quick
 
-Real patients of a public table (see docs/researcher.md):
+The other published systems, one task of one, and real patients of a public data set (see docs/models.md):
 
 \b
-  $ python -m simulation clinical --data DIR --partition dirichlet:0.5
+  $ python -m simulation hcc_ct --quick
+  $ python -m simulation mri_clinical:A
+  $ python -m simulation nodule_ct --data DIR --reader crlm --partition by:scanner
 
 Exit status: 0 done, 2 unusable data, 64 usage, 69 server or daemon, 75 interrupted or incomplete, 78 configuration.
 """
@@ -44,7 +48,18 @@ Exit status: 0 done, 2 unusable data, 64 usage, 69 server or daemon, 75 interrup
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__, epilog=EXAMPLE)
+class _WithDataSets(TyperCommand):
+    """The data sets stand at the end of --help, and are only read for it."""
+
+    def format_epilog(self, ctx: Context, formatter: HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        from simulation.public.registry import describe
+
+        head = "Public data sets for --data DIR --reader NAME; nothing is downloaded:"
+        formatter.write(f"\n{head}\n\n{describe()}\n")
+
+
+@app.command(cls=_WithDataSets, help=__doc__, epilog=EXAMPLE)
 def simulate(
     study: Annotated[
         str, typer.Argument(show_default=False, help="A shipped study's name or a .toml file.")

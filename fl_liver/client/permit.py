@@ -51,7 +51,7 @@ def _exact(study: Study, present: frozenset[str]) -> list[Allowed]:
     """
     scores = _scores(present)
     terms = [*scores, *(name for name in study.analysis.fusion if name in present)]
-    found = [*_of_classes(CLASS, tuple(study.task.classes), present), *_of_endpoints(study, scores, present)]
+    found = [*_of_main_classes(study, present), *_of_endpoints(study, scores, present)]
     if len(scores) == 1:
         found += _of_score(study, scores[0])
     if len(scores) > 1:
@@ -66,9 +66,13 @@ def _of_score(study: Study, score: str) -> list[Allowed]:
     on the way (Youden's).
     """
     found = [of_scores([score, score], LABEL), of_centres(score, LABEL), of_cut(score, LABEL, cutoffs=1)]
-    if len(study.task.classes) == 2:
+    if not study.asks_which_class:
         found.append(of_calibration(LABEL, score, study.analysis.calibration_groups, log_odds=True))
     return found
+
+
+def _of_main_classes(study: Study, present: frozenset[str]) -> list[Allowed]:
+    return _of_classes(CLASS, tuple(study.task.classes), present) if study.asks_which_class else []
 
 
 def _of_endpoints(study: Study, scores: list[str], present: frozenset[str]) -> list[Allowed]:

@@ -15,8 +15,7 @@ from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.models.augmentation import MASK
 from fl_liver.models.lesion_model import Labels
-from fl_liver.study import Study
-from fl_liver.study_training import Selection
+from fl_liver.study import Selection, Study
 
 Indices = NDArray[np.int64]
 Stage = Literal["train", "selection"]

@@ -52,7 +52,7 @@ def about_models(study: Study, scores: Scores) -> Talks:
     floor = study.analysis.min_cell
     talks: Talks = {f"roc {name}": _roc(study, score) for name, score in scores.items()}
     for name, score in scores.items():
-        if len(study.task.classes) > 2:
+        if study.asks_which_class:
             columns = {label: f"score:{score}:{label}" for label in study.task.classes}
             talks[f"classes {name}"] = or_withheld(multiclass("class_name", columns, min_cell=floor))
         else:

@@ -1,4 +1,4 @@
-"""The ultrasound hospitals of `lesion_us_attention`: who is there, what a whole scan shows, and that a site reads it."""
+"""The ultrasound hospitals of `lesion_us_attention`: who is there, what a whole scan shows, that a site can read it."""
 
 from __future__ import annotations
 
