@@ -176,10 +176,16 @@ def shared(run: Run) -> list[Row]:
         rate = sum(each["images"] for each in together) / clock
         rows += [
             Row(
-                name=f"{name}, {run.hospitals} hospitals at once: memory held, share of the GPU's",
+                name=f"{name}, {run.hospitals} hospitals at once: memory reserved, share of the GPU's",
                 measured=sum(each["reserved_mb"] for each in together) / total_mb,
                 unit="",
                 target=1.0,
+            ),
+            Row(
+                name="  used on the GPU in all, with what drivers hold",
+                measured=max(each["used_mb"] for each in together),
+                unit="MB",
+                peers={"the GPU has": total_mb},
             ),
             Row(
                 name="  images a second",

@@ -148,12 +148,13 @@ class Bench:
     def plain(self, model: LesionModel, material: Material, options: PlainOptions, round_number: int = 1) -> Turn:
         """A round of the plain loop on `model`, which it changes."""
         torch.manual_seed(round_seed(self.study, SITE, round_number))
+        before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.tf32
         began = self.now()
         losses = plain_loop(self.study, model, material, self.case.epochs, options, round_number)
         total = torch.stack(losses).double().sum().item()
         seconds = self.now() - began
-        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
         return Turn(seconds, total / self.shown, self.shown)
 
     def plain_anew(self) -> Turn:
@@ -314,7 +315,12 @@ def main(text: str) -> None:
         began = time.time()
         turns = [bench.ours(number)[0] for number in range(1, rounds + 1)]
         result |= {"images": sum(turn.images for turn in turns)}
-        result["reserved_mb"] = torch.cuda.max_memory_reserved(case.target) / 1e6 if case.device != "cpu" else 0.0
+        if case.target.type == "cuda":
+            free, total = torch.cuda.mem_get_info(case.target)
+            result |= {
+                "reserved_mb": torch.cuda.max_memory_reserved(case.target) / 1e6,
+                "used_mb": (total - free) / 1e6,
+            }
     result |= {"began": began, "ended": time.time(), "case": asdict(case)}
     print(f"\n{MARK}{json.dumps(result)}", flush=True)
 

@@ -62,7 +62,7 @@ def site_viewer(
         typer.echo(f"http://{HOST}:{door.getsockname()[1]}/{token}/")
         typer.echo("open this address on this machine; whoever has it can upload. Ctrl-C ends it.", err=True)
         # No access log: it would hold the token.
-        config = uvicorn.Config(application, log_level="warning", access_log=False, server_header=False)
+        config = uvicorn.Config(application, log_level="warning", access_log=False, server_header=False, ws="none")
         uvicorn.Server(config).run(sockets=[door])
 
 

@@ -79,7 +79,12 @@ class Display:
 
 
 def _training_name(rows: str) -> str:
-    return "federated training" if rows == "train" else f"without fold {int(rows.rpartition('-')[2]) + 1}"
+    part = rows.removeprefix("selection-")
+    what = "federated training" if rows == part else "image selection"
+    if part == "train":
+        return what
+    without = f"without fold {int(part.rpartition('-')[2]) + 1}"
+    return f"{what}, {without}" if rows != part else without
 
 
 def result_table(summary: dict[str, Any]) -> Table:

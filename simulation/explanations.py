@@ -16,7 +16,7 @@ from simulation.phantom.write import MARKER
 if TYPE_CHECKING:
     from fl_liver.server.report.style import Rendered
 
-MOST_PATIENTS = 120
+MOST_PATIENTS = 80
 """t-SNE of their images takes seconds."""
 SHOWN = 12
 

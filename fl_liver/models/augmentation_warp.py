@@ -15,8 +15,6 @@ from torch import Tensor
 from fl_liver.study_training import Augmentation
 
 CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
-LEAST_DEPTH = 1e-3
-"""Of the projective denominator, 1 in the middle: nothing is divided by zero where a perspective is extreme."""
 
 
 def resamples(study: Augmentation) -> bool:
@@ -49,7 +47,8 @@ def warped(images: Tensor, warp: Tensor) -> Tensor:
     places = torch.stack([columns.repeat(height), rows.repeat_interleave(width), rows.new_ones(height * width)])
     source = warp.to(device, torch.float32) @ places
     if (warp[:, 2, :2] != 0).any():
-        source = source[:, :2] / source[:, 2:].clamp_min(LEAST_DEPTH)
+        # Where the horizon of an extreme perspective lies in the picture this is not finite: torch takes that as −1.
+        source = source[:, :2] / source[:, 2:]
     grid = source[:, :2].view(count, 2, height, width).permute(0, 2, 3, 1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 

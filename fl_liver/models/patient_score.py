@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from fl_liver.errors import ConfigError
 from fl_liver.study_training import PatientRule
 
-_SMALL = -30.0
-"""Below it log(1 + eˣ) is eˣ(1 − eˣ/2) to the last digit, and eˣ itself may be too small for a float64."""
+_SMALL = -40.0
+"""Below it log(1 + eˣ) is eˣ to the last digit, and eˣ itself may be too small for a float64."""
 
 _TINY = 1e-300
 
@@ -77,8 +77,7 @@ def _risk_log_odds(logits: NDArray[np.float64], first: NDArray[np.int64], *, div
 
 def _log_softplus(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(log(1 + eᶻ))."""
-    below = np.minimum(z, _SMALL)
-    return np.where(z < _SMALL, below - np.exp(below) / 2, np.log(np.logaddexp(0, np.maximum(z, _SMALL))))
+    return np.where(z < _SMALL, z, np.log(np.logaddexp(0, np.maximum(z, _SMALL))))
 
 
 def _log_probabilities(logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

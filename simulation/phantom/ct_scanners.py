@@ -130,8 +130,8 @@ def draw_ct_scanner(random: np.random.Generator, maker: Maker, sign: int, usual:
     """A room of the training hospitals.
 
     Args:
-        sign: ±1, whether patients with or without the disease get the second protocol more often. It differs from hospital
-            to hospital: a hospital's own model learns a shortcut that holds nowhere else.
+        sign: ±1, whether patients with or without the disease get the second protocol more often. It differs from
+            hospital to hospital: a hospital's own model learns a shortcut that holds nowhere else.
     """
 
     def draw(low_high: tuple[float, float]) -> float:

@@ -23,7 +23,7 @@ from simulation.phantom.ultrasound_files import LESION_COLUMNS, write_exam
 from simulation.phantom.ultrasound_whole import draw_whole_view
 from simulation.phantom.virtual import PatientRows
 
-TRAIN_SIZES = (72, 60, 52, 48, 44, 40, 36, 32, 28)
+TRAIN_SIZES = (96, 80, 68, 60, 52, 44, 36)
 EXTERNAL_SIZES = (72, 60)
 VIEWS = 2
 CLASS_COUNTS: dict[Subtype, int] = {"none": 258, "hemangioma": 17, "hcc": 6, "fnh": 8, "cyst": 30, "metastasis": 48}
@@ -39,9 +39,9 @@ _CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of a hospital's rando
 _LESIONS, _EXAM = 11, 12  # of a patient's
 _CONCENTRATION = 60.0
 """Of the Dirichlet distribution of a hospital's classes about those of the source."""
-_DEEPER = 1.3
+_DEEPER = 1.2
 """The depth setting that shows a liver, against the one that shows a lesion."""
-LARGEST_MM = 60.0
+SMALLEST_MM, LARGEST_MM = 14.0, 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,10 @@ class WholeScanHospital:
         subtype = tuple(CLASS_COUNTS)[int(random.choice(len(CLASS_COUNTS), p=self.mix))]
         patient_id, entropy = f"{self.name}-{index + 1:04d}", (self.seed, index)
         patient = draw_patient_with(random, subtype, self.log_size_shift, patient_id, entropy)
-        return replace(patient, lesion=replace(patient.lesion, size_mm=min(patient.lesion.size_mm, LARGEST_MM)))
+        if subtype == "none":
+            return patient
+        size_mm = min(max(patient.lesion.size_mm, SMALLEST_MM), LARGEST_MM)
+        return replace(patient, lesion=replace(patient.lesion, size_mm=size_mm))
 
     def plan(self, patient: Patient) -> Exam:
         """Depth and machine; which of the two goes with whether there is a lesion, as a referral path would do."""
@@ -98,7 +101,7 @@ class WholeScanHospital:
 
 
 def hospitals(seed: int, train: int, external: int, *, scale: float = 1.0) -> tuple[WholeScanHospital, ...]:
-    """Training hospitals H01, H02, …, then the external ones; 412 and 132 patients in nine and two by default.
+    """Training hospitals H01, H02, …, then the external ones; 436 and 132 patients in seven and two by default.
 
     Arguments and errors are those of `hospitals.phantom_hospitals`.
     """
@@ -117,7 +120,7 @@ def lesions_of(patient: Patient) -> tuple[Lesion, ...]:
         *(
             replace(
                 patient.lesion,
-                size_mm=max(8.0, patient.lesion.size_mm * float(random.uniform(0.4, 0.8))),
+                size_mm=max(10.0, patient.lesion.size_mm * float(random.uniform(0.4, 0.8))),
                 echo_db=patient.lesion.echo_db + float(random.normal(0, 1)),
                 angle_rad=float(random.uniform(0, np.pi)),
             )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import training
+from benchmarks import training, training_loops
+from benchmarks.case import MARK
 from benchmarks.training import STUDIES, main
 from benchmarks.training_loops import Bench, Case, PlainOptions, cohort_of, compare, curves, peak
 from fl_liver.client.cohort.recipe import recipe_of
@@ -78,10 +81,21 @@ def test_a_peak_is_at_least_what_was_there_before() -> None:
     assert found["peak_mb"] > found["beyond_mb"] >= 0
 
 
-def test_a_loop_in_a_process_of_its_own_reports_its_peak(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["--only", "memory", "--studies", "nodule_ct", "--images", "40"])
-    assert "times the plain loop's peak memory" in capsys.readouterr().out
-    assert status in (0, 1)
+def test_a_process_prints_its_peak_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    training_loops.main(json.dumps({"loop": "ours", "rounds": 2, **dataclasses.asdict(SMALL)}))
+    found = json.loads(capsys.readouterr().out.strip().removeprefix(MARK))
+    assert found["peak_mb"] > 0
+    assert found["images"] == 2 * Bench(SMALL).shown
+    assert found["ended"] > found["began"]
+
+
+def test_more_memory_than_the_plain_loop_misses_the_target(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peaks = {"ours": {"peak_mb": 106.0, "beyond_mb": 16.0}, "plain": {"peak_mb": 100.0, "beyond_mb": 10.0}}
+    monkeypatch.setattr(training, "_alone", lambda case: peaks[case["loop"]])
+    assert main(["--only", "memory", "--studies", "nodule_ct", "--images", "40"]) == 1
+    assert "missed: nodule_ct: times the plain loop's peak memory" in capsys.readouterr().out
 
 
 def test_a_processor_has_no_gpu_part(capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,31 @@ def test_a_nodules_patch_has_the_one_size_that_was_agreed() -> None:
         build_model(study_of("nodule_ct", model={"width": 6}))
 
 
+def test_a_nodule_network_is_the_papers_sequence_of_layers() -> None:
+    """Oracle: the sequence written out with torch's own layers, its weights copied in their order."""
+    model = build_model(SMALL["nodule_ct"]).eval()
+    convolutions = [
+        layer
+        for k, (inside, outside) in enumerate(((1, 2), (2, 2), (2, 4), (4, 4)))
+        for layer in (nn.Conv2d(inside, outside, 3, padding="same"), nn.ReLU(), *[nn.MaxPool2d(2)] * (k % 2))
+    ]
+    plain = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(4 * 36, 8), nn.ReLU(), nn.Linear(8, 1))
+    plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
+    patches = inputs_of(SMALL["nodule_ct"], 6)
+    out = model(patches)
+    torch.testing.assert_close(out.logits, plain(patches["lesion"]))
+    torch.testing.assert_close(out.features, plain[:-1](patches["lesion"]))
+
+
+def test_dropout_stands_before_and_after_the_64_units() -> None:
+    """One patch 64 times: the units differ from pass to pass, and an answer is not that of its units alone."""
+    model = build_model(SMALL["nodule_ct"].changed(model={"dropout": 0.5})).train()
+    out = model({"lesion": inputs_of(SMALL["nodule_ct"], 1)["lesion"].repeat(64, 1, 1, 1)})
+    assert len(out.features.unique(dim=0)) > 32
+    fixed = torch.nn.functional.linear(out.features, model.get_parameter("fc.weight"), model.get_parameter("fc.bias"))
+    assert not torch.allclose(out.logits, fixed)
+
+
 def test_a_nodule_network_begins_with_glorots_weights() -> None:
     """Keras 2.0's default: uniform in ± √(6 / (fan in + fan out)), biases 0."""
     hidden = build_model(published("nodule_ct", 24)).get_submodule("hidden")

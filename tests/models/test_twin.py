@@ -26,6 +26,7 @@ class Odd(nn.Module):
         self.second = nn.Linear(3, 3, bias=False)
         self.second.weight = self.first.weight
         self.order: list[Any] = [self.second, self.first]
+        self.by_name = {"first": self.first}
         self.register_buffer("count", torch.zeros(2, dtype=torch.int64), persistent=False)
         self.frozen = nn.Parameter(torch.zeros(1), requires_grad=False)
 
@@ -41,6 +42,7 @@ def test_what_is_shared_stays_shared_and_nothing_is_shared_with_the_original() -
     assert other.again is other.first
     assert other.second.weight is other.first.weight
     assert other.order == [other.second, other.first]
+    assert other.by_name == {"first": other.first}
     assert not {id(each) for each in other.modules()} & {id(each) for each in one.modules()}
     assert not {each.data_ptr() for each in other.parameters()} & {each.data_ptr() for each in one.parameters()}
     assert [each.requires_grad for each in other.parameters()] == [each.requires_grad for each in one.parameters()]

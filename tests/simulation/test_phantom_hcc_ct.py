@@ -84,7 +84,7 @@ def test_several_and_fibrosis_make_an_hcc_conspicuous_and_stage_and_size_do_not(
 
 
 def test_an_ideal_observer_tells_most_but_one_lesion_in_five_is_atypical(patients: list[LiverPatient]) -> None:
-    seen = [one for one in patients if one.diagnosis != "none"]
+    seen = [one for one in patients[::4] if one.diagnosis != "none"]
     assert 0.93 < roc_auc_score([one.hcc for one in seen], [hcc_log_odds(one) for one in seen]) < 0.995
     assert {hcc_log_odds(one) for one in patients if one.diagnosis == "none"} == {NOTHING_SEEN}
 

@@ -31,7 +31,7 @@ from simulation.phantom.ultrasound import Exam, field_of_view
 from simulation.phantom.ultrasound_whole import WholeView, draw_whole_view
 from simulation.phantom.write import write_hospitals
 
-DEFAULT = hospitals(2020, 9, 2)
+DEFAULT = hospitals(2020, 7, 2)
 QUIET = replace(DEFAULT[0].scanner, looks=40, noise=0.0, smoothing_px=0.5, tgc_db_per_mm=0.0, gamma=1.0, gain_db=0.0)
 """Little speckle, so that single scans show what was planted."""
 EXAM = Exam(pixel_mm=0.8, second_machine=False)
@@ -121,8 +121,8 @@ def test_which_machine_patients_with_a_lesion_go_to_turns_round_from_hospital_to
         lesion = np.array([patient.subtype != "none" for patient in people])
         assert second[lesion].mean() - second[~lesion].mean() == pytest.approx(hospital.scanner.confounding, abs=0.2)
     signs = [np.sign(hospital.scanner.confounding) for hospital in DEFAULT]
-    assert {1, -1} <= set(signs[:9])
-    assert signs[9:] == [0, 0]
+    assert {1, -1} <= set(signs[:7])
+    assert signs[7:] == [0, 0]
 
 
 def test_external_scanners_lie_outside_every_training_range() -> None:
@@ -154,7 +154,7 @@ def test_a_patient_is_the_same_bytes_again_in_another_process(tmp_path: Path) ->
 
 def test_a_site_reads_every_patient_and_masks_say_who_has_a_lesion(tmp_path: Path) -> None:
     study = load_study("lesion_us_attention")
-    some = [replace(DEFAULT[place], patients=8) for place in (0, 3, 10)]
+    some = [replace(DEFAULT[place], patients=8) for place in (0, 3, 8)]
     write_hospitals(some, tmp_path)
     for hospital in some:
         cohort = load_cohort(load_site(tmp_path / hospital.name / "site.toml"), study)

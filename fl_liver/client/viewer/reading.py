@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fl_liver.client.cohort.codes import UnusableError
@@ -20,7 +19,7 @@ from fl_liver.client.explain.explained import Explained, explain_cohort
 from fl_liver.client.explain.page import Picture
 from fl_liver.client.scores import disease_log_odds
 from fl_liver.client.site import SiteConfig
-from fl_liver.client.train import score
+from fl_liver.client.train import pick_device, score
 from fl_liver.client.viewer.upload import Upload
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.parameters import Layout, Vector
@@ -79,10 +78,8 @@ class Viewer:
             upload.close()
         cohort = _cohort_of(self.study, found)
         everybody = np.arange(len(cohort.patients))
-        scores = score(self.study, cohort, self.vector, rows=everybody, device=torch.device("cpu"))
-        explained = explain_cohort(
-            self.study, cohort, self.vector, self.layout, patients=everybody, shown=None
-        )
+        scores = score(self.study, cohort, self.vector, rows=everybody, device=pick_device("cpu"))
+        explained = explain_cohort(self.study, cohort, self.vector, self.layout, patients=everybody, shown=None)
         return Answer(
             _rows(self.study, cohort, scores), _notes(self.study, found), tuple(self._drawn(cohort, explained))
         )

@@ -174,17 +174,19 @@ def _canvas(places: Values, thumbnails: Grey, classes: NDArray[np.int64], colour
     corner = np.rint(share * (CANVAS_PX - tile)).astype(int)
     canvas = np.full((CANVAS_PX, CANVAS_PX, 3), 255, np.uint8)
     for (x, y), image, label in zip(corner, thumbnails, classes, strict=True):
-        picture = np.empty((tile, tile, 3), np.uint8)
+        small = _sized(image, side)
+        picture = np.empty((*(extent + 2 * FRAME_PX for extent in small.shape), 3), np.uint8)
         picture[...] = np.rint(255 * np.array(to_rgb(colours[label])))
-        picture[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX] = _sized(image, side)[..., None]
+        picture[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX] = small[..., None]
         top = CANVAS_PX - tile - y  # y grows upwards
-        canvas[top : top + tile, x : x + tile] = picture
+        canvas[top : top + picture.shape[0], x : x + picture.shape[1]] = picture
     return canvas
 
 
 def _sized(image: Grey, side: int) -> Grey:
-    """To a thumbnail by the nearest pixel."""
-    rows, columns = (np.arange(side) * extent // side for extent in image.shape)
+    """To a thumbnail whose longer side is `side`, by the nearest pixel."""
+    extents = [max(1, round(side * extent / max(image.shape))) for extent in image.shape]
+    rows, columns = (np.arange(to) * extent // to for to, extent in zip(extents, image.shape, strict=True))
     return image[np.ix_(rows, columns)]
 
 

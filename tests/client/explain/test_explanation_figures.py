@@ -21,11 +21,12 @@ from fl_liver.server.report.explanations import (
     draw_physical,
 )
 from fl_liver.server.report.style import render
+from fl_liver.study import Study
 from fl_liver.study_files import load_study
 from simulation.explanations import explanations
 from simulation.phantom.registry import phantom_of
 from simulation.phantom.write import MARKER, write_hospitals
-from tests.client.explain.test_explained import Make, Study, explain, nodules, planted_cohort, study
+from tests.client.explain.test_explained import Make, explain, nodules, planted_cohort, study
 
 __all__ = ["explain", "study"]  # fixtures
 
@@ -82,7 +83,8 @@ def test_each_thumbnail_stands_at_its_place_in_its_classes_frame() -> None:
 def test_box_plots_show_the_medians_of_each_group_and_leave_nan_out() -> None:
     values = np.array([1.0, 2.0, 3.0, np.nan, 10.0, 20.0])
     drawn = draw_physical("p", {"Area": values}, [("Truth", np.array([0, 0, 0, 1, 1, 1]), ("b", "m"))], {}, "c")
-    medians = [line.get_ydata()[0] for line in drawn.figure.axes[0].lines if line.get_color() == "#1b1b1b"]
+    lines = [line for line in drawn.figure.axes[0].lines if line.get_color() == "#1b1b1b"]
+    medians = [float(np.asarray(line.get_ydata())[0]) for line in lines]
     assert medians == [2.0, 15.0]
     with pytest.raises(DataError, match="no features or no groups"):
         draw_physical("p", {}, [], {}, "c")

@@ -86,10 +86,15 @@ def below(tmp_path: Path) -> Path:
     return place
 
 
-def client_of(study: Study, site: SiteConfig, below: Path, most: int = MOST) -> Browser:
+def viewer_of(study: Study, site: SiteConfig, below: Path, most: int = MOST) -> Starlette:
+    """The server, with a first model and figures that are not drawn."""
     vector, layout = initial_vector(study)
     viewer = Viewer(site, study, vector, layout, lambda *_: [Picture("data:image/svg+xml;base64,AA==", "a", "c", 9)])
-    return Browser(viewer_app(viewer, TOKEN, most, below))
+    return viewer_app(viewer, TOKEN, most, below)
+
+
+def client_of(study: Study, site: SiteConfig, below: Path, most: int = MOST) -> Browser:
+    return Browser(viewer_of(study, site, below, most))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from fl_liver.server.report.analysis.page import SECTIONS
@@ -140,3 +141,39 @@ def test_a_result_without_curve_has_a_table_and_no_figure() -> None:
     content = SECTIONS["roc"](entry, one_class)
     assert content.drawings == ()
     assert content.notes == ("All patients are of one class, so that no AUC exists.",)
+
+
+def test_boxes_stand_at_the_released_quartiles() -> None:
+    """A quartile that the floor keeps inexact is drawn in the middle of its interval, and the interval is shaded."""
+    boxes = results("kruskal")["kruskal"]["boxes"]
+    changed = {**boxes, "q1": [50.0, [50.0, 54.0], 51.0], "q3": [60.0, 66.0, 61.0], "low": [None, 40.0, 41.0]}
+    axes = figure_of("kruskal", boxes=changed).axes[0]
+    drawn = [one for one in axes.patches if isinstance(one, Rectangle)]
+    assert [ends_of(one) for one in drawn if not one.get_fill()] == [(50.0, 60.0), (52.0, 66.0), (51.0, 61.0)]
+    assert (50.0, 54.0) in [ends_of(one) for one in drawn if one.get_alpha() == 0.13]
+    lines = [np.asarray(line.get_xydata(), np.float64) for line in axes.lines]
+    stems = [xy for xy in lines if len(set(xy[:, 0])) == 1]
+    assert sum(40.0 in xy[:, 1] for xy in stems) == 1
+    assert sum(xy[0, 0] == 0 for xy in stems) == 1  # the first group has no lower whisker
+
+
+def ends_of(box: Rectangle) -> tuple[float, float]:
+    return box.get_y(), box.get_y() + box.get_height()
+
+
+def test_readers_without_and_with_ai_are_filled_and_hollow_points_that_are_joined() -> None:
+    twice = results("twice")["twice"]
+    axes = figure_of("twice").axes[0]
+    drawn = {
+        (*np.round(np.asarray(one.get_xydata())[0], 9), one.get_markerfacecolor() == "white")
+        for one in axes.lines
+        if len(np.asarray(one.get_xydata())) == 1 and one.get_marker() != "*"
+    }
+    assert drawn == {
+        (round(1 - of[time]["specificity"][0], 9), round(of[time]["sensitivity"][0], 9), time == "with_ai")
+        for of in twice["readers"].values()
+        for time in ("alone", "with_ai")
+    }
+    balanced = twice["curves"]["p"]["balanced"]
+    star = next(one for one in axes.lines if one.get_marker() == "*")
+    assert np.allclose(star.get_xydata(), [(1 - balanced["specificity"], balanced["sensitivity"])])

@@ -243,3 +243,19 @@ def test_a_path_that_cannot_be_written_is_a_wrong_option(tmp_path: Path) -> None
 def test_an_analysis_without_a_result_is_told() -> None:
     shown = Parts(page_html(plan("share").analyses, {}, sites=SITES, min_cell=5))
     assert "the results hold no answer of this analysis" in shown.words("analysis-1")
+
+
+def test_the_overview_says_a_few_levels_one_by_one(parts: Parts) -> None:
+    row = next(row for row in parts.rows if row[1:2] == ["roc"] and "F: AUC" in row[2])
+    assert "; M: AUC" in row[2]
+
+
+def test_columns_that_the_plan_makes_are_listed() -> None:
+    made = {"name": "old", "how": "at_least", "of": ["age"], "threshold": 60}
+    entry = {"id": "share", "kind": "proportion", "column": "smoke"}
+    asked = parse_plan({"column": [made], "analysis": [entry]}, "plan")
+    html = page_html(asked.analyses, results("share"), sites=["S1", "S2", "S3"], min_cell=5, made=asked.derived)
+    assert ["old", "1 where age ≥ 60, else 0"] in Parts(html).rows
+    assert "Columns that the plan makes" not in page_html(
+        asked.analyses, results("share"), sites=["S1", "S2", "S3"], min_cell=5
+    )
