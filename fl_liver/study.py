@@ -307,6 +307,9 @@ def _mixes_patients(study: Study) -> list[str]:
             training.triplet_weight > 0
         ),
         "training.strategy 'fedbn' is batch normalisation, wanted 'fedavg' or 'fedprox'": training.strategy == "fedbn",
+        "cohort.unit 'lesion' makes several rows of one patient, each with a gradient of its own, wanted 'patient'": (
+            study.cohort.unit == "lesion"
+        ),
         f"training.max_weight {training.max_weight} lets a hospital weigh by its number of patients, which is not"
         " noised, wanted 1": training.max_weight > 1,
         "training.precision 'bfloat16' is not there for gradients of single patients, wanted 'auto' or 'float32'": (

@@ -177,7 +177,8 @@ def _prepare(site: SiteConfig, question: Prepare) -> RecordDict:
     named = site.release == "named" and study.histogram_noise is None
     positive = np.isin(cohort.label, [i for i, name in enumerate(study.task.classes) if name in study.task.positive])
     figures = {
-        "patients": len(cohort.patients),
+        "patients": len(cohort.people),
+        "lesions": len(cohort.patients),
         "positives": int(positive.sum()),
         "excluded": len({finding.case for finding in cohort.findings if finding.severity == "E"}),
         "images": len(cohort.owner),
@@ -198,6 +199,7 @@ def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[],
         if again is not None:
             return again
     rows = select_rows(cohort, question.rows)
+    people = len(np.unique(cohort.group[rows]))
     initial = study.initial
     if question.round == 1 and initial is not None and vector_sha256(question.vector) != initial.sha256:
         raise ProtocolError(f"site {site.site}: round 1 begins with other weights than those of the approved study")
@@ -219,12 +221,12 @@ def _fit(site: SiteConfig, question: Fit, device: str, should_stop: Callable[[],
             should_stop=should_stop,
         )
         layers.keep(result.vector, question.round)
-        trained = egress.Trained(result.vector, result.loss, len(rows))
+        trained = egress.Trained(result.vector, result.loss, people)
     except NotFiniteError as error:
         if masking is None:
             raise
         log.error("%s", error)
-        trained = egress.Trained(question.vector, math.nan, len(rows))
+        trained = egress.Trained(question.vector, math.nan, people)
     return egress.release_update(site, study, question, trained, code, masking)
 
 
@@ -336,14 +338,14 @@ def _sum_alone(site: SiteConfig, question: Sum, study: Study, cohort: Cohort) ->
     batches = Batches(site.site, study, site.study_folder(question.study_sha256), permit)
     vector = np.zeros(sum(one.length for one in question.questions), np.int64)
     try:
-        batches.admit(question, promise, cohort.patients)
+        batches.admit(question, promise, cohort.people)
         before = batches.answered(question)
         parts = [answer(one, tables.for_question(one)) for one in question.questions] if before is None else [before]
         vector = np.concatenate(parts) if parts else vector
         record = egress.release_totals(site, study, question, vector, promise, _sums(site, study))
     except UnsaidError as error:
         record = egress.release_noise(site, study, question, promise, _sums(site, study), error)
-    batches.keep(question, vector, promise, cohort.patients)
+    batches.keep(question, vector, promise, cohort.people)
     return record
 
 

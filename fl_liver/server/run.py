@@ -161,6 +161,6 @@ def _sites(study: Study, participants: Participants) -> list[dict[str, Any]]:
         figures = card.figures if card is not None and card.figures is not None else {}
         lines.append(
             {"name": site, "role": study.role_of(site), "out": participants.out.get(site)}
-            | {key: figures.get(key) for key in ("patients", "positives", "excluded", "images")}
+            | {key: figures.get(key) for key in ("patients", "lesions", "positives", "excluded", "images")}
         )
     return lines

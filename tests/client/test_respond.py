@@ -96,7 +96,7 @@ def test_a_hospital_that_consents_says_how_many_patients_it_has(make_site: MakeS
     word = answer(make_site(release="named"), Prepare(table_study.sha256))
     assert isinstance(word, Ready)
     assert (word.site, word.role, word.named) == ("H01", "train", True)
-    assert word.figures == {"patients": 40, "positives": 20, "excluded": 0, "images": 0}
+    assert word.figures == {"patients": 40, "lesions": 40, "positives": 20, "excluded": 0, "images": 0}
 
 
 def test_a_hospital_that_does_not_consent_says_only_that_it_is_ready(make_site: MakeSite, table_study: Study) -> None:

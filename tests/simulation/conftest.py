@@ -108,6 +108,7 @@ def simulate(
 ) -> Callable[..., Run]:
     """simulate(folder, *arguments): `python -m simulation` in this process, on the hospitals that lie in `folder`."""
     monkeypatch.setattr(options, "QUICK_SCALE", SCALE)
+    monkeypatch.setattr(options, "QUICK_LEAST", 0)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(folder: Path, *arguments: str, study: Path = tiny_study) -> Run:

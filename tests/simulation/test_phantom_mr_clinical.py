@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError
+from fl_liver.study_cohort import SequenceKind
 from fl_liver.study_files import load_study
 from simulation.phantom.body import lesion_mask
 from simulation.phantom.lesion import LESION_KINDS, LesionKind, Zone
@@ -144,10 +145,9 @@ def quiet(index: int = 0) -> ShortStudy:
 
 
 @pytest.mark.parametrize("kind", MR_SEQUENCES)
-def test_the_lesions_signal_in_the_image_is_the_one_that_was_drawn(kind: str) -> None:
+def test_the_lesions_signal_in_the_image_is_the_one_that_was_drawn(kind: SequenceKind) -> None:
     """The median voxel of the lesion, of which the margin is a minority."""
     study = quiet()
-    assert kind in MR_SEQUENCES
     grid, b_value = study.grid(kind), 800.0 if kind == "dwi" else None
     image = study.signal(MrVolume(kind=kind, started_s=0.0, b_value=b_value), grid)
     appearance = scanned_appearance(study.look, study.scanner, kind, b_value or 0.0)

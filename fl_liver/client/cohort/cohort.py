@@ -69,6 +69,11 @@ class Cohort:
         if not len(self.group):
             object.__setattr__(self, "group", np.arange(len(self.patients)))
 
+    @property
+    def people(self) -> tuple[str, ...]:
+        """A name for each patient: what floors and ledgers count, whatever the rows are."""
+        return tuple(self.patients[first] for first in np.unique(self.group, return_index=True)[1])
+
     def rows(self, part: Part) -> NDArray[np.int64]:
         """Indices of the rows of one part, ascending."""
         return np.flatnonzero(self.part == PARTS.index(part))

@@ -169,8 +169,6 @@ def _answered(viewer: Viewer, desk: Desk, name: str) -> dict[str, Any]:
     except Exception as error:  # whatever a foreign file makes a library raise; the page stays up
         log.exception("an uploaded study could not be read")
         raise DataError(f"the study could not be read ({type(error).__name__}); see the terminal") from error
-    finally:
-        upload.close()
 
 
 def as_json(viewer: Viewer, answer: Answer) -> dict[str, Any]:

@@ -52,24 +52,32 @@ def cohort_table(summary: Summary) -> TextTable | Missing:
     if isinstance(sites, Missing):
         return sites
     devices = any(words(site, "device") for site in sites)
-    keys = ("patients", "positives", "excluded")
+    keys = _counts_of(sites)
     rows = []
     for site in sites:
         names = [words(site, "name"), _ROLES.get(words(site, "role"), words(site, "role"))]
         names += [words(site, "device") or "–"] if devices else []
         rows.append((*map(Cell, names), *(cell(number(site, key), count) for key in keys)))
-    totals = [_role_total(sites, role, devices) for role in _ROLES if any(words(s, "role") == role for s in sites)]
-    head = ("Hospital", "Role", *(["Device"] if devices else []), "Patients", "Positive", "Excluded")
+    roles = [role for role in _ROLES if any(words(site, "role") == role for site in sites)]
+    totals = [_role_total(sites, role, keys, devices) for role in roles]
+    head = ("Hospital", "Role", *(["Device"] if devices else []), *(_COUNTS[key] for key in keys))
     return TextTable(head, (*rows, *totals), names=3 if devices else 2, total_rows=len(totals))
 
 
+def _counts_of(sites: list[Summary]) -> tuple[str, ...]:
+    """Lesions stand beside patients where a patient has several."""
+    several = any(words(site, "lesions") not in ("", words(site, "patients")) for site in sites)
+    return tuple(key for key in _COUNTS if key != "lesions" or several)
+
+
+_COUNTS = {"patients": "Patients", "lesions": "Lesions", "positives": "Positive", "excluded": "Excluded"}
 _ROLES = {"train": "training", "external": "external test"}
 
 
-def _role_total(sites: list[Summary], role: str, devices: bool) -> tuple[Cell, ...]:
+def _role_total(sites: list[Summary], role: str, keys: tuple[str, ...], devices: bool) -> tuple[Cell, ...]:
     of_role = [site for site in sites if words(site, "role") == role]
     cells = [Cell(f"All {len(of_role)}"), Cell(_ROLES[role]), *([Cell("")] if devices else [])]
-    for key in ("patients", "positives", "excluded"):
+    for key in keys:
         values = [number(site, key) for site in of_role]
         known = [value for value in values if not isinstance(value, Missing)]
         cells.append(Cell(count(sum(known))) if len(known) == len(values) else Cell("–", absent=True))

@@ -109,9 +109,14 @@ def test_some_patients_alone_are_explained_and_their_images_found_again(explain:
 
 
 def test_shown_patients_are_of_every_class(explain: Make) -> None:
-    """Two of three: one benign, one malignant, though the malignant ones come first."""
+    """Two of three, both classes; a rare class that comes last is among the first two shown."""
     done = explain([[1.0, -0.5]], planted_cohort(), shown=2)
     assert {int(planted_cohort().label[done.owner[one.index]]) for one in done.shown} == {0, 1}
+    assert module._evenly(np.array([0, 0, 0, 1]), 2).tolist() == [0, 3]
+
+
+def test_all_images_are_kept_where_that_is_asked(explain: Make) -> None:
+    assert [one.index for one in explain([[1.0, -0.5]], planted_cohort(), shown=None).shown] == [0, 1, 2, 3, 4, 5]
 
 
 def test_masks_and_images_are_cropped_as_the_network_sees_them(explain: Make, study: Study) -> None:
@@ -123,6 +128,8 @@ def test_masks_and_images_are_cropped_as_the_network_sees_them(explain: Make, st
     assert given["lesion"].shape == given["mask"].shape == (1, 1, 16, 16)
     assert given["mask"][0, 0, :8, 8:].min() == 1
     assert given["mask"].mean() == 0.25
+    cohort.images["mask"][1, :8, :8] = 1  # outside the crop
+    assert module._lesion_share(smaller, cohort, np.array([0, 1])).tolist() == [0.25, 0]
 
 
 def test_a_study_without_masks_has_maps_but_no_hits(explain: Make) -> None:

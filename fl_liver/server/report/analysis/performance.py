@@ -45,7 +45,8 @@ def roc(entry: Any, result: Summary) -> Content:
     curve = curve_of(result, clipped(entry.score, NAME_LENGTH), look_number(0, entry.score))
     drawings = () if isinstance(curve, Missing) else (roc_drawing([curve], entry.score),)
     row = Row(clipped(entry.score, NAME_LENGTH), auc, patients(result))
-    notes = (CUTOFFS, *flag_notes(result)) if not isinstance(table(result, "youden"), Missing) else flag_notes(result)
+    cut = () if isinstance(table(result, "youden"), Missing) else (CUTOFFS,)
+    notes = (*cut, *_why_no_centres(result), *flag_notes(result))
     return Content(f"AUC {_in_words(auc)}", tuple(tables), drawings, notes, (row,))
 
 
@@ -164,12 +165,12 @@ def _share(hits: float | Missing, misses: float | Missing) -> Cell:
 
 
 def _centres(result: Summary) -> Titled | None:
-    """The AUC inside hospitals and its spread, which the page asked for beside the plan."""
+    """The AUC inside hospitals and its spread, which the page asked for beside the plan; `_why_no_centres` else."""
     if "centres" not in result:
         return None
     found = table(result, "centres")
     if isinstance(found, Missing):
-        return facts("AUC within and between hospitals", {"AUC within hospitals": absent(found)})
+        return None
     interval_ends = series(found, "prediction95")
     mean = number(found, "mean")
     predicted: Estimate | Missing = Missing("fewer than three hospitals with a variance")
@@ -182,6 +183,11 @@ def _centres(result: Summary) -> Titled | None:
         **numbers(found, {"centres": ("Hospitals with both classes", count)}),
     }
     return facts("AUC within and between hospitals", rows)
+
+
+def _why_no_centres(result: Summary) -> tuple[str, ...]:
+    found = table(result, "centres") if "centres" in result else None
+    return (f"AUC within and between hospitals: {found.reason}.",) if isinstance(found, Missing) else ()
 
 
 def flag_notes(result: Summary) -> tuple[str, ...]:
