@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fl_liver.server.enrolment import Participants, gather
 from fl_liver.server.evaluation import Evaluation
@@ -15,17 +16,30 @@ from fl_liver.study import Study
 from simulation.baseline_figures import BaselineFigures
 from simulation.baselines import Baseline, BaselineRunner, steps_of
 from simulation.display import Display
+from simulation.explanations import explanations
 from simulation.engine import Engine, make_engine
 from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere, introduce, make_hospitals
 from simulation.memory import PeakMemory
 from simulation.options import Options, resolve_study
+from simulation.papers import paper_analysis
 from simulation.side_studies import SideStudies
 from simulation.tasks import check_study_in_worker
+
+if TYPE_CHECKING:
+    from fl_liver.server.report.style import Rendered
 
 POOLED, LOCAL = "pooled", "local_only"
 HOSPITALS, DEPLOYMENT = "hospitals", "deployment"
 """Folders of a run: patients, and what a deployment makes beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a run leaves: its summary, and figures that explain the model by phantom patients."""
+
+    summary: dict[str, Any]
+    explained: Sequence[Rendered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +50,8 @@ class Simulation:
     folder: Path
     display: Display
 
-    def begin(self) -> dict[str, Any]:
-        """Run to the end; returns the summary, which lies in `summary.json` beside the report."""
+    def begin(self) -> Finished:
+        """Run to the end; the summary also lies in `summary.json` beside the report."""
         memory = PeakMemory()
         journal = Journal(self.folder / "journal.jsonl", self.display.listen)
         engine = make_engine(self.options.engine, self.options.workers)
@@ -59,6 +73,10 @@ class Simulation:
             summary = self._study(engine, study, hospitals, journal, seconds)
             summary["grid"] = tried
             self._aside(aside, study, summary, journal, seconds)
+            with seconds.phase("explanations", journal):
+                explained = self._explained(engine, study, hospitals)
+            with seconds.phase("paper's tables", journal):
+                summary["paper"] = self._paper(study, hospitals, summary)
         finally:
             engine.close()
             peak_mb = memory.stop()
@@ -73,7 +91,23 @@ class Simulation:
         for line in summary["sites"]:
             line["device"] = hospitals.devices.get(line["name"])
         write_summary(self.folder, summary)
-        return summary
+        return Finished(summary, explained)
+
+    def _explained(self, engine: Engine, study: Study, hospitals: Hospitals) -> Sequence[Rendered]:
+        """Of the first external hospital; only of phantom patients."""
+        if self.options.data is not None or self.options.deploy:
+            return []
+        shown = hospitals.folders[study.every_site[len(study.sites.train) if study.sites.external else 0]]
+        model, study_file = self.folder / "model.safetensors", self.folder / "study" / "study.toml"
+        figures: list[Rendered] = engine.submit(explanations, str(study_file), str(shown), str(model)).result()
+        return figures
+
+    def _paper(self, study: Study, hospitals: Hospitals, summary: dict[str, Any]) -> dict[str, Any]:
+        """The paper's own tables; none where nothing exact may be said beside noised figures."""
+        if self.options.deploy or study.histogram_noise is not None:
+            return {}
+        there = [line["name"] for line in summary["sites"] if not line["out"]]
+        return paper_analysis(study, self.folder, {name: hospitals.folders[name] for name in there})
 
     def _aside(
         self, aside: SideStudies, study: Study, summary: dict[str, Any], journal: Journal, seconds: Seconds

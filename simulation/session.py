@@ -27,16 +27,17 @@ def run_session(options: Options, folder: Path) -> int:
     with display:
         try:
             with sigterm_as_interrupt():
-                summary = Simulation(options, folder, display).begin()
+                finished = Simulation(options, folder, display).begin()
         except KeyboardInterrupt as interrupt:
             raise IncompleteError(
                 f"interrupted; whole rounds are kept, go on with: python -m simulation --resume {folder}"
             ) from interrupt
+    summary = finished.summary
     study, _ = load_checked(folder / "study" / "study.toml")
     taking_part = [line["name"] for line in summary["sites"] if not line["out"]]
     folders = folder / (DEPLOYMENT if options.deploy else HOSPITALS)
     samples = sample_images(study, folders, taking_part) if options.data is None else None
-    report = write_report(summary, folder, samples)
+    report = write_report(summary, folder, samples, finished.explained)
     display.console.print(result_table(summary))
     if (classes := class_table(summary)) is not None:
         display.console.print(classes)
@@ -49,3 +50,5 @@ def _say_where(display: Display, summary: dict[str, Any], report: Path) -> None:
         display.say(f"INCOMPLETE: {summary['incomplete']}")
     display.say(f"report   {report}")
     display.say(f"summary  {report.parent / 'summary.json'}")
+    if page := summary.get("paper", {}).get("page"):
+        display.say(f"paper    {report.parent / page}")

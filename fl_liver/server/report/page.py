@@ -30,7 +30,12 @@ _DRAW: dict[str, Callable[[Summary], Drawing | Missing]] = {
 }
 
 
-def write_report(summary: Summary, folder: Path, samples: Mapping[str, Sequence[Image]] | None = None) -> Path:
+def write_report(
+    summary: Summary,
+    folder: Path,
+    samples: Mapping[str, Sequence[Image]] | None = None,
+    explained: Sequence[Rendered] = (),
+) -> Path:
     """Write `folder/report.html` and `folder/figures/NAME.svg` and `.png`.
 
     Args:
@@ -39,13 +44,14 @@ def write_report(summary: Summary, folder: Path, samples: Mapping[str, Sequence[
             sentence) and `data_note` (a warning above it).
         folder: made if it is not there.
         samples: hospital → (height, width) uint8 images of phantom patients; the page then says that data are phantoms.
+        explained: figures of phantom patients that show what the model looks at.
     Returns:
         Path of the page. Equal arguments give equal bytes.
     Raises:
         DataError: a piece is there with the wrong type or shape. Nothing is written then.
     """
-    figures = draw_figures(summary, samples)
-    page = page_html(summary, figures, phantom=bool(samples))
+    figures = draw_figures(summary, samples) | {one.name: one for one in explained}
+    page = page_html(summary, figures, phantom=bool(samples), explained=[one.name for one in explained])
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for figure in figures.values():
         if isinstance(figure, Rendered):
@@ -67,9 +73,11 @@ def draw_figures(summary: Summary, samples: Mapping[str, Sequence[Image]] | None
     return {name: one if isinstance(one, Missing) else render(one) for name, one in drawn.items()}
 
 
-def page_html(summary: Summary, figures: Mapping[str, Rendered | Missing], *, phantom: bool) -> str:
+def page_html(
+    summary: Summary, figures: Mapping[str, Rendered | Missing], *, phantom: bool, explained: Sequence[str] = ()
+) -> str:
     """The page as text. Every value is escaped; only the style sheet of this package is taken as it is."""
-    return fill("report.html.jinja", figures=figures, **_contents(summary, phantom=phantom))
+    return fill("report.html.jinja", figures=figures, explanations=explained, **_contents(summary, phantom=phantom))
 
 
 def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
@@ -101,6 +109,7 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "left_out_centres": run_tables.left_out_centres(summary),
         "pooled_analyses": run_tables.pooled_analyses(summary),
         "other_analyses": run_tables.other_analyses(summary),
+        "paper": table(summary, "paper"),
         "rounds": run_tables.rounds_table(summary),
         "run": run_tables.run_table(summary),
         "explained": [] if isinstance(models := table(summary, "models"), Missing) else list(models),
