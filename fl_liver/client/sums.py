@@ -375,7 +375,9 @@ def _trainings(study: Study) -> tuple[str, ...]:
     """The purposes of a study's federations. Other words that choose the same patients would be further sums of them,
     and the difference of two sums over other survivors would be one hospital's update.
     """
-    return ("training/train", *(f"training/not-fold-{fold}" for fold in range(study.cohort.folds)))
+    rows = ("train", *(f"not-fold-{fold}" for fold in range(study.cohort.folds)))
+    stages = ("", "selection-") if study.selection is not None else ("",)
+    return tuple(f"training/{stage}{one}" for one in rows for stage in stages)
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object], durable: bool) -> None:

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import numpy as np
+
 from fl_liver.errors import ConfigError
+from simulation.phantom.readers import READERS_FILE, draw_readings, reader_header
 from simulation.phantom.virtual import PatientRows, VirtualHospital
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Raise when equal parameters give other bytes, so that old folders are made again."""
 MARKER = "phantom.json"
 """In a complete folder: the generator's version, a hash of the hospital's parameters, and its device."""
@@ -131,6 +134,9 @@ def _finish(hospital: VirtualHospital, root: Path, records: list[PatientRows]) -
     records.sort(key=lambda record: record.patient_id)
     for table, header in hospital.tables.items():
         _write_table(folder / table, header, (row for record in records for row in record.rows.get(table, [])))
+    of_lesions = "lesion" in hospital.tables["clinical.csv"]
+    readings = (row for record in records for row in _readings(hospital, record, of_lesions))
+    _write_table(folder / READERS_FILE, reader_header(of_lesions=of_lesions), readings)
     role = "external" if hospital.external else "train"
     (folder / "site.toml").write_text(
         f"# Virtual hospital: {hospital.device}. Nobody in it is real.\n"
@@ -151,6 +157,16 @@ def _finish(hospital: VirtualHospital, root: Path, records: list[PatientRows]) -
     folder.rename(final)
     if old.exists():
         shutil.rmtree(old)
+
+
+def _readings(hospital: VirtualHospital, record: PatientRows, of_lesions: bool) -> list[list[str]]:
+    """What simulated readers say of each unit of a patient, from a stream of its own."""
+    rows = []
+    for unit, evidence in enumerate(record.evidence, start=1):
+        seed = hashlib.sha256(f"{hospital.name}:{record.patient_id}:{unit}:{parameters_hash(hospital)}".encode())
+        random = np.random.default_rng(int.from_bytes(seed.digest()[:8], "big"))
+        rows.append(draw_readings(record.patient_id, unit if of_lesions else 0, evidence, random))
+    return rows
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
