@@ -28,8 +28,8 @@ _KIND: dict[Diagnosis, LesionKind] = {
     "cholangiocarcinoma": "other_malignant",
 }  # fmt: skip
 _SIZE_MM: dict[Diagnosis, tuple[float, float]] = {
-    "hcc": (38, 0.40), "metastasis": (30, 0.40), "hemangioma": (32, 0.45), "fnh": (34, 0.35), "cyst": (28, 0.45),
-    "cholangiocarcinoma": (42, 0.35),
+    "hcc": (42, 0.35), "metastasis": (36, 0.38), "hemangioma": (38, 0.38), "fnh": (38, 0.32), "cyst": (34, 0.40),
+    "cholangiocarcinoma": (44, 0.33),
 }  # fmt: skip
 """Median and log-sd."""
 SMALLEST_MM, LARGEST_MM, LARGEST_OF_SEVERAL_MM = 12.0, 66.0, 56.0
@@ -144,7 +144,7 @@ def _stage(sizes_mm: tuple[float, ...], invaded: bool, chance: float) -> TnmStag
 
 def _conspicuity(lesions: int, fibrosis: int, grade: int) -> float:
     """Factor of what tells an HCC from liver."""
-    return 0.68 + 0.22 * (lesions > 1) + 0.20 * (fibrosis >= 3) - 0.08 * (grade == 1)
+    return 0.80 + 0.25 * (lesions > 1) + 0.22 * (fibrosis >= 3) - 0.08 * (grade == 1)
 
 
 def _mean_contrast(diagnosis: Diagnosis) -> NDArray[np.float64]:
@@ -180,7 +180,7 @@ def hcc_log_odds(patient: LiverPatient) -> float:
 
 def _log_density(patient: LiverPatient, diagnosis: Diagnosis) -> float:
     """Of the contrast among lesions of a diagnosis, a mixture of normals; an HCC of middling conspicuity."""
-    own, level = _mean_contrast(diagnosis), 0.85 if diagnosis == "hcc" else 1.0
+    own, level = _mean_contrast(diagnosis), 0.99 if diagnosis == "hcc" else 1.0
     others = [one for one in _KIND if one != diagnosis]
     parts = [(1 - _ATYPICAL, own), *((_ATYPICAL / len(others), (own + _mean_contrast(one)) / 2) for one in others)]
     noise = np.diag((_PHASE_HU * np.array([0.3, 1, 1, 1])) ** 2) + _SHIFT_HU**2

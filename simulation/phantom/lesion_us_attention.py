@@ -39,7 +39,7 @@ _CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of a hospital's rando
 _LESIONS, _EXAM = 11, 12  # of a patient's
 _CONCENTRATION = 60.0
 """Of the Dirichlet distribution of a hospital's classes about those of the source."""
-_DEEPER = 1.2
+_DEEPER = 1.15
 """The depth setting that shows a liver, against the one that shows a lesion."""
 SMALLEST_MM, LARGEST_MM = 14.0, 60.0
 
@@ -144,7 +144,7 @@ def _hospital(seed: int, number: int, beyond: int, size: int) -> WholeScanHospit
         seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
         patients=size,
         mix=tuple(float(share) for share in mix),
-        log_size_shift=float(cases.uniform(-0.2, 0.2)),
+        log_size_shift=float(cases.uniform(-0.1, 0.25)),
         scanner=outside_the_hull(scanner, beyond % 2) if beyond >= 0 else scanner,
     )
 

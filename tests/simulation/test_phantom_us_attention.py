@@ -39,8 +39,8 @@ EXAM = Exam(pixel_mm=0.8, second_machine=False)
 
 @functools.cache
 def crowd() -> tuple[Patient, ...]:
-    """6,000 patients of 100 hospitals, so that no single case mix decides."""
-    return tuple(hospital.patient(index) for hospital in hospitals(11, 100, 0) for index in range(60))
+    """4,000 patients of 100 hospitals, so that no single case mix decides."""
+    return tuple(hospital.patient(index) for hospital in hospitals(11, 100, 0) for index in range(40))
 
 
 def first_of(subtype: Subtype) -> Patient:
