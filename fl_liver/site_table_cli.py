@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fl_liver.errors import ConfigError
 from fl_liver.site_run_cli import Dir, site_file
 
 app = typer.Typer()
@@ -27,20 +28,25 @@ def site_table(
     explained: Annotated[
         Path | None, typer.Option(help="explain.csv of `fl-liver site explain`, to join its columns.")
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="One row an image: what the model says of it, and whether it has a lesion.")
+    ] = False,
 ) -> None:
     """Patients under pseudonyms, with class, scores, clinical columns and readers' calls. Nothing is sent."""
     from fl_liver.client.explain.study_model import approved_here
+    from fl_liver.client.export import image_table, write_table
     from fl_liver.client.export import site_table as columns_of
-    from fl_liver.client.export import write_table
     from fl_liver.client.respond import read_cohort
     from fl_liver.client.site import load_site
     from fl_liver.study_files import load_study
 
+    if images and explained is not None:
+        raise ConfigError("--explained is of patients, --images of single images; ask for the one or the other")
     site = load_site(site_file(folder))
     asked = approved_here(site, study) or load_study(study)
     read, cohort = read_cohort(site, asked.sha256)
-    columns = columns_of(site, read, cohort, explained)
+    columns = image_table(site, read, cohort) if images else columns_of(site, read, cohort, explained)
     write_table(out, columns)
     typer.echo(
-        f"{out}: {len(cohort.patients)} rows, {len(columns)} columns; of single patients: it stays in the hospital"
+        f"{out}: {len(columns['case'])} rows, {len(columns)} columns; of single patients: it stays in the hospital"
     )

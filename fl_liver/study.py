@@ -47,6 +47,12 @@ class Task(Section):
     not_asked: tuple[str, ...] = ()
     """Codes of the outcome column whose patients this study is not about; they are left out without a fault."""
 
+    @field_validator("background", "size_mm")
+    @classmethod
+    def _none_if_empty(cls, column: str | None) -> str | None:
+        """TOML has no null; a variant takes a column away with an empty name."""
+        return column or None
+
     @model_validator(mode="after")
     def _classes_make_sense(self) -> Self:
         if len(self.classes) < 2 or len(set(self.classes.values())) != len(self.classes):

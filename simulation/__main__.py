@@ -81,7 +81,7 @@ def simulate(
     ] = "processes",
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     device: Annotated[str, typer.Option(show_default=False, help="auto (default) | cpu | cuda:N")] = "auto",
-    full: Annotated[bool, typer.Option("--full", help="The published size: ResNet-18 at 224 px.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The published size of network and images: for a GPU.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="7 small hospitals, 3 rounds: to see that all works.")] = False,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validation: a federation without each fold, unseen scores, an ensemble.")

@@ -1,21 +1,24 @@
 """A paper's own tables and figures in a finished simulation: every hospital's table, and the plan that ships.
 
 The plan of a study is `fl_liver/studies/plans/NAME.toml`, or NAME-K.toml where the study has K classes and there is
-such a one. It is answered with floors and masked sums, as between hospitals, in this process. Nothing here loads torch.
+such a one; NAME-images.toml asks of the hospitals' tables of single images. They are answered with floors and masked
+sums, as between hospitals, in this process. Nothing here loads torch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fl_liver.analyse import MIN_SITES, answers, read_tables, write_json, write_page
 from fl_liver.client.cohort.load import load_cohort
-from fl_liver.client.export import Columns, site_table, write_table
-from fl_liver.client.site import load_site
+from fl_liver.client.export import Columns, image_table, site_table, write_table
+from fl_liver.client.site import SiteConfig, load_site
 from fl_liver.errors import FLLiverError
 from fl_liver.stats.plan import Plan, read_plan
 from fl_liver.study import Study
@@ -25,8 +28,19 @@ EXPLAINED = "explained/explain.csv"
 """Below a hospital's folder, where `fl-liver site explain --out explained` writes it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A plan over one kind of table: what was asked, its answers and what has none, {id: why}."""
+
+    plan: Plan
+    written: dict[str, dict[str, Any]]
+    refused: dict[str, str]
+    left_out: dict[str, str]
+
+
 def paper_analysis(study: Study, folder: Path, hospitals: Mapping[str, Path]) -> dict[str, Any]:
-    """Write `folder/analysis/`: SITE.csv of every hospital, paper.html and paper.json.
+    """Write `folder/analysis/`: SITE.csv of every hospital, images-SITE.csv where a plan asks of single images,
+    paper.html and paper.json.
 
     Args:
         folder: of the run.
@@ -35,37 +49,58 @@ def paper_analysis(study: Study, folder: Path, hospitals: Mapping[str, Path]) ->
         {"plan", "answered": n, "refused": {id: why}, "left_out": {id: why}, "page", "results", "seconds"}; left out is
         what reads a column that no hospital has. Empty where the study has no plan, or fewer than three hospitals.
     """
-    plan_file = shipped_plan(study)
+    plan_file, of_images = shipped_plan(study), shipped_image_plan(study)
     if plan_file is None or len(hospitals) < MIN_SITES:
         return {}
     began = time.monotonic()
     place = folder / FOLDER
     place.mkdir(parents=True, exist_ok=True)
-    tables = {name: _table(study, home) for name, home in hospitals.items()}
-    files = _written(tables, place)
-    plan, left_out = answerable(read_plan(plan_file), tables)
+    parts = [_answered(plan_file, {name: _table(study, home) for name, home in hospitals.items()}, place, "")]
+    if of_images is not None:
+        tables = {name: _image_table(study, home) for name, home in hospitals.items()}
+        parts.append(_answered(of_images, tables, place, "images-"))
+    written = {name: one for part in parts for name, one in part.written.items()}
+    refused = {name: why for part in parts for name, why in part.refused.items()}
+    left_out = {name: why for part in parts for name, why in part.left_out.items()}
     found: dict[str, Any] = {"plan": plan_file.stem, "left_out": left_out}
-    if plan.analyses:
-        written, refused = answers(plan, read_tables(files, plan), sums="masked", for_page=True)
+    if written:
+        analyses = tuple(one for part in parts for one in part.plan.analyses)
+        asked = Plan(analyses, tuple(one for part in parts for one in part.plan.derived))
         write_json(place / RESULTS, written)
-        write_page(place / PAGE, f"{study.title}: the paper's tables", plan, written, list(files), sums="masked")
+        write_page(place / PAGE, f"{study.title}: the paper's tables", asked, written, list(hospitals), sums="masked")
         found |= {
             "answered": len(written) - len(refused),
-            "refused": {name: one.reason for name, one in refused.items()},
+            "refused": refused,
             "page": f"{FOLDER}/{PAGE}",
             "results": f"{FOLDER}/{RESULTS}",
         }
     return found | {"seconds": round(time.monotonic() - began, 2)}
 
 
+def _answered(plan_file: Path, tables: Mapping[str, Columns], place: Path, prefix: str) -> _Answered:
+    files = _written(tables, place, prefix)
+    plan, left_out = answerable(read_plan(plan_file), tables)
+    if not plan.analyses:
+        return _Answered(Plan(()), {}, {}, left_out)
+    written, refused = answers(plan, read_tables(files, plan), sums="masked", for_page=True)
+    return _Answered(plan, written, {name: one.reason for name, one in refused.items()}, left_out)
+
+
 def shipped_plan(study: Study) -> Path | None:
     """The plan of the paper that the study is of; None where none ships."""
+    return _shipped(f"{study.model.name}-{len(study.task.classes)}", study.model.name)
+
+
+def shipped_image_plan(study: Study) -> Path | None:
+    """The plan of what the paper says of single images; None where none ships."""
+    return _shipped(f"{study.model.name}-images")
+
+
+def _shipped(*names: str) -> Path | None:
+    """The first of these plans that there is."""
     plans = resources.files("fl_liver") / "studies" / "plans"
-    for name in (f"{study.model.name}-{len(study.task.classes)}.toml", f"{study.model.name}.toml"):
-        path = Path(str(plans / name))
-        if path.is_file():
-            return path
-    return None
+    paths = (Path(str(plans / f"{name}.toml")) for name in names)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def answerable(plan: Plan, tables: Mapping[str, Columns]) -> tuple[Plan, dict[str, str]]:
@@ -80,20 +115,32 @@ def answerable(plan: Plan, tables: Mapping[str, Columns]) -> tuple[Plan, dict[st
 
 
 def _table(study: Study, home: Path) -> Columns:
-    site = load_site(home / "site.toml")
     explained = home / EXPLAINED
-    try:
+    with _at(home) as site:
         return site_table(site, study, load_cohort(site, study), explained if explained.is_file() else None)
+
+
+def _image_table(study: Study, home: Path) -> Columns:
+    with _at(home) as site:
+        return image_table(site, study, load_cohort(site, study))
+
+
+@contextmanager
+def _at(home: Path) -> Iterator[SiteConfig]:
+    """The hospital, whose name errors begin with."""
+    site = load_site(home / "site.toml")
+    try:
+        yield site
     except FLLiverError as error:
         raise type(error)(f"site {site.site}: {error}") from error
 
 
-def _written(tables: Mapping[str, Columns], place: Path) -> dict[str, Path]:
+def _written(tables: Mapping[str, Columns], place: Path, prefix: str) -> dict[str, Path]:
     """One file a hospital, all with the same columns; what a hospital lacks is empty."""
     header = list(dict.fromkeys(name for columns in tables.values() for name in columns))
     files = {}
     for site, columns in tables.items():
-        files[site] = place / f"{site}.csv"
+        files[site] = place / f"{prefix}{site}.csv"
         empty = [""] * len(columns["case"])
         write_table(files[site], {name: columns.get(name, empty) for name in header})
     return files

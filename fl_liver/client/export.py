@@ -9,7 +9,7 @@
     ...                    every other column of the clinical table as it stands, but ids and dates
     ...                    every column of readers.csv and of the table of explanations, where there are such
 
-A missing value is an empty field.
+A missing value is an empty field. `image_table` is the table of single images, under the same pseudonyms.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fl_liver.client.cohort.table.tables import read_table, require_columns
 from fl_liver.client.cohort.table.values import read_dates
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
-from fl_liver.client.table import cohort_columns
+from fl_liver.client.table import cohort_columns, positive_classes
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
 from fl_liver.whole_file import PRIVATE, write_whole
@@ -71,6 +71,46 @@ def site_table(site: SiteConfig, study: Study, cohort: Cohort, explained: Path |
     if explained is not None:
         _add(columns, _at(_explained(explained), cohort), explained.name)
     return columns
+
+
+def image_table(site: SiteConfig, study: Study, cohort: Cohort) -> Columns:
+    """{column: a text for each image of the cohort}: case, patient, part, test and label of its row; visible, where the
+    study keeps masks: 1 where a lesion was drawn in it; score_X and p_X of each stored score of two classes.
+
+    Raises:
+        DataError: a table study, scores of other images than the cohort's, or a table that cannot be read.
+    """
+    if study.task.modality == "table":
+        raise DataError(f"study {study.name} reads a table; it has no images to list")
+    names = site_pseudonyms(site.work)
+    _, patients = _by_case(read_clinical_table(site.data, site.sql), study, names)
+    label = np.isin(cohort.label, positive_classes(study)).astype(np.float64)
+    rows: Columns = {
+        "case": list(cohort.patients),
+        "patient": [names.patient(patients.get(case, "")) for case in cohort.patients],
+        **_dealt(cohort),
+        "label": _texts(label),
+    }
+    del rows["fold"]
+    columns = {name: [values[row] for row in cohort.owner.tolist()] for name, values in rows.items()}
+    if study.cohort.masks:
+        columns["visible"] = ["1" if mask.any() else "0" for mask in cohort.images["mask"]]
+    return columns | _of_images(ScoreStore(site.study_folder(study.sha256), len(cohort.patients)), cohort)
+
+
+def _of_images(store: ScoreStore, cohort: Cohort) -> Columns:
+    found: Columns = {}
+    for name in store.names():
+        logits = store.images(name)
+        if logits is None or logits.shape[1] > 1:
+            continue
+        if len(logits) != len(cohort.owner):
+            raise DataError(
+                f"scores '{name}' are of {len(logits)} images, the cohort has {len(cohort.owner)}; have the study run"
+                " again, or put the images back as they were"
+            )
+        found |= {f"score_{name}": _texts(logits[:, 0]), f"p_{name}": _texts(_probability(logits[:, 0]))}
+    return found
 
 
 def table_text(columns: Mapping[str, Sequence[str]]) -> str:

@@ -28,12 +28,12 @@ from fl_liver.client.local_layers import LocalLayers
 from fl_liver.client.one_at_a_time import one_at_a_time
 from fl_liver.client.permit import require_exact_figures, study_permit
 from fl_liver.client.requests import note_request
-from fl_liver.client.scores import ScoreStore, mean_probability, weighted_sum
+from fl_liver.client.scores import ImageLogits, ScoreStore, mean_probability, weighted_sum
 from fl_liver.client.selection import keep_visible, load_visible
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.sums import SiteSums
 from fl_liver.client.table import SELECTION, SiteTables, select_rows
-from fl_liver.client.train import fit, pick_device, score, score_images
+from fl_liver.client.train import fit, pick_device, score_both, score_images
 from fl_liver.client.train_device import claim_device
 from fl_liver.client.training_account import TrainingAccount
 from fl_liver.errors import (
@@ -264,10 +264,13 @@ def _score(site: SiteConfig, question: Score, device: str) -> RecordDict:
     if question.layers:
         layers = LocalLayers(site.study_folder(question.study_sha256), study, question.layers)
         vector = layers.restore(vector, before_round=None)
-    scores = score(study, cohort, vector, rows=rows, device=pick_device(device), endpoint=question.endpoint)
+    scored = score_both(study, cohort, vector, rows=rows, device=pick_device(device), endpoint=question.endpoint)
     made = {question.rows: made_by(question)}
+    reads_images = study.task.modality != "table"
+    images = ImageLogits(scored.images, scored.logits, len(cohort.owner)) if reads_images else None
     with _scores_alone(site, study):
-        _store(site, question.study_sha256, cohort).keep(question.name, rows, scores, made, question.endpoint)
+        store = _store(site, question.study_sha256, cohort)
+        store.keep(question.name, rows, scored.patients, made, question.endpoint, images)
     return egress.release_word(site, Done(0))
 
 

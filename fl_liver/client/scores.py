@@ -1,7 +1,8 @@
 """Scores stay where they are: one file a model in the site's study folder, float64 log-odds, never a softmax.
 
 A network's scores are (n, K): K = 1 is the log-odds of disease; otherwise the log-odds of each class against the
-rest. Rows that were not scored are NaN.
+rest. Rows that were not scored are NaN. Beside them lie its logits of each image, (m, K), which no statistic of a study
+reads: they are for the hospital's own table of images (`client.export`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,23 @@ _WHY_NOT = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ImageLogits:
+    """Of some of a cohort's `count` images: which, (k,), and a network's logits, (k, K) float64."""
+
+    images: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    count: int
+
+    def beside(self, before: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """(count, K): these, and for the other images what was there before, if it is of the same cohort."""
+        found = np.full((self.count, self.logits.shape[1]), np.nan)
+        if before is not None and before.shape == found.shape:
+            found = before.copy()
+        found[self.images] = self.logits
+        return found
+
+
 class ScoreStore:
     """The scores of one study at one site; `patients` is the length of every array."""
 
@@ -47,11 +66,13 @@ class ScoreStore:
         scores: NDArray[np.float64],
         made_by: Mapping[str, str] | None = None,
         endpoint: str = "",
+        images: ImageLogits | None = None,
     ) -> None:
         """Write the scores (len(rows), K) of some patients; the others keep what they had.
 
         Args:
             endpoint: the question of the study that they answer, "" for its own.
+            images: of the same patients; without it no image keeps any.
             made_by: part of the rows → digest of the question that scored it (`score_origin`).
         Raises:
             DataError: K > 1 columns that are not the log-odds of each class against the rest.
@@ -64,9 +85,12 @@ class ScoreStore:
             for scored, made in (made_by or {}).items():
                 parts = followed_by(parts, scored, made)
         every[rows] = scores
+        found = {"logit": every}
+        if images is not None:
+            found["image"] = images.beside(self.images(name) if path.is_file() else None)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with instead_of(path) as part:
-            save_file({"logit": every}, part, {"made_by": json.dumps(parts), "endpoint": endpoint})
+            save_file(found, part, {"made_by": json.dumps(parts), "endpoint": endpoint})
 
     def origins(self, names: Iterable[str]) -> dict[str, str]:
         """Score → what made it (`score_origin`), of those that a question of the server made."""
@@ -90,6 +114,17 @@ class ScoreStore:
         if len(scores) != self._patients:
             raise ProtocolError(f"scores '{name}' are of {len(scores)} patients, the cohort has {self._patients}")
         return scores
+
+    def images(self, name: str) -> NDArray[np.float64] | None:
+        """(m, K) logits of the cohort's images, NaN where not scored; None where the score is of patients alone.
+
+        Raises:
+            ProtocolError: nothing was scored under that name here.
+        """
+        path = self._path(name)
+        if not path.is_file():
+            raise ProtocolError(f"no scores '{name}' at this site; a Score must come before a table of its images")
+        return load_file(path).get("image")
 
     def names(self) -> list[str]:
         return sorted(path.stem for path in self._folder.glob("*.safetensors")) if self._folder.is_dir() else []

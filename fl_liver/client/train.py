@@ -34,11 +34,13 @@ from fl_liver.study import Study
 
 __all__ = [
     "FitResult",
+    "Scored",
     "fit",
     "learning_rate",
     "local_positions",
     "pick_device",
     "score",
+    "score_both",
     "score_images",
     "uses_bfloat16",
 ]
@@ -65,6 +67,20 @@ class FitResult:
     loss: float
     patients: int
     batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a network says of some patients, and of each of their images.
+
+    patients   (n, K) float64 log-odds, in the order of the rows that were asked
+    images     (k,) indices of their images in the cohort, ascending; none in a table study
+    logits     (k, K) float64, the network's of each of these images
+    """
+
+    patients: NDArray[np.float64]
+    images: Indices
+    logits: NDArray[np.float64]
 
 
 def fit(
@@ -126,7 +142,14 @@ def fit(
 def score(
     study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device: torch.device, endpoint: str = ""
 ) -> NDArray[np.float64]:
-    """Log-odds of each patient of `rows`, (n, K) float64 in the order of `rows` (see `patient_log_odds`).
+    """The patients of `score_both` alone, (n, K)."""
+    return score_both(study, cohort, vector, rows=rows, device=device, endpoint=endpoint).patients
+
+
+def score_both(
+    study: Study, cohort: Cohort, vector: Vector, *, rows: Indices, device: torch.device, endpoint: str = ""
+) -> Scored:
+    """Log-odds of each patient of `rows` (see `patient_log_odds`), with the logits of the images that they are made of.
 
     `endpoint`: one of the study's `[[endpoint]]`s instead of its own question. A logit that is not finite is no error:
     a model can be made so that this tells something about one patient. It counts as 0, or as the largest number of its
@@ -142,7 +165,10 @@ def score(
     absent = np.setdiff1d(patients, material.owner)
     if len(absent):
         raise DataError(f"{len(absent)} of {len(patients)} patients have no image to score; wanted one or more each")
-    return patient_log_odds(logits, first, study.model.patient)[place]
+    found = patient_log_odds(logits, first, study.model.patient)[place]
+    if study.task.modality == "table":
+        return Scored(found, np.empty(0, np.int64), logits[:0])
+    return Scored(found, _images_of(cohort, patients), logits)
 
 
 def score_images(
@@ -156,7 +182,12 @@ def score_images(
     """
     if study.task.modality == "table":
         raise DataError(f"study {study.name} reads a table; it has no images to score")
-    return np.flatnonzero(np.isin(cohort.owner, rows)), _logits(study, cohort, vector, rows, device, endpoint)[1]
+    return _images_of(cohort, rows), _logits(study, cohort, vector, rows, device, endpoint)[1]
+
+
+def _images_of(cohort: Cohort, rows: Indices) -> Indices:
+    """In the order of `material_of`."""
+    return np.flatnonzero(np.isin(cohort.owner, rows))
 
 
 def _logits(

@@ -27,6 +27,8 @@ from fl_liver.study import Endpoint
 
 ENSEMBLE = "ensemble"
 """The mean probability of the models of all folds."""
+SELECTION = "selection"
+"""What the model that selects images says of everybody: no figure of the study, but each hospital's to look at."""
 _CURVE = "curve"
 
 
@@ -82,6 +84,8 @@ class StudyTraining:
             look = Look(self._study.sha256, rows, seeing)
             timeout_s = self._study.training.round_timeout_s
             _require_all(self._exchange.ask(look, self._sites, Done, timeout_s=timeout_s), self._sites, "selection")
+            if rows == "train":
+                self._score(seeing, SELECTION, "all", f"selection-{rows}", self._everyone)
         return self._rounds(rows, curve, self._study.training.rounds)
 
     def _rounds(self, rows: str, curve: EachRound | None, count: int) -> tuple[Vector, list[RoundRecord]]:

@@ -158,11 +158,11 @@ def ct_outside_the_hull(scanner: CtScanner, usual: CtProtocols, direction: int) 
     )
     if direction == 0:
         return replace(
-            scanner, maker="canon", kvp=80, iodine=IODINE[80], offset_hu=12.0, delays_s=(21.5, 60.0, 125.0),
+            scanner, maker="canon", kvp=80, iodine=IODINE[80], offset_hu=10.5, delays_s=(22.5, 60.5, 130.0),
             confounding=0.0, optics=optics,
         )  # fmt: skip
     return replace(
-        scanner, maker="ge", kvp=140, iodine=0.7, offset_hu=-12.0, delays_s=(46.0, 87.0, 280.0), confounding=0.0,
+        scanner, maker="ge", kvp=140, iodine=0.7, offset_hu=-10.5, delays_s=(44.0, 84.0, 260.0), confounding=0.0,
         optics=optics,
     )  # fmt: skip
 

@@ -48,7 +48,9 @@ class ShortStudy:
     case: Case
     scanner: MrScanner
     look: MrLook
-    _cuts: dict[Grid, tuple[NDArray[np.uint8], NDArray[np.float32]]] = field(default_factory=dict)
+    _cuts: dict[Grid, tuple[NDArray[np.uint8], NDArray[np.float32]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def write(self, folder: Path) -> tuple[TrueSeries, ...]:
         """The images into an existing folder, in the order of MR_SEQUENCES."""

@@ -47,14 +47,14 @@ class WholeView:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spot:
+class Spot:
     """Where something round lies in a frame, px."""
 
     row: float
     column: float
     radius_px: float
 
-    def clear_of(self, other: _Spot, gap_px: float) -> bool:
+    def clear_of(self, other: Spot, gap_px: float) -> bool:
         apart = math.hypot(self.row - other.row, self.column - other.column)
         return apart > self.radius_px + other.radius_px + gap_px
 
@@ -67,7 +67,7 @@ def draw_whole_view(
     field, pixel_mm = field_of_view(scanner.curvature_px), exam.pixel_mm
     wall_mm = float(random.uniform(*_WALL_MM))
     shown = [replace(one, size_mm=one.size_mm * random.uniform(0.9, 1.05)) for one in lesions]
-    spots: list[_Spot] = []
+    spots: list[Spot] = []
     for lesion in shown:
         spots.append(_place(random, field, spots, lesion.size_mm / 2 / pixel_mm, wall_mm, pixel_mm))
     places = [(spot.row, spot.column) for spot in spots]
@@ -79,7 +79,7 @@ def draw_whole_view(
     for _ in range(random.integers(0, 4)):
         radius_px = float(random.uniform(*_VESSEL_RADIUS_MM)) / pixel_mm
         spot = _place(random, field, spots, radius_px, wall_mm, pixel_mm)
-        echo_db += _cross_section(random, spot, pixel_mm) * free
+        echo_db += vessel_section(random, spot, pixel_mm) * free
     for lesion, distance, place in zip(shown, distances, places, strict=True):
         add_lesion(random, echo_db, lesion, distance, pixel_mm, place)
     _add_wall(random, echo_db, wall_mm, pixel_mm)
@@ -97,17 +97,17 @@ def draw_whole_view(
 def _place(
     random: np.random.Generator,
     field: NDArray[np.bool_],
-    taken: list[_Spot],
+    taken: list[Spot],
     radius_px: float,
     wall_mm: float,
     pixel_mm: float,
-) -> _Spot:
+) -> Spot:
     """In the field of view, below the wall, apart from what is there; in a full picture the last try is taken."""
     top = min(wall_mm / pixel_mm + radius_px, ROWS / 2)
-    spot = _Spot(ROWS / 2, COLUMNS / 2, radius_px)
+    spot = Spot(ROWS / 2, COLUMNS / 2, radius_px)
     for _ in range(_PLACES):
         row = float(random.uniform(top, max(ROWS - 4 - radius_px, top + 1)))
-        spot = _Spot(row, float(random.uniform(0.1, 0.9)) * COLUMNS, radius_px)
+        spot = Spot(row, float(random.uniform(0.1, 0.9)) * COLUMNS, radius_px)
         sides = [(row, spot.column + side * radius_px) for side in (-1, 1)] + [(row + radius_px, spot.column)]
         seen = all(0 <= c < COLUMNS and r < ROWS and field[int(r), int(c)] for r, c in sides)
         if seen and all(spot.clear_of(other, _APART_MM / pixel_mm) for other in taken):
@@ -115,7 +115,7 @@ def _place(
     return spot
 
 
-def _cross_section(random: np.random.Generator, spot: _Spot, pixel_mm: float) -> Field:
+def vessel_section(random: np.random.Generator, spot: Spot, pixel_mm: float) -> Field:
     """A vessel cut across, dB: black and nearly round; portal branches have bright walls, hepatic veins none."""
     row, column = (np.arange(n, dtype=np.float32) for n in (ROWS, COLUMNS))
     stretch = float(random.uniform(1.0, 1.6))

@@ -89,10 +89,13 @@ def _with_question(cohort: PublicCohort, study: Study, question: Question, chang
         "positive": list(question.positive),
         "lesion_free": list(question.lesion_free),
     }
-    replaced: dict[str, Any] = {}
+    analysis = study.analysis.model_dump(mode="json")
+    if set(analysis["composite"]) - {"main", *(one["name"] for one in question.endpoints)}:
+        analysis["composite"] = {}  # weights of questions that nobody asks any more
+    replaced: dict[str, Any] = {"analysis": analysis}
     if question.factors:
-        replaced = {"factor": [dict(one) for one in question.factors], "column": []}
-        replaced["analysis"] = {**study.analysis.model_dump(mode="json"), "fusion": []}
+        analysis["fusion"] = []
+        replaced |= {"factor": [dict(one) for one in question.factors], "column": []}
     return study.with_top(
         title=f"{question.title} ({cohort.name}; network and recipe of {study.name})",
         task=task,

@@ -15,11 +15,12 @@ from fl_liver import cli
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.cohort.pseudonym import site_pseudonyms
-from fl_liver.client.export import site_table, table_text, write_table
-from fl_liver.client.scores import ScoreStore
+from fl_liver.client.export import image_table, site_table, table_text, write_table
+from fl_liver.client.scores import ImageLogits, ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study import Study
+from fl_liver.study_files import load_study
 from tests.conftest import MakeSite
 
 
@@ -145,6 +146,84 @@ def test_wangs_risk_is_given_back_from_the_stored_log_odds(make_site: MakeSite, 
     assert "risk_federated" not in site_table(site, table_study, load_cohort(site, table_study))
 
 
+def images_of(site: SiteConfig, lesions: int = 6) -> Cohort:
+    """Two lesions a patient, with 1, 2, 3, … images; a lesion is drawn in every third image."""
+    names = site_pseudonyms(site.work)
+    owner = np.repeat(np.arange(lesions), np.arange(1, lesions + 1))
+    mask = np.zeros((len(owner), 4, 4), np.float16)
+    mask[::3, 1, 2] = 0.25
+    return Cohort(
+        patients=tuple(names.patient(f"P{i // 2:03d}#{i % 2 + 1}") for i in range(lesions)),
+        label=np.arange(lesions) // 2 % 2,
+        part=np.array([(0, 2, 3)[i // 2 % 3] for i in range(lesions)], np.int8),
+        fold=np.full(lesions, -1, np.int8),
+        factors=np.zeros((lesions, 2)),
+        background=np.full(lesions, -1),
+        size_mm=np.full(lesions, np.nan),
+        images={"lesion": np.zeros((len(owner), 4, 4), np.float16), "mask": mask},
+        owner=owner,
+        findings=(),
+        group=np.arange(lesions) // 2,
+    )
+
+
+@pytest.fixture
+def image_study() -> Study:
+    return load_study("nodule_ct").changed(cohort={"masks": True})
+
+
+def write_lesions(site: SiteConfig, patients: int = 3) -> None:
+    rows = [[f"P{i:03d}", k] for i in range(patients) for k in (1, 2)]
+    write_rows(site.data / "clinical.csv", [["patient_id", "lesion"], *rows])
+
+
+def test_of_images_each_has_a_row_with_its_lesion_its_patient_and_what_is_drawn_in_it(
+    make_site: MakeSite, image_study: Study
+) -> None:
+    site = make_site("H01")
+    write_lesions(site)
+    cohort, names = images_of(site), site_pseudonyms(site.work)
+    store = ScoreStore(site.study_folder(image_study.sha256), 6)
+    logits = np.linspace(-3, 3, 20)[:, None]
+    store.keep("federated", np.arange(6), np.zeros((6, 1)), images=ImageLogits(np.arange(1, 21), logits, 21))
+    store.keep("fusion", np.arange(6), np.zeros((6, 1)))
+    found = image_table(site, image_study, cohort)
+    assert list(found) == ["case", "patient", "part", "test", "label", "visible", "score_federated", "p_federated"]
+    assert found["case"][:6] == [cohort.patients[row] for row in (0, 1, 1, 2, 2, 2)]
+    assert found["patient"] == [names.patient(f"P{row // 2:03d}") for row in cohort.owner]
+    assert found["test"] == [("", "internal", "external")[row // 2] for row in cohort.owner]
+    assert found["label"] == [str(row // 2 % 2) for row in cohort.owner]
+    assert found["visible"] == [str(int(image % 3 == 0)) for image in range(21)]
+    assert found["score_federated"][0] == found["p_federated"][0] == "", "an image that nobody scored"
+    assert [float(x) for x in found["score_federated"][1:]] == logits[:, 0].tolist()
+    assert float(found["p_federated"][20]) == pytest.approx(1 / (1 + np.exp(-3.0)))
+
+
+def test_images_have_no_visible_column_without_masks_nor_scores_of_several_classes(
+    make_site: MakeSite, image_study: Study
+) -> None:
+    site = make_site("H01")
+    write_lesions(site)
+    study = image_study.changed(cohort={"masks": False})
+    store = ScoreStore(site.study_folder(study.sha256), 6)
+    of_three = ImageLogits(np.arange(21), np.zeros((21, 3)), 21)
+    store.keep("federated", np.arange(6), np.full((6, 3), -np.log(2)), images=of_three)
+    assert list(image_table(site, study, images_of(site))) == ["case", "patient", "part", "test", "label"]
+
+
+def test_images_that_changed_since_they_were_scored_and_tables_are_refused(
+    make_site: MakeSite, table_study: Study, image_study: Study
+) -> None:
+    site = make_site("H01")
+    write_lesions(site)
+    store = ScoreStore(site.study_folder(image_study.sha256), 6)
+    store.keep("federated", np.arange(6), np.zeros((6, 1)), images=ImageLogits(np.arange(20), np.zeros((20, 1)), 20))
+    with pytest.raises(DataError, match="scores 'federated' are of 20 images, the cohort has 21"):
+        image_table(site, image_study, images_of(site))
+    with pytest.raises(DataError, match="tiny_table reads a table; it has no images to list"):
+        image_table(site, table_study, images_of(site))
+
+
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
@@ -185,3 +264,6 @@ def test_the_command_writes_the_table_and_sends_nothing(
         assert len(list(csv.DictReader(file))) == 40
     asked[2] = "0" * 12
     assert cli.run_app(cli.app, asked) == 78
+    asked[2] = table_study.sha256[:12]
+    assert cli.run_app(cli.app, [*asked, "--images"]) == 2, "its study reads a table"
+    assert cli.run_app(cli.app, [*asked, "--images", "--explained", str(out)]) == 78

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import logit, softmax
 
-from fl_liver.client.scores import ScoreStore, disease_log_odds, require_logits
+from fl_liver.client.scores import ImageLogits, ScoreStore, disease_log_odds, require_logits
 from fl_liver.errors import DataError, ProtocolError
 from fl_liver.models.patient_score import patient_log_odds
 
@@ -71,6 +71,38 @@ def test_names_lists_what_was_scored(tmp_path: Path) -> None:
     store.keep("pooled", np.arange(4), TINY_DIFFERENCE)
     store.keep("federated", np.arange(4), TINY_DIFFERENCE)
     assert store.names() == ["federated", "pooled"]
+
+
+def of_images(*pairs: tuple[int, float], count: int = 5) -> ImageLogits:
+    return ImageLogits(np.array([one for one, _ in pairs]), np.array([[logit] for _, logit in pairs]), count)
+
+
+def test_images_of_parts_that_are_scored_one_after_the_other_stand_together(tmp_path: Path) -> None:
+    """As their patients do, whose scores stay as they were; images of nobody are missing."""
+    store = ScoreStore(tmp_path, 4)
+    store.keep("unseen", np.array([0]), np.array([[9.0]]), images=of_images((0, 1.0), (3, 2.0)))
+    store.keep("unseen", np.array([1]), np.array([[8.0]]), images=of_images((1, 30.0), (3, np.nextafter(2.0, 3))))
+    found = store.images("unseen")
+    assert found is not None
+    assert found[:, 0].tobytes() == np.array([1, 30.0, np.nan, np.nextafter(2.0, 3), np.nan]).tobytes()
+    np.testing.assert_array_equal(store.load("unseen")[:, 0], [9, 8, np.nan, np.nan])
+
+
+def test_images_of_another_cohort_are_forgotten(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path, 1)
+    store.keep("a", np.array([0]), np.ones((1, 1)), images=of_images((0, 1.0)))
+    store.keep("a", np.array([0]), np.ones((1, 1)), images=of_images((2, 4.0), count=3))
+    np.testing.assert_array_equal(np.ravel(store.images("a")), [np.nan, np.nan, 4])
+
+
+def test_a_score_of_patients_alone_has_no_images_left_from_before(tmp_path: Path) -> None:
+    """A fusion under a name that a network had: its images would be another model's."""
+    store = ScoreStore(tmp_path, 1)
+    store.keep("a", np.array([0]), np.ones((1, 1)), images=of_images((0, 1.0)))
+    store.keep("a", np.array([0]), np.zeros((1, 1)))
+    assert store.images("a") is None
+    with pytest.raises(ProtocolError, match="no scores 'b' at this site; a Score must come before a table"):
+        store.images("b")
 
 
 @given(st.integers(2, 6), st.integers(1, 9), st.floats(0.01, 300), st.integers(0, 2**32 - 1))

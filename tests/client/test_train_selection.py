@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from fl_liver.client import train
 from fl_liver.client.cohort.cohort import Cohort
-from fl_liver.client.train import FitResult, fit, learning_rate, score, score_images
+from fl_liver.client.train import FitResult, fit, learning_rate, score, score_both, score_images
 from fl_liver.client.train_material import selected
 from fl_liver.errors import ConfigError, DataError, ProtocolError
 from fl_liver.models.patient_score import patient_log_odds
@@ -169,6 +170,24 @@ def test_images_are_scored_one_by_one_in_their_own_order(seen: Seen, study: Stud
             "features": torch.from_numpy(cohort.factors[cohort.owner[[image]]]).float(),
         }
         assert logit == pytest.approx(model(inputs).logits.item(), abs=1e-5)
+
+
+def test_patients_and_their_images_are_scored_together_in_one_pass(
+    seen: Seen, study: Study, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vector, rows = initial_vector(study)[0], np.array([17, 0, 5])
+    images, logits = score_images(study, cohort, vector, rows=rows, device=CPU)
+    alone = score(study, cohort, vector, rows=rows, device=CPU)
+    passes: list[int] = []
+    once = train._logits
+    monkeypatch.setattr(train, "_logits", lambda *given: (passes.append(1), once(*given))[1])
+    both = score_both(study, cohort, vector, rows=rows, device=CPU)
+    assert len(passes) == 1
+    np.testing.assert_array_equal(both.patients, alone)
+    np.testing.assert_array_equal(both.images, images)
+    np.testing.assert_array_equal(both.logits, logits)
+    table = table_of(study.model_copy(update={"selection": None}), 2)
+    assert not len(score_both(table, cohort, initial_vector(table)[0], rows=ALL, device=CPU).images)
 
 
 def test_large_images_are_scored_a_few_at_a_time_with_the_same_result(

@@ -17,6 +17,7 @@ from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.site import load_site
 from fl_liver.study_files import load_study
 from simulation import options
+from simulation import run as running
 from simulation.__main__ import app
 from simulation.phantom import phantom_hospitals, write_hospitals
 
@@ -109,6 +110,9 @@ def simulate(
     """simulate(folder, *arguments): `python -m simulation` in this process, on the hospitals that lie in `folder`."""
     monkeypatch.setattr(options, "QUICK_SCALE", SCALE)
     monkeypatch.setattr(options, "QUICK_LEAST", 0)
+    # `test_published_systems` looks at these; here they would only take time.
+    monkeypatch.setattr(running, "explanations", lambda *_: [])
+    monkeypatch.setattr(running, "paper_analysis", lambda *_: {})
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(folder: Path, *arguments: str, study: Path = tiny_study) -> Run:

@@ -32,7 +32,7 @@ HospitalsIn = Callable[[Path], Path]
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is drawn in `test_whole_run`; here it would only take time."""
-    monkeypatch.setattr(session, "write_report", lambda summary, folder, samples: folder / "report.html")
+    monkeypatch.setattr(session, "write_report", lambda summary, folder, *_: folder / "report.html")
 
 
 def assert_one_line(run: Any, status: int, kind: str, *parts: str) -> None:
@@ -93,7 +93,7 @@ def test_an_engine_that_is_not_there_is_usage(simulate: Simulate, tmp_path: Path
 
 def test_a_study_without_a_phantom_says_how_to_give_data(simulate: Simulate, tmp_path: Path) -> None:
     run = simulate(tmp_path / "run", study=Path("clinical"))
-    assert_one_line(run, CONFIG, "ConfigError", "there is no phantom for 'table'", "--data DIR")
+    assert_one_line(run, CONFIG, "ConfigError", "there is no phantom for model 'clinical'", "--data DIR")
 
 
 def test_nothing_can_be_resumed_where_nothing_was_begun(simulate: Simulate, tmp_path: Path) -> None:

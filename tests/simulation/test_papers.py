@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.load import load_cohort
-from fl_liver.client.scores import ScoreStore
+from fl_liver.client.cohort.pseudonym import site_pseudonyms
+from fl_liver.client.scores import ImageLogits, ScoreStore
 from fl_liver.stats.plan import parse_plan, read_plan
 from fl_liver.study import Study
 from fl_liver.study_files import load_study
@@ -29,6 +32,13 @@ DEALT = {"case", "patient", "part", "test", "fold", "class", "label", "backgroun
 def study_of(plan: str) -> Study:
     name, _, classes = plan.partition("-")
     return load_study({"7": f"{name}:A", "3": f"{name}:G"}.get(classes, name))
+
+
+def image_columns_of(study: Study) -> set[str]:
+    """What a hospital's table of images holds (`client.export.image_table`), where the network answers one question."""
+    scores = ["federated", "selection"] if study.selection is not None else ["federated"]
+    found = {"case", "patient", "part", "test", "label"} | ({"visible"} if study.cohort.masks else set())
+    return found | {f"{kind}_{score}" for score in scores for kind in ("score", "p")}
 
 
 def columns_of(study: Study) -> set[str]:
@@ -52,11 +62,11 @@ def columns_of(study: Study) -> set[str]:
 @pytest.mark.parametrize("name", PLANS)
 def test_every_plan_reads_what_its_studys_hospitals_have(name: str) -> None:
     """A plan with a column that no hospital has would say nothing of it."""
-    study = study_of(name)
-    plan = papers.shipped_plan(study)
+    study, of_images = study_of(name), name.endswith("-images")
+    plan = papers.shipped_image_plan(study) if of_images else papers.shipped_plan(study)
     assert plan is not None
     assert plan.stem == name
-    assert set(read_plan(plan).columns()) <= columns_of(study)
+    assert set(read_plan(plan).columns()) <= (image_columns_of(study) if of_images else columns_of(study))
 
 
 def test_every_published_system_has_a_plan() -> None:
@@ -140,6 +150,58 @@ def test_a_papers_tables_are_answered_over_every_hospital(
         rows = list(csv.DictReader(file))
     assert {row["score_federated"] for row in rows} == {""}
     assert stat.S_IMODE((run / "analysis" / "H01.csv").stat().st_mode) == 0o600
+
+
+def image_hospital(make_site: MakeSite, study: Study, name: str) -> tuple[Path, Cohort, list[tuple[str, int, float]]]:
+    """Forty patients of 1 to 4 images, and (part, whether a lesion is drawn, logit) of each image of the tests."""
+    site, draw = make_site(name), np.random.default_rng(int(name[1:]))
+    (site.data / "site.toml").write_text(f'site = "{name}"\nrole = "{study.role_of(name)}"\n')
+    owner = np.repeat(np.arange(40), draw.integers(1, 5, 40))
+    drawn = draw.random(len(owner)) < 0.5
+    mask = np.zeros((len(owner), 2, 2), np.float16)
+    mask[drawn, 1, 0] = 0.5
+    part = np.full(40, 3 if name == "H05" else 2, np.int8)
+    part[:5] = 0
+    cohort = Cohort(
+        patients=tuple(site_pseudonyms(site.work).patient(f"P{number:03d}") for number in range(40)),
+        label=np.arange(40) % 2,
+        part=part,
+        fold=np.full(40, -1, np.int8),
+        factors=np.zeros((40, len(study.factor))),
+        background=np.full(40, -1),
+        size_mm=np.full(40, np.nan),
+        images={"mask": mask},
+        owner=owner,
+        findings=(),
+    )
+    logits = draw.normal(2.0 * drawn, 1.5)
+    images = ImageLogits(np.arange(len(owner)), logits[:, None], len(owner))
+    ScoreStore(site.study_folder(study.sha256), 40).keep("selection", np.arange(40), np.zeros((40, 1)), images=images)
+    tested = [image for image in range(len(owner)) if owner[image] >= 5]
+    said = [("external" if name == "H05" else "internal", int(drawn[image]), float(logits[image])) for image in tested]
+    return site.data, cohort, said
+
+
+def test_single_images_are_judged_over_every_hospital(
+    make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: scikit-learn over all images together, and counting at a half."""
+    study = load_study("hcc_ct")
+    made = {name: image_hospital(make_site, study, name) for name in ("H01", "H02", "H03", "H05")}
+    cohorts = {home.name: cohort for home, cohort, _ in made.values()}
+    monkeypatch.setattr(papers, "load_cohort", lambda site, _: cohorts[site.site])
+    found = papers.paper_analysis(study, tmp_path / "run", {name: home for name, (home, _, _) in made.items()})
+    results = json.loads((tmp_path / "run" / found["results"]).read_text())
+    for part, auc in results["NoduleNet, single images"]["strata"].items():
+        images = [(drawn, logit) for _, _, said in made.values() for where, drawn, logit in said if where == part]
+        drawn, logit = np.array(images).T
+        assert auc["auc"] == pytest.approx(roc_auc_score(drawn, logit), abs=1e-12)
+        at_half = results["NoduleNet at a half, single images"]["strata"][part]["sensitivity"]
+        assert at_half["value"] == pytest.approx(np.mean(logit[drawn == 1] >= 0))
+    assert set(results["NoduleNet, single images"]["strata"]) == {"internal", "external"}
+    assert "NoduleNet, single images" in (tmp_path / "run" / found["page"]).read_text()
+    with (tmp_path / "run" / "analysis" / "images-H05.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(made["H05"][1].owner)
 
 
 def test_an_analysis_of_made_columns_is_left_out_with_their_sources() -> None:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import math
 import pickle
+import tomllib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fl_liver.client.cohort.load import load_cohort
+from fl_liver.client.cohort.series.sequences import FEW_PLACES
 from fl_liver.client.site import load_site
 from fl_liver.errors import ConfigError
 from fl_liver.study_cohort import SequenceKind
@@ -208,6 +210,23 @@ def test_breath_holds_differ_by_millimetres_and_t1_phases_share_theirs() -> None
     assert len({height[kind] for kind in DYNAMIC}) == 1
     assert len(set(height.values())) == 3
     assert 0 < np.ptp(list(height.values())) < 12
+
+
+def test_a_dynamic_series_of_a_small_lesion_is_no_bolus_tracking() -> None:
+    """Readers take series of fewer slices for that."""
+    study = quiet()
+    patient = replace(study.case.patient, lesion=replace(study.case.patient.lesion, size_mm=11.0))
+    small = replace(study, case=replace(study.case, body=draw_body(patient, "cyst")))
+    assert all(small.grid(kind).shape[0] >= FEW_PLACES for kind in MR_SEQUENCES)
+    assert study.grid("t2").shape[0] > small.grid("t2").shape[0]
+
+
+def test_the_studys_clinical_vector_is_the_one_that_the_cohort_is_tested_with() -> None:
+    path = Path(__file__).parents[1] / "client" / "cohort" / "zhen2020_clinical.toml"
+    wanted, study = tomllib.loads(path.read_text(encoding="utf-8")), load_study("mri_clinical:G")
+    assert [one.model_dump(exclude_defaults=True) for one in study.factor] == wanted["factor"]
+    assert [one.name for one in study.column] == [one["name"] for one in wanted["column"]]
+    assert study.model.clinical
 
 
 def test_external_scanners_lie_outside_every_training_range() -> None:
