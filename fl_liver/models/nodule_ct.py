@@ -4,9 +4,11 @@ Khalili et al., Sci Rep 10 (2020) 15248. Input "lesion" (B, 1, px, px), px = `au
 of 32), else `image_px`; output 1 logit (log-odds of malignant) or one a class. Two convolutions of 16 channels, maximum
 of 2×2, two of 32, maximum of 2×2, dropout, 64 units, dropout, output; 90,225 parameters at width 64 and 24 px.
 
-Departs from the paper: none known in the network. The supplement that defines it says no more than the figure; borders
-of convolutions are filled with zeros, which gives the 6×6 map that the other numbers need, and first weights are
-Glorot's, the default of Keras 2.0, in which it was written. The oversampling of its recipe is `training.balance`.
+Departs from the paper: each patch is standardised by itself before the first layer, since hospitals' contrast agents
+shift Hounsfield units; the paper does not say what was done. The supplement that defines the network says no more than
+the figure; borders of convolutions are filled with zeros, which gives the 6×6 map that the other numbers need, and
+first weights are Glorot's, the default of Keras 2.0, in which it was written. The oversampling of its recipe is
+`training.balance`.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ class NoduleModel(LesionModel):
                 f"nodule_ct reads patches of {self.px} × {self.px} px (augmentation.crop_px, else model.image_px),"
                 f" found {patch.shape[2]} × {patch.shape[3]}; its layers belong to one size"
             )
-        flat = functional.max_pool2d(self.trunk.feature_map(patch), 2).flatten(1)
+        flat = functional.max_pool2d(self.trunk.feature_map(_standardised(patch)), 2).flatten(1)
         with torch.autocast(patch.device.type, enabled=False):
             kept = functional.dropout(flat.float(), self.dropout, self.training)
             features = functional.relu(self.hidden(kept))
@@ -91,6 +93,12 @@ class NoduleModel(LesionModel):
 
     def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
         return classification_loss(outputs.logits, labels)
+
+
+def _standardised(patch: Tensor) -> Tensor:
+    """(B, C, px, px) → the same with mean 0 and standard deviation 1 in each image; an even one becomes 0."""
+    variance, mean = torch.var_mean(patch.float(), (1, 2, 3), keepdim=True, correction=0)
+    return (patch.float() - mean) * (variance + 1e-8).rsqrt()
 
 
 def build(study: Study) -> LesionModel:

@@ -28,6 +28,8 @@ EXTERNAL_SIZES = (72, 60)
 VIEWS = 2
 CLASS_COUNTS: dict[Subtype, int] = {"none": 258, "hemangioma": 17, "hcc": 6, "fnh": 8, "cyst": 30, "metastasis": 48}
 """Table 1."""
+CONFOUNDING = (0.6, 0.95)
+"""Stronger than in `scanners`: a lesion in a whole scan is harder to find than a machine is to know."""
 SEVERAL: dict[Subtype, float] = {"metastasis": 0.6, "cyst": 0.3, "hcc": 0.25, "hemangioma": 0.15}
 """Probability of two or three lesions instead of one."""
 CLINICAL_COLUMNS = (
@@ -39,9 +41,9 @@ _CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of a hospital's rando
 _LESIONS, _EXAM = 11, 12  # of a patient's
 _CONCENTRATION = 60.0
 """Of the Dirichlet distribution of a hospital's classes about those of the source."""
-_DEEPER = 1.15
+_DEEPER = 1.1
 """The depth setting that shows a liver, against the one that shows a lesion."""
-SMALLEST_MM, LARGEST_MM = 14.0, 60.0
+SMALLEST_MM, LARGEST_MM = 17.0, 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +136,9 @@ def _hospital(seed: int, number: int, beyond: int, size: int) -> WholeScanHospit
     turn, place = divmod(number, len(MAKES))
     make = MAKES[int(np.random.default_rng([seed, turn, _MAKES]).permutation(len(MAKES))[place])]
     sign = 1 if (number + seed) % 2 else -1
-    scanner = draw_scanner(np.random.default_rng([seed, number, _SCANNER]), make, sign)
     cases = np.random.default_rng([seed, number, _CASES])
+    scanner = draw_scanner(np.random.default_rng([seed, number, _SCANNER]), make, sign)
+    scanner = replace(scanner, confounding=sign * float(cases.uniform(*CONFOUNDING)))
     counts = np.sqrt(list(CLASS_COUNTS.values()))
     mix = cases.dirichlet(_CONCENTRATION * counts / counts.sum())
     return WholeScanHospital(
@@ -144,7 +147,7 @@ def _hospital(seed: int, number: int, beyond: int, size: int) -> WholeScanHospit
         seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
         patients=size,
         mix=tuple(float(share) for share in mix),
-        log_size_shift=float(cases.uniform(-0.1, 0.25)),
+        log_size_shift=float(cases.uniform(-0.05, 0.3)),
         scanner=outside_the_hull(scanner, beyond % 2) if beyond >= 0 else scanner,
     )
 

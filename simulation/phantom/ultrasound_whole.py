@@ -123,7 +123,7 @@ def vessel_section(random: np.random.Generator, spot: Spot, pixel_mm: float) -> 
     radius = across / spot.radius_px
     echo_db = _VESSEL_DB * np.exp(-(radius**6))
     if random.random() < 0.5:
-        echo_db += 5 * np.exp(-np.square((across - spot.radius_px) * pixel_mm / 0.9))
+        echo_db += 5 * np.exp(-np.square(((across - spot.radius_px) * pixel_mm - 1.0) / 0.9))  # outside what is black
     return np.asarray(echo_db, dtype=np.float32)
 
 

@@ -331,7 +331,7 @@ def test_images_are_kept_beside_the_patients_that_a_network_scores(
     """Only of those who were asked; no column of a sum has them."""
     probed(monkeypatch)
     study = probe_study()
-    site, cohort = make_site(study=study), replace(cohort_of(), part=np.arange(40, dtype=np.int8) % 3)
+    site, cohort = make_site(study=study), replace(cohort_of(), part=np.arange(24, dtype=np.int8) % 3)
     monkeypatch.setitem(responding._read, (site, study.sha256), (study, cohort))
     vector = initial_vector(study)[0] + np.float32(0.5)
     assert answer(site, Score(study.sha256, "a", "internal", "", vector)) == Done(0)

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -146,9 +147,17 @@ def test_a_nodule_network_is_the_papers_sequence_of_layers() -> None:
     plain = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(4 * 36, 8), nn.ReLU(), nn.Linear(8, 1))
     plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
     patches = inputs_of(SMALL["nodule_ct"], 6)
+    even = np.stack([(one - one.mean()) / one.std() for one in patches["lesion"].double().numpy()])
+    standardised = torch.from_numpy(even).float()
     out = model(patches)
-    torch.testing.assert_close(out.logits, plain(patches["lesion"]))
-    torch.testing.assert_close(out.features, plain[:-1](patches["lesion"]))
+    torch.testing.assert_close(out.logits, plain(standardised))
+    torch.testing.assert_close(out.features, plain[:-1](standardised))
+
+
+def test_a_nodules_patch_tells_nothing_by_its_brightness() -> None:
+    """Another contrast agent: gain and offset of the whole patch."""
+    model, patches = build_model(SMALL["nodule_ct"]).eval(), inputs_of(SMALL["nodule_ct"], 6)["lesion"]
+    torch.testing.assert_close(model({"lesion": patches}).logits, model({"lesion": 0.3 * patches + 0.4}).logits)
 
 
 def test_dropout_stands_before_and_after_the_64_units() -> None:

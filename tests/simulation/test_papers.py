@@ -196,8 +196,8 @@ def test_single_images_are_judged_over_every_hospital(
         images = [(drawn, logit) for _, _, said in made.values() for where, drawn, logit in said if where == part]
         drawn, logit = np.array(images).T
         assert auc["auc"] == pytest.approx(roc_auc_score(drawn, logit), abs=1e-12)
-        at_half = results["NoduleNet at a half, single images"]["strata"][part]["sensitivity"]
-        assert at_half["value"] == pytest.approx(np.mean(logit[drawn == 1] >= 0))
+        at_half = results["NoduleNet at a half, single images"]["strata"][part]["sensitivity"][0]
+        assert at_half == pytest.approx(np.mean(logit[drawn == 1] >= 0))
     assert set(results["NoduleNet, single images"]["strata"]) == {"internal", "external"}
     assert "NoduleNet, single images" in (tmp_path / "run" / found["page"]).read_text()
     with (tmp_path / "run" / "analysis" / "images-H05.csv").open(encoding="utf-8") as file:

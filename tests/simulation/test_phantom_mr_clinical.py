@@ -215,8 +215,8 @@ def test_breath_holds_differ_by_millimetres_and_t1_phases_share_theirs() -> None
 def test_a_dynamic_series_of_a_small_lesion_is_no_bolus_tracking() -> None:
     """Readers take series of fewer slices for that."""
     study = quiet()
-    patient = replace(study.case.patient, lesion=replace(study.case.patient.lesion, size_mm=11.0))
-    small = replace(study, case=replace(study.case, body=draw_body(patient, "cyst")))
+    flat = replace(study.case.body.lesions[0], radii_mm=(5.5, 5.0, 3.0), lobes=())
+    small = replace(study, case=replace(study.case, body=replace(study.case.body, lesions=(flat,))))
     assert all(small.grid(kind).shape[0] >= FEW_PLACES for kind in MR_SEQUENCES)
     assert study.grid("t2").shape[0] > small.grid("t2").shape[0]
 

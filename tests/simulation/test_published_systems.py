@@ -49,12 +49,15 @@ def test_a_published_system_runs_from_patients_to_report(study: str, tmp_path: P
 
 def test_selection_trains_a_first_federation_and_its_images_follow(tmp_path: Path) -> None:
     """NoduleNet, then HCCNet: two federations in a row, and what the first one sees stays at the hospitals."""
-    simulated(tmp_path / "run", "hcc_ct", "--no-baselines")
+    summary = simulated(tmp_path / "run", "hcc_ct", "--no-baselines")
     checkpoints = tmp_path / "run" / "checkpoints"
     assert json.loads((checkpoints / "selection-train" / "rounds.json").read_text())["rounds"][-1]["round"] == 2
     assert json.loads((checkpoints / "train" / "rounds.json").read_text())["rounds"][-1]["round"] == 2
     seen = list((tmp_path / "run" / "hospitals").glob("H0*/work/**/visible/train.safetensors"))
     assert {path.relative_to(tmp_path / "run" / "hospitals").parts[0] for path in seen} == {"H01", "H02", "H03", "H04"}
+    assert "selection" not in summary["models"], "judged on single images alone, in the paper's tables"
+    single = json.loads((tmp_path / "run" / "analysis" / "paper.json").read_text())["NoduleNet, single images"]
+    assert 0 <= single["strata"]["external"]["auc"] <= 1
 
 
 def test_cross_validation_repeats_and_grid_are_in_the_summary(tmp_path: Path) -> None:
