@@ -16,8 +16,8 @@ from fl_liver.study import Study
 from simulation.baseline_figures import BaselineFigures
 from simulation.baselines import Baseline, BaselineRunner, steps_of
 from simulation.display import Display
-from simulation.explanations import explanations
 from simulation.engine import Engine, make_engine
+from simulation.explanations import explanations
 from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere, introduce, make_hospitals
 from simulation.memory import PeakMemory
@@ -119,6 +119,7 @@ class Simulation:
         if self.options.all_tasks:
             with seconds.phase("tasks", journal):
                 summary["tasks"] = aside.tasks(self.options, study)
+                summary["task_comparisons"] = aside.between_tasks(self.options)
         if self.options.repeats is not None:
             with seconds.phase("repeats", journal):
                 summary["repeats"] = aside.repeats(self.options, study)

@@ -20,6 +20,7 @@ from simulation.engine import Engine
 from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere
 from simulation.options import Options, grid_of, repeats_of, resolve_study, with_folds
+from simulation.task_comparisons import task_comparisons
 from simulation.tasks import check_study_in_worker
 
 OnStudy = Callable[[str, int, int, str], None]
@@ -73,6 +74,14 @@ class SideStudies:
             found.append({"task": name, "title": variant.title, "classes": list(variant.task.classes)} | parts)
             self.on_study("tasks", number, len(names), name)
         return found
+
+    def between_tasks(self, options: Options) -> list[dict[str, Any]]:
+        """DeLong's paired test of every two tasks with the same classes, after `tasks`."""
+        files = {
+            name: self.folder / "tasks" / name / "study.toml" for name in tasks_of(options.study.partition(":")[0])
+        }
+        studies = {name: load_checked(file)[0] for name, file in files.items() if file.is_file()}
+        return task_comparisons(studies, self.hospitals.folders)
 
     def repeats(self, options: Options, study: Study) -> dict[str, Any] | None:
         """Cross-validation on several splits: the AUCs of every fold, their means and standard deviations."""

@@ -48,13 +48,13 @@ CLINICAL_COLUMNS = (
 TRAIN_SIZES = (56, 46, 40, 36, 32, 28, 26, 24)
 EXTERNAL_SIZES = (66, 54)
 PROTOCOLS = CtProtocols(
-    pixel_mm=(2.2, 2.6), thickness_mm=(5.5, 7.0), gap_share=(1.0, 1.0), blur_mm=(1.1, 2.0), noise_hu=(5.0, 9.0),
+    pixel_mm=(1.9, 2.2), thickness_mm=(5.5, 7.0), gap_share=(1.0, 1.0), blur_mm=(1.1, 2.0), noise_hu=(5.0, 9.0),
     grain_mm=(1.2, 2.4),
 )  # fmt: skip
 
 _MATRIX, _SLICES = 80, 15
 _ROOM = Ellipsoid((-69, -3, -2), (56, 67, 44))
-_MIDDLE_MM: Triple = (-52.0, -4.0, -2.0)
+_MIDDLE_MM: Triple = (-66.0, -3.0, -2.0)
 """Of the field of view, against the body's."""
 _BREATH_MM = (0.0, 1.2, 3.0)
 """Standard deviations of a phase's place against the portal venous one: right, back, up."""

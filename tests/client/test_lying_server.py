@@ -311,7 +311,7 @@ def test_hospitals_that_scored_with_other_coefficients_are_in_no_sum(ward: Ward)
         sums.summer(TRAIN, "masked").total(histogram("apart"))
     # Each is told the origin that it has itself: all answer, and nothing opens.
     base = sums.record.origins()["a"]
-    own = {site: origin({"all": made_by(one, base)}) for site, one in zip(TRAIN, asked, strict=True)}
+    own = {site: origin({"all": made_by(one, {"a": base})}) for site, one in zip(TRAIN, asked, strict=True)}
     ward.asks = lambda site, one: replace(one, scores={"apart": own[site]}) if isinstance(one, Sum) else one
     with pytest.raises(ProtocolError, match="did not cancel"):
         sums.summer(TRAIN, "masked").total(histogram("apart"))

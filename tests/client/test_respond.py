@@ -15,8 +15,7 @@ from fl_liver.client import respond as responding
 from fl_liver.client.app import app
 from fl_liver.client.respond import read_cohort, respond
 from fl_liver.client.site import SiteConfig
-from fl_liver.client.table import cohort_columns
-from fl_liver.client.train import FitResult, pick_device, score_images
+from fl_liver.client.train import FitResult
 from fl_liver.errors import TrainingError
 from fl_liver.messages import (
     Average,
@@ -45,8 +44,6 @@ from fl_liver.stats.logistic import logistic
 from fl_liver.study import Study
 from fl_liver.update_code import update_code
 from fl_liver.wire import from_record, to_record
-from tests.client.probe import probe_study, probed
-from tests.client.test_train import cohort_of
 from tests.message_examples import EVERY_KIND
 
 MakeSite = Callable[..., SiteConfig]
@@ -323,27 +320,6 @@ def test_scores_stay_and_can_be_combined_and_summed(make_site: MakeSite, table_s
     assert word.figures["n"] == len(cohort.rows("internal"))
     assert set(word.figures) == {"n", "positives", "federated", "fusion"}
     assert study == table_study
-
-
-def test_images_are_kept_beside_the_patients_that_a_network_scores(
-    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only of those who were asked; no column of a sum has them."""
-    probed(monkeypatch)
-    study = probe_study()
-    site, cohort = make_site(study=study), replace(cohort_of(), part=np.arange(24, dtype=np.int8) % 3)
-    monkeypatch.setitem(responding._read, (site, study.sha256), (study, cohort))
-    vector = initial_vector(study)[0] + np.float32(0.5)
-    assert answer(site, Score(study.sha256, "a", "internal", "", vector)) == Done(0)
-    assert answer(site, Score(study.sha256, "a", "external", "", vector)) == Done(0), "nobody, and nobody is lost"
-    store = responding._store(site, study.sha256, cohort)
-    rows, found = cohort.rows("internal"), store.images("a")
-    images, logits = score_images(study, cohort, vector, rows=rows, device=pick_device("cpu"))
-    assert 0 < len(images) < len(cohort.owner)
-    assert found is not None
-    np.testing.assert_array_equal(found[images], logits)
-    assert np.isnan(np.delete(found, images)).all()
-    assert "image" not in str(list(cohort_columns(cohort, study, store)))
 
 
 def test_an_average_is_that_of_probabilities_and_needs_two(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fl_liver.server.report.number_text import count, decimal, fraction
+from fl_liver.server.report.number_text import count, decimal, fraction, p_value
 from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, number, records, table
 from fl_liver.server.report.pieces import text as words
 from fl_liver.server.report.style import PARTS, look_of
@@ -63,6 +63,22 @@ def tasks_table(summary: Summary) -> TextTable | None:
     ]
     head = ("Task", "Question", "Internal AUC [95 %]", "External AUC [95 %]", "Internal accuracy", "External accuracy")
     return TextTable(head, tuple(rows), names=2) if rows else None
+
+
+def between_tasks_table(summary: Summary) -> TextTable | None:
+    """Tasks with the same classes against each other, on the same patients; None where only one was run."""
+    rows = [
+        (
+            Cell(f"{words(line, 'a')} − {words(line, 'b')}"),
+            Cell(words(line, "class") or "–"),
+            Cell(words(line, "rows")),
+            interval_cell(why if isinstance(why := table(line), Missing) else estimate(line, "difference")),
+            cell(number(line, "p"), p_value),
+        )
+        for line in _listed(summary, "task_comparisons")
+    ]
+    head = ("AUC of task … minus task …", "Class", "Patients", "Difference [95 %]", "p")
+    return TextTable(head, tuple(rows), names=3) if rows else None
 
 
 def repeats_table(summary: Summary) -> TextTable | None:
