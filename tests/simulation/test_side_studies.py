@@ -25,7 +25,7 @@ def test_a_grid_is_every_combination_in_order() -> None:
         (Options(repeats="3"), "--repeats '3': wanted SPLITSxFOLDS"),
         (Options(repeats="3x1"), "--repeats '3x1': wanted SPLITSxFOLDS with 2 to 10 folds"),
         (Options(folds=1), "--folds 1: wanted 2 to 10"),
-        (Options(all_tasks=True), "--all-tasks: study 'lesion_us_fusion' has no"),
+        (Options(study="clinical", all_tasks=True), "--all-tasks: study 'clinical' has no"),
         (Options(repeats="2x2", deploy=True), "--deploy --repeats: a deployment runs one study"),
     ],
 )
