@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def room(**changes: float) -> CtScanner:
 
 
 @pytest.mark.parametrize("study", [nodule_ct, hcc_ct])
-def test_external_hospitals_lie_outside_the_hull_of_the_training_ones(study) -> None:
+def test_external_hospitals_lie_outside_the_hull_of_the_training_ones(study: ModuleType) -> None:
     for seed in range(5):
         rooms = study.hospitals(seed, 8, 2)
         train = [one.scanner for one in rooms if not one.external]
@@ -48,7 +49,7 @@ def test_external_hospitals_lie_outside_the_hull_of_the_training_ones(study) -> 
 
 
 @pytest.mark.parametrize("study", [nodule_ct, hcc_ct])
-def test_training_hospitals_differ_and_their_shortcuts_point_both_ways(study) -> None:
+def test_training_hospitals_differ_and_their_shortcuts_point_both_ways(study: ModuleType) -> None:
     rooms = [one.scanner for one in study.hospitals(2020, 8, 2)[:8]]
     assert len({one.maker for one in rooms}) == 4
     assert len({one.optics for one in rooms}) == 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fl_liver.errors import ConfigError, FLLiverError
@@ -47,7 +49,7 @@ def test_the_best_point_has_the_largest_calibration_auc_and_of_equals_comes_firs
 
 
 def test_the_spread_is_the_sample_standard_deviation_over_runs_that_have_the_number() -> None:
-    runs = [{"main": 0.8, "type": None}, {"main": 0.9, "type": 0.5}, {"main": 1.0, "type": 0.7}]
+    runs: list[dict[str, Any]] = [{"main": 0.8, "type": None}, {"main": 0.9, "type": 0.5}, {"main": 1.0, "type": 0.7}]
     spread = _spread(runs)
     assert spread["mean"] == pytest.approx({"main": 0.9, "type": 0.6})
     assert spread["sd"] == pytest.approx({"main": 0.1, "type": 0.02**0.5})
