@@ -55,11 +55,11 @@ NODULE_LOOKS: Mapping[NoduleKind, NoduleLook] = {
         rim=0.12,
     ),
     "other_benign": NoduleLook(
-        plain_hu=(35, 8), uptake_hu=(20, 12), margin_mm=(0.75, 0.40), irregularity=(0.09, 0.05), size_mm=(5.5, 0.24),
+        plain_hu=(35, 8), uptake_hu=(20, 12), margin_mm=(0.8, 0.45), irregularity=(0.09, 0.05), size_mm=(5.5, 0.24),
         rim=0.08,
     ),
     "metastasis": NoduleLook(
-        plain_hu=(40, 6), uptake_hu=(30, 10), margin_mm=(1.7, 0.55), irregularity=(0.18, 0.06), size_mm=(6.9, 0.22),
+        plain_hu=(40, 6), uptake_hu=(30, 10), margin_mm=(1.6, 0.60), irregularity=(0.18, 0.06), size_mm=(6.9, 0.22),
         rim=0.40,
     ),
 }  # fmt: skip

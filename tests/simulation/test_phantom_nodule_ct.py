@@ -104,11 +104,14 @@ def test_every_row_is_a_label_of_the_mask_and_every_nodule_has_sections(
 
 
 def test_nodules_are_darker_than_the_liver_round_them(written: tuple[Path, dict[str, Cohort]]) -> None:
-    """Hypoattenuating: the middle of the patches below their rim, on average; vessels and noise are in single ones."""
+    """Hypoattenuating: 20 to 80 HU below the rim of the patches, on average; vessels and noise are in single ones."""
+    assert STUDY.cohort.window_hu is not None
+    low_hu, high_hu = STUDY.cohort.window_hu
     for cohort in written[1].values():
         patches = cohort.images["lesion"].astype(float)
         assert patches.shape[1:] == (32, 32)
-        assert patches[:, 14:18, 14:18].mean() < patches[:, :, :5].mean() - 0.1
+        darker = patches[:, :, :5].mean() - patches[:, 14:18, 14:18].mean()
+        assert 20 < darker * (high_hu - low_hu) < 80
 
 
 def test_one_seed_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -228,6 +228,7 @@ def test_a_zip_that_unpacks_beyond_the_limit_is_stopped(site: SiteConfig, below:
         (zipped({"a.dcm": b"x" * 999})[:-30], "cannot be unpacked"),
         (zipped({"a.csv": b"x", "b.csv": b"y"}), "two CSV files"),
     ],
+    ids=["nested", "cut short", "two tables"],  # an archive holds the time it was made: another name in each worker
 )
 def test_archives_that_cannot_be_used_are_named(client: Browser, content: bytes, why: str) -> None:
     name = client.post(HOME + "new").text
