@@ -28,10 +28,10 @@ from fl_liver.server.report.explanations import (
     draw_physical,
 )
 from fl_liver.server.report.number_text import fraction, p_value
+from fl_liver.server.report.sample_images import grey
 from fl_liver.server.report.style import Drawing
 from fl_liver.study import Study
 
-GREY_PER_SD, GREY_OF_MEAN = 55, 118
 _SAYS = {
     GRAD_CAM: "Grad-CAM: regions of the last feature map that speak for the class the network holds likeliest",
     SALIENCY: "saliency: pixels whose change would move the answer most (the upper 1 % alike)",
@@ -92,16 +92,6 @@ def explanation_figures(
         except (ConfigError, DataError) as error:
             missing.append(str(error))
     return drawings, missing
-
-
-def grey(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """An image as the network sees it, for people: 0 … 1 as it is, standardised ones about a middle grey."""
-    values = image.astype(np.float32)
-    windowed = values.min() >= 0 and values.max() <= 1
-    made: NDArray[np.uint8] = (
-        (values * 255 if windowed else values * GREY_PER_SD + GREY_OF_MEAN).clip(0, 255).astype(np.uint8)
-    )
-    return made
 
 
 def heat_figures(

@@ -14,9 +14,19 @@ from fl_liver.server.report.style import PAGE_WIDTH_IN, Drawing, axes_at, in_hou
 
 Image = NDArray[Any]
 PER_HOSPITAL = 3
+SHOWN = (1.0, 99.0)
+"""Percentiles of an image that are shown black and white."""
 ACROSS = 3
 MOST_HOSPITALS = 24
 SIDE_IN = 0.92
+
+
+def grey(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """An image as the network sees it, for people: (H, W), or (C, H, W), whose first channel is shown; on any scale."""
+    first = (image[0] if image.ndim == 3 else image).astype(np.float32)
+    low, high = np.percentile(first, SHOWN)
+    made: NDArray[np.uint8] = ((first - low) / max(float(high - low), 1e-6) * 255).clip(0, 255).astype(np.uint8)
+    return made
 
 
 @in_house_style
