@@ -20,7 +20,7 @@ from simulation.phantom.lesion import Coordinates, SolidLesion, Zone
 
 SUB_SLICES = 4
 """Planes through a slice that are averaged: partial volume."""
-_FIRST_LESION = 64  # labels below are tissues
+FIRST_LESION = 64  # labels below are tissues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def sections(body: Body, grid: Grid, thickness_mm: float | None = None) -> NDArr
     for part, box in zip(PARTS, _boxes(grid, boxes), strict=True):
         if labels[box].size:
             _paint_part(labels[box], _cut(canonical, box), part)
-    for first, lesion, box in zip(count(_FIRST_LESION, len(Zone)), body.lesions, _lesion_boxes(grid, body)):
+    for first, lesion, box in zip(count(FIRST_LESION, len(Zone)), body.lesions, _lesion_boxes(grid, body)):
         zones = lesion.zones(*_cut(positions, box))
         np.copyto(labels[box], zones.astype(np.uint8) + np.uint8(first), where=zones >= 0)
     return labels
@@ -76,7 +76,7 @@ def paint(labels: NDArray[np.uint8], appearance: Appearance) -> NDArray[np.float
         values[tissue] = value
     for number, look in enumerate(appearance.lesions):
         for zone, value in look.items():
-            values[_FIRST_LESION + len(Zone) * number + zone] = value
+            values[FIRST_LESION + len(Zone) * number + zone] = value
     image = np.empty((labels.shape[0], *labels.shape[2:]), np.float32)
     for into, slab in zip(image, labels, strict=True):
         np.add.reduce(values[slab], axis=0, out=into)

@@ -57,7 +57,7 @@ _ROOM = Ellipsoid((-69, -3, -2), (56, 67, 44))
 _MIDDLE_MM: Triple = (-66.0, -3.0, -2.0)
 """Of the field of view, against the body's."""
 _BREATH_MM = (0.0, 1.2, 3.0)
-"""Standard deviations of a phase's place against the portal venous one: right, back, up."""
+"""Standard deviations of a phase's place against the portal venous one: left, back, up."""
 _NODULARITY_HU = (1.5, 1.5, 2.5, 4.5, 7.0)
 """Of the liver's texture by METAVIR stage."""
 _NODULE_MM = 4.0
@@ -156,6 +156,14 @@ def _exam(scanner: CtScanner) -> CtExam:
     )
 
 
+def breath_mm(person: Patient, kind: SequenceKind) -> Triple:
+    """How far the body lies, left, back and up, from where it was in the portal venous phase."""
+    if kind == "portal":
+        return (0.0, 0.0, 0.0)
+    x, y, z = (person.random(_BREATH, CT_PHASES.index(kind)).normal(size=3) * _BREATH_MM).tolist()
+    return x, y, z
+
+
 @dataclass(frozen=True, slots=True)
 class _Scan:
     """One patient's phases. `case.body` is the body in the portal venous one."""
@@ -169,10 +177,7 @@ class _Scan:
         number, person = CT_PHASES.index(kind), self.case.patient
         seconds = self.scanner.delays_s[number - 1]
         iodine = self.scanner.iodine * float(person.random(_UPTAKE).normal(1, 0.1))
-        body = self.case.body
-        if kind != "portal":
-            x, y, z = (person.random(_BREATH, number).normal(size=3) * _BREATH_MM).tolist()
-            body = moved(body, (x, y, z))
+        body = moved(self.case.body, breath_mm(person, kind))
         labels = sections(body, grid, self.scanner.optics.thickness_mm)
         looks = (lesion_at(_curves(self.patient), seconds, iodine),) * len(body.lesions)
         hu = paint(labels, Appearance(tissues_at(seconds, iodine), looks))

@@ -9,18 +9,24 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
+from numpy.typing import NDArray
+from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from fl_liver.client.cohort.load import load_cohort
+from fl_liver.client.cohort.series.series import Series
+from fl_liver.client.cohort.series.volume import read_volume
 from fl_liver.client.site import load_site
 from fl_liver.study_files import load_study
 from simulation.phantom.anatomy import Tissue
-from simulation.phantom.body import sections
+from simulation.phantom.body import FIRST_LESION, sections
 from simulation.phantom.ct import TISSUE_HU
 from simulation.phantom.ct_enhancement import hu_at
 from simulation.phantom.ct_liver_patients import NOTHING_SEEN, LiverPatient, hcc_log_odds
-from simulation.phantom.hcc_ct import hospitals
-from simulation.phantom.volumes import body_grid, draw_person, moved
+from simulation.phantom.ct_people import ct_person
+from simulation.phantom.hcc_ct import breath_mm, hospitals
+from simulation.phantom.volumes import add_lesion, body_grid, draw_person, moved
 from simulation.phantom.write import write_hospitals
 from tests.simulation.phantom_reading import checked, errors, fingerprint
 
@@ -132,8 +138,6 @@ def test_liver_and_aorta_have_the_hounsfield_units_of_room_and_time(tmp_path: Pa
     for series in report.series:
         assert series.guess is not None
         number = ("arterial", "portal", "delayed").index(str(series.guess.kind))
-        from fl_liver.client.cohort.series.volume import read_volume
-
         hu = read_volume(series).values
         middle = hu[hu.shape[0] // 2]
         liver = np.median(middle[(middle > 60) & (middle < 220)]) - room.offset_hu
@@ -144,12 +148,56 @@ def test_liver_and_aorta_have_the_hounsfield_units_of_room_and_time(tmp_path: Pa
 
 
 def test_another_breath_hold_moves_the_whole_body() -> None:
-    """What is drawn in one place is found in the other, with the anatomy round it."""
-    body = draw_person(np.random.default_rng(3))
-    grid = body_grid(body, pixel_mm=3, columns=64, gap_mm=3, slices=20)
-    here, there = (sections(one, grid)[:, 0] == Tissue.LIVER for one in (body, moved(body, (0.0, 0.0, 6.0))))
+    """What is drawn in one place is found in the other, with the anatomy and the lesion in it."""
+    random = np.random.default_rng(3)
+    body = add_lesion(random, draw_person(random), "cyst", 20, aspect=1.1, irregularity=0.05)
+    grid = body_grid(body, pixel_mm=3, columns=64, gap_mm=3, slices=50)
+    here, there = (sections(one, grid)[:, 0] for one in (body, moved(body, (0.0, 0.0, 6.0))))
+    assert (here >= FIRST_LESION).sum() > 50
     assert np.array_equal(here[4:-4], there[6:-2])
     assert not np.array_equal(here, there)
+
+
+def off_mm(folder: Path, patient_id: str, series: Series) -> NDArray[np.float64]:
+    """Up and back: how far what is as dark as water lies from where the mask says that the cyst is."""
+    volume = read_volume(series)
+    drawn = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / "masks" / f"{patient_id}.nii.gz"))) == 1
+    dark = ndimage.binary_dilation(drawn, iterations=4) & (ndimage.gaussian_filter(volume.values, 0.7) < 40)
+    pieces, _ = ndimage.label(dark)
+    middle = pieces == np.bincount(pieces[drawn & dark]).argmax()
+    apart = np.subtract(ndimage.center_of_mass(middle), ndimage.center_of_mass(drawn)) * volume.grid.spacing_mm
+    return np.asarray(apart[:2])
+
+
+def test_lesions_lie_on_the_portal_venous_phase_and_breath_moves_the_others(tmp_path: Path) -> None:
+    """Cysts, seen by their attenuation alone, are found where the breath-hold has put them, to a third of a slice."""
+    hospital = hospitals(2020, 8, 2)[0]
+    moved_mm = []
+    for index in (65, 313, 377, 384):
+        patient, folder = hospital.patient(index), tmp_path / str(index)
+        assert (patient.diagnosis, len(patient.sizes_mm)) == ("cyst", 1)
+        person = ct_person(hospital.name, hospital.seed, index, age_years=patient.age_years, male=patient.male)
+        written = hospital.write_patient(index, folder).patient_id
+        for series in checked(folder).series:
+            assert series.guess is not None
+            assert series.guess.kind is not None
+            _, back, up = breath_mm(person, series.guess.kind)
+            assert off_mm(folder, written, series) == pytest.approx(
+                [up, back], abs=hospital.scanner.optics.gap_mm / 3
+            ), series.guess.kind
+            moved_mm.append(abs(up))
+    assert sum(one == 0 for one in moved_mm) == 4
+    assert max(moved_mm) > 5
+
+
+def test_healthy_livers_have_images_a_code_of_their_own_and_no_mask(tmp_path: Path) -> None:
+    hospital = hospitals(2020, 8, 2)[0]
+    index = next(i for i in range(400) if hospital.patient(i).diagnosis == "none")
+    rows = hospital.write_patient(index, tmp_path).rows["clinical.csv"]
+    assert rows[0][1:3] == ["healthy", "none"]
+    assert "healthy" in STUDY.task.not_asked
+    assert list((tmp_path / "dicom").iterdir())
+    assert not (tmp_path / "masks").exists()
 
 
 def test_one_seed_gives_the_same_bytes(tmp_path: Path) -> None:
