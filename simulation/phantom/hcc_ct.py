@@ -58,7 +58,7 @@ _MIDDLE_MM: Triple = (-66.0, -3.0, -2.0)
 """Of the field of view, against the body's."""
 _BREATH_MM = (0.0, 1.2, 3.0)
 """Standard deviations of a phase's place against the portal venous one: left, back, up."""
-_NODULARITY_HU = (1.5, 1.5, 2.5, 4.5, 7.0)
+NODULARITY_HU = (1.5, 1.5, 2.5, 4.5, 7.0)
 """Of the liver's texture by METAVIR stage."""
 _NODULE_MM = 4.0
 _ATTEMPTS = 20
@@ -181,7 +181,7 @@ class _Scan:
         labels = sections(body, grid, self.scanner.optics.thickness_mm)
         looks = (lesion_at(_curves(self.patient), seconds, iodine),) * len(body.lesions)
         hu = paint(labels, Appearance(tissues_at(seconds, iodine), looks))
-        _make_nodular(hu, labels, grid, person.random(_TEXTURE), _NODULARITY_HU[self.patient.fibrosis])
+        make_nodular(hu, labels, grid, person.random(_TEXTURE), self.patient.fibrosis)
         return scanned(hu, grid, self.scanner, person.random(_NOISE, number))
 
 
@@ -197,14 +197,15 @@ def _curves(patient: LiverPatient) -> LesionCurves:
     return found
 
 
-def _make_nodular(
-    hu: NDArray[np.float32], labels: NDArray[np.uint8], grid: Grid, random: np.random.Generator, amplitude_hu: float
+def make_nodular(
+    hu: NDArray[np.float32], labels: NDArray[np.uint8], grid: Grid, random: np.random.Generator, fibrosis: int
 ) -> None:
-    """Give the liver the texture of its fibrosis, in place; the same in all phases."""
+    """Give the liver the texture of its METAVIR stage (0–4), in place; one stream gives all phases the same."""
     liver = (labels == Tissue.LIVER).mean(axis=1, dtype=np.float32)
     for plane, share in zip(hu, liver, strict=True):
         rows, columns = plane.shape
-        plane += amplitude_hu * share * texture(random, (rows, columns), _NODULE_MM / grid.spacing_mm[2])
+        nodules = texture(random, (rows, columns), _NODULE_MM / grid.spacing_mm[2])
+        plane += np.float32(NODULARITY_HU[fibrosis]) * share * nodules
 
 
 def _row(person: Patient, patient: LiverPatient) -> list[str]:

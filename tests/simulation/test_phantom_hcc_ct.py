@@ -25,7 +25,7 @@ from simulation.phantom.ct import TISSUE_HU
 from simulation.phantom.ct_enhancement import hu_at
 from simulation.phantom.ct_liver_patients import NOTHING_SEEN, LiverPatient, hcc_log_odds
 from simulation.phantom.ct_people import ct_person
-from simulation.phantom.hcc_ct import breath_mm, hospitals
+from simulation.phantom.hcc_ct import NODULARITY_HU, breath_mm, hospitals, make_nodular
 from simulation.phantom.volumes import add_lesion, body_grid, draw_person, moved
 from simulation.phantom.write import write_hospitals
 from tests.simulation.phantom_reading import checked, errors, fingerprint
@@ -188,6 +188,19 @@ def test_lesions_lie_on_the_portal_venous_phase_and_breath_moves_the_others(tmp_
             moved_mm.append(abs(up))
     assert sum(one == 0 for one in moved_mm) == 4
     assert max(moved_mm) > 5
+
+
+def test_fibrosis_is_seen_in_the_liver_and_nowhere_else() -> None:
+    """Cirrhosis is coarse: the standard deviation of the texture is that of its stage."""
+    body = draw_person(np.random.default_rng(3))
+    grid = body_grid(body, pixel_mm=2, columns=64, gap_mm=6, slices=3, shift_mm=(-69.0, -3.0, 0.0))
+    labels = sections(body, grid)
+    liver = (labels == Tissue.LIVER).all(axis=1)
+    for fibrosis in range(5):
+        hu = np.full(grid.shape, 100, np.float32)
+        make_nodular(hu, labels, grid, np.random.default_rng(1), fibrosis)
+        assert hu[liver].std() == pytest.approx(NODULARITY_HU[fibrosis], rel=0.15)
+        assert (hu[(labels != Tissue.LIVER).all(axis=1)] == 100).all()
 
 
 def test_healthy_livers_have_images_a_code_of_their_own_and_no_mask(tmp_path: Path) -> None:

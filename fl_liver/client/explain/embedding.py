@@ -21,6 +21,7 @@ def embedded(features: NDArray[np.float32], *, seed: int = 2020) -> NDArray[np.f
         DataError: fewer than 4 images, or a feature that is not finite.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if features.ndim != 2 or len(features) < LEAST:
         raise DataError(f"t-SNE of {features.shape}: wanted {LEAST} images or more with their features")
@@ -28,4 +29,5 @@ def embedded(features: NDArray[np.float32], *, seed: int = 2020) -> NDArray[np.f
         raise DataError("t-SNE: a feature is not finite; look at the model's training")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed, n_jobs=1)
-    return np.asarray(places.fit_transform(features.astype(np.float64)), dtype=np.float64)
+    with threadpool_limits(1):  # threads that share cores with other processes wait for each other: minutes for seconds
+        return np.asarray(places.fit_transform(features.astype(np.float64)), dtype=np.float64)
