@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from benchmarks.masked_rounds import RoundTimes, measure
 from benchmarks.peers_flower_secagg import FlowerClient

@@ -9,7 +9,7 @@ import pytest
 
 from fl_liver.client.explain.physical import middle_one
 from fl_liver.errors import DataError
-from fl_liver.explanation_figures import EVERYTHING, explanation_figures, grey, published
+from fl_liver.explanation_figures import EVERYTHING, explanation_figures, published
 from fl_liver.models.registry import initial_vector
 from fl_liver.parameters import save_vector
 from fl_liver.server.report.explanations import (
@@ -20,6 +20,7 @@ from fl_liver.server.report.explanations import (
     draw_hit_rates,
     draw_physical,
 )
+from fl_liver.server.report.sample_images import grey
 from fl_liver.server.report.style import render
 from fl_liver.study import Study
 from fl_liver.study_files import load_study
@@ -101,9 +102,9 @@ def test_equal_figures_are_equal_bytes() -> None:
     assert render(draw_heat_maps("m", [heat()], "c")) == render(draw_heat_maps("m", [heat()], "c"))
 
 
-def test_images_are_shown_as_they_are_or_about_a_middle_grey() -> None:
+def test_images_of_any_scale_are_shown_from_their_darkest_to_their_brightest_percentile() -> None:
     assert grey(np.array([[0.0, 0.5, 1.0]])).tolist() == [[0, 127, 255]]
-    assert grey(np.array([[-1.0, 0.0, 9.0]])).tolist() == [[63, 118, 255]]
+    assert grey(np.array([[-1.0, 0.0, 9.0]])).tolist() == [[0, 25, 255]], "of (0 + 0.98) / (8.82 + 0.98)"
 
 
 def test_everything_is_drawn_of_ct_nodules_and_what_cannot_be_is_said(explain: Make, study: Study) -> None:
