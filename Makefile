@@ -33,7 +33,7 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 slow: $(STAMP)           ## minutes: whole simulations, real engines
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --durations=12
 
 all: test slow
 

@@ -266,6 +266,7 @@ def measure(names: tuple[str, ...], sizes: Sizes) -> Table:
                 rows = MEASURES[name](bench)
             except FLLiverError as error:
                 bench.notes.append(f"{name}: failed: {str(error)[-300:]}")
+                print(bench.notes[-1], file=sys.stderr)
                 rows = [Row(name=name, measured=None, unit="", target=0.0)]
             table.rows += rows
             # It takes half an hour: what was measured is not lost with what comes after it.

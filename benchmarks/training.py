@@ -66,23 +66,20 @@ def speed(run: Run) -> list[Row]:
     rows: list[Row] = []
     for name in run.studies:
         found = compare(run.case(name), run.turns)
-        rows += [
-            Row(
-                name=f"{name}: times the plain loop's speed",
-                measured=found["ratio"],
-                unit="×",
-                target=LEAST_SPEED,
-                at_least=True,
-            ),
-            Row(
-                name="  images a second",
-                measured=found["ours"],
-                unit="",
-                peers={"plain loop": found["plain"]},
-            ),
-            Row(name="  losses apart, share", measured=found["loss"], unit="", target=LOSS_APART),
-        ]
+        peers = {"plain loop": found["plain"]}
+        rows += _speeds(
+            f"{name}: times the plain loop's speed", found["ratio"], LEAST_SPEED, rate=found["ours"], peers=peers
+        )
+        rows.append(Row(name="  losses apart, share", measured=found["loss"], unit="", target=LOSS_APART))
     return rows
+
+
+def _speeds(name: str, times: float, least: float, *, rate: float, peers: dict[str, float]) -> list[Row]:
+    """How many times another loop's speed, and images a second of each."""
+    return [
+        Row(name=name, measured=times, unit="×", target=least, at_least=True),
+        Row(name="  images a second", measured=rate, unit="", peers=peers),
+    ]
 
 
 def memory(run: Run) -> list[Row]:
@@ -141,22 +138,12 @@ def gpu(run: Run) -> list[Row]:
         found = curves(case, GPU_ROUNDS)
         seconds, first = found["seconds"], found["float32"][0]
         apart = max(abs(one - other) for one, other in zip(found["ours"], found["float32"], strict=True)) / first
-        rows += [
-            Row(
-                name=f"{name}, published size: times the plain float32 loop's speed",
-                measured=seconds["ours"] / seconds["float32"],
-                unit="×",
-                target=LEAST_GPU_SPEED,
-                at_least=True,
-            ),
-            Row(
-                name="  images a second",
-                measured=seconds["ours"],
-                unit="",
-                peers={"float32": seconds["float32"], "TF32": seconds["tf32"]},
-            ),
-            Row(name="  loss curves apart, share of the first loss", measured=apart, unit="", target=LOSS_APART),
-        ]
+        what = f"{name}, published size: times the plain float32 loop's speed"
+        peers = {"float32": seconds["float32"], "TF32": seconds["tf32"]}
+        rows += _speeds(what, seconds["ours"] / seconds["float32"], LEAST_GPU_SPEED, rate=seconds["ours"], peers=peers)
+        rows.append(
+            Row(name="  loss curves apart, share of the first loss", measured=apart, unit="", target=LOSS_APART)
+        )
         run.notes.append(f"{name}: losses ours {_curve(found['ours'])}, float32 {_curve(found['float32'])}")
     return rows
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fl_liver.client import respond
 from fl_liver.client.compute import main
-from fl_liver.client.train import FitResult
+from fl_liver.client.train import FitResult, Scored
 from fl_liver.models.patient_score import patient_log_odds
 
 STEP = 5e-3
@@ -35,13 +35,16 @@ def fit(*given: Any, rows: Any, seed_key: str, **_: Any) -> FitResult:
     return FitResult(start + _update(seed_key, len(start)), 1.0, len(rows), 1)
 
 
-def score(study: Any, cohort: Any, *_: Any, rows: Any, **__: Any) -> NDArray[np.float64]:
-    """As `train.score`: log-odds of an AUC of about 0.85, the same for a patient each time."""
+def score_both(study: Any, cohort: Any, *_: Any, rows: Any, **__: Any) -> Scored:
+    """As `train.score_both`: log-odds of an AUC of about 0.85, the same for a patient each time; of no image."""
     label = np.asarray(cohort.label)[rows]
     noise = np.random.default_rng(len(cohort.label)).normal(size=(len(cohort.label), len(study.task.classes)))[rows]
-    return patient_log_odds(np.eye(len(study.task.classes))[label] * 1.5 + noise, np.arange(len(label)))
+    logits = np.eye(len(study.task.classes))[label] * 1.5 + noise
+    return Scored(
+        patient_log_odds(logits, np.arange(len(label))), np.empty(0, np.int64), np.empty((0, logits.shape[1]))
+    )
 
 
 if __name__ == "__main__":
-    with patch.object(respond, "fit", fit), patch.object(respond, "score", score):
+    with patch.object(respond, "fit", fit), patch.object(respond, "score_both", score_both):
         main()

@@ -58,7 +58,7 @@ def describe(study: Study, folder: Path) -> list[tuple[str, str]]:
         ("SHA-256", study.sha256),
         ("hospitals", f"{len(study.sites.train)} train, {len(study.sites.external)} external"),
         ("task", f"{task.modality}, {' / '.join(task.classes)}; disease is {', '.join(task.positive)}"),
-        ("model", f"{study.model.name}, width {study.model.width}, {layout.size:,} parameters"),
+        ("model", f"{study.model.name}, {study.model.size}, {layout.size:,} parameters"),
         (
             "training",
             f"{study.training.strategy}, {study.training.rounds} rounds × {study.training.local_epochs} epochs",

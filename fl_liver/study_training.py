@@ -26,6 +26,12 @@ class Model(Section):
     """The network below the head; another one where the published system was tried with several."""
     width: Count = 64
     """64 is the published size of every network; the others' channels are scaled by width / 64."""
+    layers: Literal[2, 3, 4] = 4
+    """nodule_ct alone, as the two below: its convolutions (Khalili 2020 tried 2 to 4)."""
+    filters: Count = 16
+    """At width 64, of the convolutions before the first pooling; those after it have twice as many (16 to 32)."""
+    dense: Count = 64
+    """At width 64, units before the last layer (32 to 128)."""
     image_px: Count = 224
     """Rows of an image. Columns are the same, but for whole ultrasound scans (`cohort.crops`)."""
     dropout: Fraction = 0.5
@@ -48,6 +54,18 @@ class Model(Section):
         if not scales or not all(math.isfinite(scale) for scale in scales):
             raise ValueError("wanted one λ or more, each 0 or above")
         return scales
+
+    @property
+    def reshaped(self) -> str:
+        """Which of layers, filters and dense are not as published, such as "layers 2, dense 32"; "" where all are."""
+        fields = type(self).model_fields
+        asked = {key: getattr(self, key) for key in ("layers", "filters", "dense")}
+        return ", ".join(f"{key} {value}" for key, value in asked.items() if value != fields[key].default)
+
+    @property
+    def size(self) -> str:
+        """For people: "width 64", and what is reshaped."""
+        return f"width {self.width}" + (f", {self.reshaped}" if self.reshaped else "")
 
 
 class Training(Section):

@@ -21,7 +21,7 @@ MOST_PATIENTS = 80
 SHOWN = 12
 
 
-def explanations(study_file: str, hospital: str, model: str) -> list[Rendered]:
+def explanations(study_file: str, hospital: str, model: str) -> tuple[list[Rendered], list[str]]:
     """The figures of one hospital; runs in a worker.
 
     Args:
@@ -29,8 +29,8 @@ def explanations(study_file: str, hospital: str, model: str) -> list[Rendered]:
         hospital: folder of a phantom hospital; of any other nothing is drawn.
         model: the run's `model.safetensors`.
     Returns:
-        Figures for the report, named "explained_…", each caption saying whose patients they are; none for a study of
-        tables.
+        Figures for the report, named "explained_…", each caption saying whose patients they are, and why there is none
+        of each that could not be drawn; nothing for a study of tables.
     """
     import numpy as np
 
@@ -46,7 +46,7 @@ def explanations(study_file: str, hospital: str, model: str) -> list[Rendered]:
 
     study, folder = read_toml(Path(study_file), Study), Path(hospital)
     if study.task.modality == "table" or not (folder / MARKER).is_file():
-        return []
+        return [], []
     wanted = published(study)
     cohort = load_cohort(load_site(folder / "site.toml"), study)
     vector, layout = load_vector(Path(model))
@@ -59,6 +59,7 @@ def explanations(study_file: str, hospital: str, model: str) -> list[Rendered]:
         methods=wanted.methods,
         shown=SHOWN if study.task.background is None else SHOWN // 2,
     )
-    drawings, _ = explanation_figures(study, cohort, explained, wanted)
+    drawings, missing = explanation_figures(study, cohort, explained, wanted)
     whose = f"External hospital {folder.name}. {NOT_PATIENTS}"
-    return [render(replace(one, name=f"explained_{one.name}", caption=f"{one.caption} {whose}")) for one in drawings]
+    named = [replace(one, name=f"explained_{one.name}", caption=f"{one.caption} {whose}") for one in drawings]
+    return [render(one) for one in named], missing

@@ -13,7 +13,10 @@ from pathlib import Path
 from fl_liver.errors import ConfigError
 from fl_liver.study import Study
 from fl_liver.study_files import at_published_size, load_study, tasks_of
+from fl_liver.toml_file import Section
 
+Point = dict[str, dict[str, object]]
+"""One combination of a grid: section → key → value."""
 QUICK_SCALE, QUICK_LEAST = 0.35, 22
 """Phantom hospitals of `--quick` have this share of their patients."""
 
@@ -64,7 +67,7 @@ def resolve_study(options: Options) -> Study:
     """The study with the command line's changes in it.
 
     Raises:
-        ConfigError: unknown study, or numbers that do not go together.
+        ConfigError: unknown study, numbers that do not go together, or a grid with a value that the study cannot take.
     """
     if options.full and options.quick:
         raise ConfigError("--full and --quick exclude each other; choose one")
@@ -102,6 +105,8 @@ def resolve_study(options: Options) -> Study:
             "--leave-one-centre-out: each of its studies would spend privacy.histogram_epsilon ="
             f" {study.histogram_noise[0]:g} anew on the same patients; leave out the option or the key"
         )
+    for point in grid_of(options):
+        at_point(study, point)
     return study
 
 
@@ -131,7 +136,7 @@ def repeats_of(options: Options) -> tuple[int, int] | None:
     return splits, folds
 
 
-def grid_of(options: Options) -> list[dict[str, dict[str, object]]]:
+def grid_of(options: Options) -> list[Point]:
     """Every combination of `--grid SECTION.KEY=VALUE,VALUE …` as changes of the study; none without a grid.
 
     Raises:
@@ -143,13 +148,29 @@ def grid_of(options: Options) -> list[dict[str, dict[str, object]]]:
         if found is None:
             raise ConfigError(f"--grid '{one}': wanted SECTION.KEY=VALUE,VALUE such as training.learning_rate=0.03,0.1")
         axes.append([(found[1], found[2], _value(text, one)) for text in found[3].split(",")])
-    points: list[dict[str, dict[str, object]]] = []
+    points: list[Point] = []
     for combination in product(*axes) if axes else ():
-        point: dict[str, dict[str, object]] = {}
+        point: Point = {}
         for section, key, value in combination:
             point.setdefault(section, {})[key] = value
         points.append(point)
     return points
+
+
+def at_point(study: Study, point: Point) -> Study:
+    """The study with the values of one combination of a grid.
+
+    Raises:
+        ConfigError: it has no such section or key, or cannot take the values together.
+    """
+    said = " ".join(f"{section}.{key}={value!r}" for section, keys in point.items() for key, value in keys.items())
+    for section in point:
+        if not isinstance(getattr(study, section, None), Section | None):
+            raise ConfigError(f"--grid {said}: '{section}' is no section of a study; wanted SECTION.KEY")
+    try:
+        return study.changed(**point)
+    except ConfigError as error:
+        raise ConfigError(f"--grid {said}: {error}") from None
 
 
 def _value(text: str, where: str) -> object:

@@ -7,7 +7,6 @@ sums, as between hospitals, in this process. Nothing here loads torch.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,13 +45,12 @@ def paper_analysis(study: Study, folder: Path, hospitals: Mapping[str, Path]) ->
         folder: of the run.
         hospitals: folder of each hospital that took part, by name.
     Returns:
-        {"plan", "answered": n, "refused": {id: why}, "left_out": {id: why}, "page", "results", "seconds"}; left out is
+        {"plan", "answered": n, "refused": {id: why}, "left_out": {id: why}, "page", "results"}; left out is
         what reads a column that no hospital has. Empty where the study has no plan, or fewer than three hospitals.
     """
     plan_file, of_images = shipped_plan(study), shipped_image_plan(study)
     if plan_file is None or len(hospitals) < MIN_SITES:
         return {}
-    began = time.monotonic()
     place = folder / FOLDER
     place.mkdir(parents=True, exist_ok=True)
     parts = [_answered(plan_file, {name: _table(study, home) for name, home in hospitals.items()}, place, "")]
@@ -74,7 +72,7 @@ def paper_analysis(study: Study, folder: Path, hospitals: Mapping[str, Path]) ->
             "page": f"{FOLDER}/{PAGE}",
             "results": f"{FOLDER}/{RESULTS}",
         }
-    return found | {"seconds": round(time.monotonic() - began, 2)}
+    return found
 
 
 def _answered(plan_file: Path, tables: Mapping[str, Columns], place: Path, prefix: str) -> _Answered:

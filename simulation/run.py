@@ -70,11 +70,11 @@ class Simulation:
                     tried, best = aside.grid(self.options, study)
                     study = self._checked_study(engine, replace(hospitals, study=best.with_top(initial=None)))
                     approve_everywhere(study, hospitals.folders)
-            summary = self._study(engine, study, hospitals, journal, seconds)
+            summary, hospitals = self._study(engine, study, hospitals, journal, seconds)
             summary["grid"] = tried
             self._aside(aside, study, summary, journal, seconds)
             with seconds.phase("explanations", journal):
-                explained = self._explained(engine, study, hospitals)
+                explained, summary["not_drawn"] = self._explained(engine, study, journal)
             with seconds.phase("paper's tables", journal):
                 summary["paper"] = self._paper(study, hospitals, summary)
         finally:
@@ -93,18 +93,20 @@ class Simulation:
         write_summary(self.folder, summary)
         return Finished(summary, explained)
 
-    def _explained(self, engine: Engine, study: Study, hospitals: Hospitals) -> Sequence[Rendered]:
-        """Of the first external hospital; only of phantom patients."""
-        if self.options.data is not None or self.options.deploy:
-            return []
-        shown = hospitals.folders[study.every_site[len(study.sites.train) if study.sites.external else 0]]
+    def _explained(self, engine: Engine, study: Study, journal: Journal) -> tuple[Sequence[Rendered], list[str]]:
+        """Of the first external hospital; only of phantom patients. Why a figure is missing is said, too."""
+        if self.options.data is not None:
+            return [], []
+        shown = self.folder / HOSPITALS / (study.sites.external or study.sites.train)[0]
         model, study_file = self.folder / "model.safetensors", self.folder / "study" / "study.toml"
-        figures: list[Rendered] = engine.submit(explanations, str(study_file), str(shown), str(model)).result()
-        return figures
+        figures, missing = engine.submit(explanations, str(study_file), str(shown), str(model)).result()
+        for why in missing:
+            journal.write("warning", text=f"a figure that explains the model is not drawn: {why}")
+        return figures, missing
 
     def _paper(self, study: Study, hospitals: Hospitals, summary: dict[str, Any]) -> dict[str, Any]:
         """The paper's own tables; none where nothing exact may be said beside noised figures."""
-        if self.options.deploy or study.histogram_noise is not None:
+        if study.histogram_noise is not None:
             return {}
         there = [line["name"] for line in summary["sites"] if not line["out"]]
         return paper_analysis(study, self.folder, {name: hospitals.folders[name] for name in there})
@@ -119,7 +121,7 @@ class Simulation:
         if self.options.all_tasks:
             with seconds.phase("tasks", journal):
                 summary["tasks"] = aside.tasks(self.options, study)
-                summary["task_comparisons"] = aside.between_tasks(self.options)
+                summary["task_comparisons"] = aside.between_tasks(summary["tasks"])
         if self.options.repeats is not None:
             with seconds.phase("repeats", journal):
                 summary["repeats"] = aside.repeats(self.options, study)
@@ -147,12 +149,13 @@ class Simulation:
 
     def _study(
         self, engine: Engine, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], Hospitals]:
+        """The summary, and the hospitals where they now are: a deployment gives each a folder of its own."""
         summary: dict[str, Any] | None = None
         if self.options.deploy:
             summary, hospitals = self._deployed(study, hospitals, journal, seconds)
             if not self.options.baselines:
-                return summary
+                return summary, hospitals
         federation = VirtualFederation(engine, hospitals.folders, self.options.computes_on)
         with seconds.phase("cohorts", journal):
             participants = gather(federation.exchange(), study, Journal(self.folder / "journal.jsonl"))
@@ -169,7 +172,7 @@ class Simulation:
                 runner.wait()
             with seconds.phase("baseline figures", journal):
                 self._judge(federation, study, participants, baselines, journal, summary)
-        return summary
+        return summary, hospitals
 
     def _deployed(
         self, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds

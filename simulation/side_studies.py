@@ -12,14 +12,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from fl_liver.errors import FLLiverError
+from fl_liver.errors import FLLiverError, IncompleteError
 from fl_liver.server.run import FEDERATED, load_checked
 from fl_liver.study import Study
 from fl_liver.study_files import tasks_of
 from simulation.engine import Engine
 from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere
-from simulation.options import Options, grid_of, repeats_of, resolve_study, with_folds
+from simulation.options import Options, at_point, grid_of, repeats_of, resolve_study, with_folds
 from simulation.task_comparisons import task_comparisons
 from simulation.tasks import check_study_in_worker
 
@@ -39,10 +39,17 @@ class SideStudies:
 
     def run(self, study: Study, name: str) -> dict[str, Any]:
         """The summary of one; `name` is its folder below the run's."""
+        return self._run_checked(self._checked(study, name), name)
+
+    def _checked(self, study: Study, name: str) -> Study:
+        """With first weights. Raises ConfigError where the study's network cannot be made."""
         folder = self.folder / name
         self.engine.submit(check_study_in_worker, study.with_top(initial=None).to_toml(), str(folder)).result()
         (folder / "roster.toml").write_bytes((self.folder / "study" / "roster.toml").read_bytes())
-        checked, _ = load_checked(folder / "study.toml")
+        return load_checked(folder / "study.toml")[0]
+
+    def _run_checked(self, checked: Study, name: str) -> dict[str, Any]:
+        folder = self.folder / name
         folders = {site: self.hospitals.folders[site] for site in checked.every_site}
         approve_everywhere(checked, folders)
         return VirtualFederation(self.engine, folders, self.device).run(folder / "study.toml", folder)
@@ -61,26 +68,32 @@ class SideStudies:
         return found
 
     def tasks(self, options: Options, study: Study) -> list[dict[str, Any]]:
-        """Every variant of the study: what it asks, and how well the federation answers."""
+        """Every variant of the study: what it asks, and how well the federation answers.
+
+        A task that too few hospitals have patients for says why ("refused"); the others go on.
+        """
         base = options.study.partition(":")[0]
         names = tasks_of(base)
         found: list[dict[str, Any]] = []
         for number, name in enumerate(names, start=1):
-            variant = resolve_study(replace(options, study=f"{base}:{name}"))
+            variant = resolve_study(replace(options, study=f"{base}:{name}", grid=()))
             variant = variant.changed(sites=study.sites.model_dump(mode="json"))
-            done = self.run(variant, f"tasks/{name}")
-            figured = done["models"][FEDERATED]
-            parts = {rows: figured[rows] for rows in ("internal", "external")}
-            found.append({"task": name, "title": variant.title, "classes": list(variant.task.classes)} | parts)
+            line: dict[str, Any] = {"task": name, "title": variant.title, "classes": list(variant.task.classes)}
+            try:
+                figured = self.run(variant, f"tasks/{name}")["models"][FEDERATED]
+                line |= {rows: figured[rows] for rows in ("internal", "external")}
+            except IncompleteError as error:
+                line |= {"refused": str(error)} | {
+                    rows: {"not_released": str(error)} for rows in ("internal", "external")
+                }
+            found.append(line)
             self.on_study("tasks", number, len(names), name)
         return found
 
-    def between_tasks(self, options: Options) -> list[dict[str, Any]]:
-        """DeLong's paired test of every two tasks with the same classes, after `tasks`."""
-        files = {
-            name: self.folder / "tasks" / name / "study.toml" for name in tasks_of(options.study.partition(":")[0])
-        }
-        studies = {name: load_checked(file)[0] for name, file in files.items() if file.is_file()}
+    def between_tasks(self, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """DeLong's paired test of every two tasks with the same classes; of the lines of `tasks`."""
+        names = [line["task"] for line in tasks if "refused" not in line]
+        studies = {name: load_checked(self.folder / "tasks" / name / "study.toml")[0] for name in names}
         return task_comparisons(studies, self.hospitals.folders)
 
     def repeats(self, options: Options, study: Study) -> dict[str, Any] | None:
@@ -98,13 +111,19 @@ class SideStudies:
         return {"splits": splits, "folds": folds, "runs": runs} | _spread(runs)
 
     def grid(self, options: Options, study: Study) -> tuple[list[dict[str, Any]], Study]:
-        """Every point, judged by the AUC of calibration patients, and the study at the best one."""
+        """Every point, judged by the AUC of calibration patients, and the study at the best one.
+
+        Raises:
+            ConfigError: a network cannot be made at one of the points; none is trained then.
+        """
         points = grid_of(options)
-        if not points:
-            return [], study
+        checked = [
+            self._checked(at_point(study, point).changed(analysis={"fusion": []}), f"grid/{number}")
+            for number, point in enumerate(points, start=1)
+        ]
         lines: list[dict[str, Any]] = []
-        for number, point in enumerate(points, start=1):
-            done = self.run(study.changed(**point).changed(analysis={"fusion": []}), f"grid/{number}")
+        for number, (point, one) in enumerate(zip(points, checked, strict=True), start=1):
+            done = self._run_checked(one, f"grid/{number}")
             model = done["models"][FEDERATED]
             keys = {f"{section}.{key}": value for section, keys in point.items() for key, value in keys.items()}
             internal = model["internal"].get("auc")
@@ -112,7 +131,7 @@ class SideStudies:
             self.on_study("grid", number, len(points), ", ".join(f"{key}={value}" for key, value in keys.items()))
         best = best_point(lines)
         lines[best]["best"] = True
-        return lines, study.changed(**points[best])
+        return lines, at_point(study, points[best])
 
 
 def best_point(lines: Sequence[dict[str, Any]]) -> int:

@@ -83,6 +83,19 @@ def test_a_default_that_is_written_out_does_not_change_the_hash() -> None:
     assert study.changed(training={"batch_size": study.training.batch_size}).sha256 == study.sha256
 
 
+def test_the_shape_of_a_patch_network_survives_its_toml_and_is_part_of_the_hash() -> None:
+    study = load_study("nodule_ct")
+    written_out = study.changed(model={"layers": 4, "filters": 16, "dense": 64})
+    assert (written_out.sha256, study.model.size) == (study.sha256, "width 64")
+    hashes = {study.sha256}
+    for shape in ({"layers": 2}, {"filters": 32}, {"dense": 128}, {"layers": 2, "filters": 32, "dense": 128}):
+        changed = study.changed(model=dict(shape))
+        assert parse(tomllib.loads(changed.to_toml()), Study, "x") == changed
+        assert changed.model.size == "width 64" + "".join(f", {key} {value}" for key, value in shape.items())
+        hashes.add(changed.sha256)
+    assert len(hashes) == 5
+
+
 def test_a_change_leaves_the_other_keys_of_its_section() -> None:
     study = load_study("lesion_us_fusion")
     changed = study.changed(training={"rounds": 3})
@@ -106,6 +119,10 @@ def put(section: str, key: str, value: object) -> Callable[[Raw], None]:
         (put("training", "strategy", "fedsgd"), "'training.strategy': Input should be 'fedavg', 'fedprox' or 'fedbn'"),
         (put("training", "rounds", 0), "'training.rounds'"),
         (put("training", "learning_rate", 0), "'training.learning_rate'"),
+        (put("model", "layers", 5), r"'model\.layers': Input should be 2, 3 or 4 \(found 5\)"),
+        (put("model", "layers", 1), r"'model\.layers': Input should be 2, 3 or 4 \(found 1\)"),
+        (put("model", "filters", 0), r"'model\.filters': Input should be greater than or equal to 1 \(found 0\)"),
+        (put("model", "dense", -64), r"'model\.dense': Input should be greater than or equal to 1 \(found -64\)"),
         (put("task", "positive", ["cyst"]), "positive must be some but not all of"),
         (put("task", "positive", ["benign", "malignant"]), "positive must be some but not all of"),
         (put("task", "positive", []), "positive must be some but not all of"),

@@ -64,7 +64,7 @@ def _model(study: Study) -> str:
     model, task = study.model, study.task
     size = f", images of {model.image_px} pixels" if task.modality != "table" else ""
     disease = ", ".join(task.positive)
-    return f"{model.name}, width {model.width}{size}; tells {' / '.join(task.classes)} apart (disease: {disease})"
+    return f"{model.name}, {model.size}{size}; tells {' / '.join(task.classes)} apart (disease: {disease})"
 
 
 def _reads(study: Study) -> Iterator[Line]:

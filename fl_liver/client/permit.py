@@ -27,8 +27,8 @@ def study_permit(study: Study, min_cell: int) -> Permit:
     They are those that `server.evaluation`, `server.fusion` and `server.run` ask in every study, of scores: a factor is
     a term of a regression and nothing else. Names of scores are the server's; which of them are stored is known when
     they are read. A further endpoint has the same figures of its own label, and no cut-off or calibration. A study with
-    `histogram_epsilon` may ask for the noised histogram of its scores, with the noise that
-    follows from it, and nothing else.
+    `histogram_epsilon` may ask for the noised histogram of its scores, with the noise that follows from it, and nothing
+    else.
     """
     floor = max(min_cell, study.analysis.min_cell)
     if study.histogram_noise is not None:

@@ -48,7 +48,7 @@ class StudyRequest:
 
 def note_request(site: SiteConfig, question: Prepare) -> None:
     """Keep the text of a study that is not approved here, if it is one. Never an error: it is refused either way."""
-    if not question.toml or site.approval_path(question.study_sha256).is_file():
+    if not question.toml:
         return
     try:
         _note(site, question)
@@ -90,6 +90,8 @@ def _note(site: SiteConfig, question: Prepare) -> None:
     sha256 = question.study_sha256
     if not _HASH.fullmatch(sha256):
         raise ConfigError("its hash is not 64 hex digits")
+    if site.approval_path(sha256).is_file():
+        return
     path = _path(site, sha256)
     now = time.time()
     if path.is_file():

@@ -262,6 +262,7 @@ def _score(site: SiteConfig, question: Score, device: str) -> RecordDict:
     rows = select_rows(cohort, question.rows)
     vector = question.vector
     if question.layers:
+        select_rows(cohort, question.layers)  # refuses a foreign word before it is part of a path
         layers = LocalLayers(site.study_folder(question.study_sha256), study, question.layers)
         vector = layers.restore(vector, before_round=None)
     scored = score_both(study, cohort, vector, rows=rows, device=pick_device(device), endpoint=question.endpoint)
@@ -278,9 +279,9 @@ def _look(site: SiteConfig, question: Look, device: str) -> RecordDict:
     study, cohort = read_cohort(site, question.study_sha256)
     if study.selection is None or study.role_of(site.site) != "train":
         raise ProtocolError(f"site {site.site}: the study selects no images here")
+    patients = select_rows(cohort, question.rows)  # before the word is part of a path
     folder, rows = site.study_folder(question.study_sha256), SELECTION + question.rows
     vector = LocalLayers(folder, study, rows).restore(question.vector, before_round=None)
-    patients = select_rows(cohort, question.rows)
     images, logits = score_images(study, cohort, vector, rows=patients, device=pick_device(device))
     keep_visible(folder, question.rows, images, logits[:, 0], len(cohort.owner))
     return egress.release_word(site, Done(0))
@@ -299,7 +300,7 @@ def _average(site: SiteConfig, question: Average) -> RecordDict:
     if len(question.of) < 2:
         raise ProtocolError(f"site {site.site}: an average of {len(question.of)} scores was asked, wanted two or more")
     with _scores_alone(site, study):
-        total = mean_probability([store.load(name) for name in question.of])
+        total = mean_probability(store.load_alike(question.of))
         made = {"all": made_by(question, store.origins(question.of))}
         store.keep(question.name, np.arange(len(cohort.patients)), total, made, store.endpoint(question.of[0]))
     return egress.release_word(site, Done(0))

@@ -115,6 +115,25 @@ class ScoreStore:
             raise ProtocolError(f"scores '{name}' are of {len(scores)} patients, the cohort has {self._patients}")
         return scores
 
+    def load_alike(self, names: Sequence[str]) -> list[NDArray[np.float64]]:
+        """Scores that can be averaged, (n, K) each.
+
+        Raises:
+            ProtocolError: they answer different questions or have different shapes, or see `load`.
+        """
+        found = [self.load(name) for name in names]
+        kinds = [(self.endpoint(name), scores.shape) for name, scores in zip(names, found, strict=True)]
+        if len(set(kinds)) > 1:
+            raise ProtocolError(
+                "scores of different kinds make no average: "
+                + ", ".join(
+                    f"'{name}' is {shape} of " + (f"endpoint '{of}'" if of else "the study's own question")
+                    for name, (of, shape) in zip(names, kinds, strict=True)
+                )
+                + "; wanted one shape and one question; name scores of models that answer the same"
+            )
+        return found
+
     def images(self, name: str) -> NDArray[np.float64] | None:
         """(m, K) logits of the cohort's images, NaN where not scored; None where the score is of patients alone.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from fl_liver.study import Endpoint, Study
 
 SELECTION = "selection-"
 """Before the rows of the federation that selects images (`study.selection`)."""
+_FOLD = re.compile(r"(not-)?fold-([0-9])")
+"""One spelling of each fold (a study has ten at most): the word is also a folder's name."""
 
 
 def select_rows(cohort: Cohort, rows: str) -> NDArray[np.int64]:
@@ -33,11 +36,9 @@ def select_rows(cohort: Cohort, rows: str) -> NDArray[np.int64]:
     training = cohort.part <= PARTS.index("calibration")
     if rows == "training":
         return np.flatnonzero(training)
-    head, _, fold = rows.rpartition("-")
-    if fold.isdigit() and head == "fold":
-        return np.flatnonzero(training & (cohort.fold == int(fold)))
-    if fold.isdigit() and head == "not-fold":
-        return np.flatnonzero(training & (cohort.fold != int(fold)) & (cohort.fold >= 0))
+    if found := _FOLD.fullmatch(rows):
+        inside = cohort.fold == int(found[2])
+        return np.flatnonzero(training & (~inside & (cohort.fold >= 0) if found[1] else inside))
     raise ProtocolError(f"rows '{rows[:30]}' is not a part of a cohort")
 
 

@@ -129,7 +129,7 @@ def _check_layout(model: nn.Module, layout: Layout, study: Study) -> None:
     if list(wanted.items()) != list(found.items()):
         wrong = next((n for n in [*wanted, *found] if wanted.get(n) != found.get(n)), "the order")
         raise ConfigError(
-            f"study {study.name}: the layout is not that of model '{study.model.name}' at width {study.model.width}"
+            f"study {study.name}: the layout is not that of model '{study.model.name}' at {study.model.size}"
             f" (first difference: {wrong}, found {found.get(wrong)}, wanted {wanted.get(wrong)}); make them again"
         )
 
@@ -155,6 +155,7 @@ def _unused(study: Study, model: LesionModel) -> list[str]:
     trunks = {trunk.architecture for trunk in trunks_of(model).values()}
     reasons = {
         f"model.trunk '{asked.trunk}', it has one network": asked.trunk not in {"published", *trunks},
+        f"model.{asked.reshaped}, which shape nodule_ct alone": bool(asked.reshaped) and "nodule_ct" not in trunks,
         "model.clinical, mri_clinical reads factors": asked.clinical and "features" not in model.needs,
         "training.attention_weight, lesion_us_attention has attention": (
             study.training.attention_weight > 0 and not hasattr(model, "attention")

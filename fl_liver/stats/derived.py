@@ -22,7 +22,7 @@ from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Table
 from fl_liver.stats.plan_entry import Column, Level
 from fl_liver.stats.readers import ordinal_from_call, ordinal_from_probability
-from fl_liver.stats.rows import binary, is_level, missing, numbers
+from fl_liver.stats.rows import binary, is_level, level_names, missing, numbers
 from fl_liver.toml_file import Section
 
 Values = NDArray[Any]
@@ -183,6 +183,36 @@ class Majority(Derived):
         return f"1 where most of {', '.join(self.of)} are 1, else 0"
 
 
+class Plurality(Derived):
+    """The level that most of some columns hold: consensus of several classes by vote. Of levels with as many votes, the
+    one that the earliest column holds; so the most experienced reader stands first."""
+
+    how: Literal["plurality"]
+    of: Annotated[tuple[Column, ...], Field(min_length=3)]
+
+    def made(self, rows: Table) -> Values:
+        held: Values = np.stack([level_names(rows[name]) for name in self.of])
+        votes = np.array([np.sum(held == own, axis=0) for own in held])
+        return np.asarray(np.take_along_axis(held, votes.argmax(axis=0)[None], axis=0)[0])
+
+    def said(self) -> str:
+        return f"what most of {', '.join(self.of)} hold; of as many, what the first of them holds"
+
+
+class Same(Derived):
+    """1 where two columns hold the same level, else 0: whether a call of several classes is right."""
+
+    how: Literal["same"]
+    of: Annotated[tuple[Column, ...], Field(min_length=2, max_length=2)]
+
+    def made(self, rows: Table) -> Values:
+        first, second = (level_names(rows[name]) for name in self.of)
+        return np.equal(first, second).astype(np.float64)
+
+    def said(self) -> str:
+        return f"1 where {self.of[0]} and {self.of[1]} are the same, else 0"
+
+
 class Highest(Derived):
     """The name of the largest of some scores: a model's class. Of equal ones, the first."""
 
@@ -204,7 +234,9 @@ class Highest(Derived):
         return f"which of {', '.join(self.of)} is highest: {', '.join(self.names)}"
 
 
-HOWS: Sequence[type[Derived]] = (Scale10, Tenths, Times, AtLeast, Bands, Merged, OneOf, Majority, Highest)
+HOWS: Sequence[type[Derived]] = (
+    Scale10, Tenths, Times, AtLeast, Bands, Merged, OneOf, Majority, Plurality, Same, Highest,
+)  # fmt: skip
 
 
 def derive(table: Table, derived: Sequence[Derived]) -> Table:

@@ -13,7 +13,7 @@ from fl_liver.client.cohort.series.grid import Triple
 from simulation.phantom.ct_makes import CT_MAKES, CtMake, Maker, ct_make
 from simulation.phantom.patients import Patient
 
-CONFOUNDING = (0.55, 0.95)
+CONFOUNDING = (0.35, 0.7)
 LOW_DOSE, SHARPER = 1.6, 0.6
 """Of the second protocol: factor of the noise, and of blur and grain."""
 TRAIN_KVP, IODINE = (100, 120, 140), {80: 1.45, 100: 1.22, 120: 1.0, 140: 0.87}

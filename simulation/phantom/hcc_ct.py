@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,8 @@ from simulation.phantom.ct_scanners import CtProtocols, CtScanner
 from simulation.phantom.fields import texture
 from simulation.phantom.lesion import Zone
 from simulation.phantom.patients import Patient
-from simulation.phantom.virtual import PatientRows
+from simulation.phantom.places import CASES
+from simulation.phantom.virtual import PatientRows, PhantomHospital, Unit
 from simulation.phantom.volume_patient import write_case
 from simulation.phantom.volumes import Case, add_lesion, draw_person, moved
 
@@ -66,26 +66,15 @@ _LATENTS, _PLACES, _NOISE, _UPTAKE, _BREATH, _TEXTURE = range(71, 77)  # purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiverHospital:
+class LiverHospital(PhantomHospital[CtScanner]):
     """One hospital with known truth; a `virtual.VirtualHospital`."""
 
-    name: str
-    external: bool
-    seed: int
     patients: int
     cases: LiverCases
-    scanner: CtScanner
-
-    @property
-    def device(self) -> str:
-        return self.scanner.device
 
     @property
     def tables(self) -> Mapping[str, Sequence[str]]:
         return {"clinical.csv": CLINICAL_COLUMNS}
-
-    def parameters(self) -> dict[str, Any]:
-        return asdict(self)
 
     def patient(self, index: int) -> LiverPatient:
         """Patient `index` (from 0), whoever was drawn before; more may be drawn than the hospital has."""
@@ -102,7 +91,7 @@ class LiverHospital:
             case, folder, lambda one, images: write_ct(one, scanner.make, images, _exam(scanner), scan.picture),
             ("portal",),
         )  # fmt: skip
-        return PatientRows(person.patient_id, {"clinical.csv": [_row(person, patient)]}, (hcc_log_odds(patient),))
+        return PatientRows(person.patient_id, {"clinical.csv": [_row(person, patient)]}, (Unit(hcc_log_odds(patient)),))
 
 
 def hospitals(seed: int, train: int = 8, external: int = 2, *, scale: float = 1.0) -> tuple[LiverHospital, ...]:
@@ -113,11 +102,11 @@ def hospitals(seed: int, train: int = 8, external: int = 2, *, scale: float = 1.
     rooms = ct_rooms(seed, train, external, scale=scale, sizes=(TRAIN_SIZES, EXTERNAL_SIZES), usual=PROTOCOLS)
     return tuple(
         LiverHospital(
-            name=room.name,
-            external=room.external,
-            seed=room.seed,
-            patients=room.patients,
-            cases=draw_liver_cases(room.random()),
+            name=room.place.name,
+            external=room.place.external,
+            seed=room.place.patient_seed,
+            patients=room.place.patients,
+            cases=draw_liver_cases(room.place.random(CASES)),
             scanner=room.scanner,
         )
         for room in rooms

@@ -8,20 +8,19 @@ so that small hospitals have some of each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from simulation.phantom.hospitals import hospital_sizes
 from simulation.phantom.patients import Lesion, Patient, draw_patient_with
+from simulation.phantom.places import CASES, SCANNER, Place, places
 from simulation.phantom.scanners import MAKES, UltrasoundScanner, draw_scanner, outside_the_hull
 from simulation.phantom.subtypes import Subtype
 from simulation.phantom.ultrasound import ROWS, Exam
 from simulation.phantom.ultrasound_files import LESION_COLUMNS, write_exam
 from simulation.phantom.ultrasound_whole import draw_whole_view
-from simulation.phantom.virtual import PatientRows
+from simulation.phantom.virtual import PatientRows, PhantomHospital
 
 TRAIN_SIZES = (96, 80, 68, 60, 52, 44, 36)
 EXTERNAL_SIZES = (72, 60)
@@ -37,8 +36,7 @@ CLINICAL_COLUMNS = (
 )  # fmt: skip
 
 _CODES: dict[Subtype, str] = {"hemangioma": "angioma"}  # the source's word
-_CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of a hospital's random streams; append only
-_LESIONS, _EXAM = 11, 12  # of a patient's
+_LESIONS, _EXAM = 11, 12  # purposes of a patient's random streams
 _CONCENTRATION = 60.0
 """Of the Dirichlet distribution of a hospital's classes about those of the source."""
 _DEEPER = 1.1
@@ -47,29 +45,17 @@ SMALLEST_MM, LARGEST_MM = 17.0, 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WholeScanHospital:
+class WholeScanHospital(PhantomHospital[UltrasoundScanner]):
     """One hospital with known truth; a `virtual.VirtualHospital`."""
 
-    name: str
-    external: bool
-    seed: int
-    """Start of the random streams of its patients."""
     patients: int
     mix: tuple[float, ...]
     """Probability of each class, in the order of CLASS_COUNTS."""
     log_size_shift: float
-    scanner: UltrasoundScanner
-
-    @property
-    def device(self) -> str:
-        return self.scanner.make.device
 
     @property
     def tables(self) -> Mapping[str, Sequence[str]]:
         return {"clinical.csv": CLINICAL_COLUMNS, "lesions.csv": LESION_COLUMNS}
-
-    def parameters(self) -> dict[str, Any]:
-        return asdict(self)
 
     def patient(self, index: int) -> Patient:
         """Patient `index`, ≥ 0; more may be drawn for a check of distributions."""
@@ -105,10 +91,9 @@ class WholeScanHospital:
 def hospitals(seed: int, train: int, external: int, *, scale: float = 1.0) -> tuple[WholeScanHospital, ...]:
     """Training hospitals H01, H02, …, then the external ones; 436 and 132 patients in seven and two by default.
 
-    Arguments and errors are those of `hospitals.phantom_hospitals`.
+    Arguments and errors are those of `places.places`.
     """
-    sizes = hospital_sizes(seed, train, external, scale, (TRAIN_SIZES, EXTERNAL_SIZES))
-    return tuple(_hospital(seed, number, number - train, size) for number, size in enumerate(sizes))
+    return tuple(_hospital(place) for place in places(seed, train, external, scale, (TRAIN_SIZES, EXTERNAL_SIZES)))
 
 
 def lesions_of(patient: Patient) -> tuple[Lesion, ...]:
@@ -131,24 +116,20 @@ def lesions_of(patient: Patient) -> tuple[Lesion, ...]:
     )
 
 
-def _hospital(seed: int, number: int, beyond: int, size: int) -> WholeScanHospital:
-    """`beyond` counts external hospitals from 0; it is negative for a training hospital."""
-    turn, place = divmod(number, len(MAKES))
-    make = MAKES[int(np.random.default_rng([seed, turn, _MAKES]).permutation(len(MAKES))[place])]
-    sign = 1 if (number + seed) % 2 else -1
-    cases = np.random.default_rng([seed, number, _CASES])
-    scanner = draw_scanner(np.random.default_rng([seed, number, _SCANNER]), make, sign)
-    scanner = replace(scanner, confounding=sign * float(cases.uniform(*CONFOUNDING)))
+def _hospital(place: Place) -> WholeScanHospital:
+    cases = place.random(CASES)
+    scanner = draw_scanner(place.random(SCANNER), place.make_of(MAKES), place.sign)
+    scanner = replace(scanner, confounding=place.sign * float(cases.uniform(*CONFOUNDING)))
     counts = np.sqrt(list(CLASS_COUNTS.values()))
     mix = cases.dirichlet(_CONCENTRATION * counts / counts.sum())
     return WholeScanHospital(
-        name=f"H{number + 1:02d}",
-        external=beyond >= 0,
-        seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
-        patients=size,
+        name=place.name,
+        external=place.external,
+        seed=place.patient_seed,
+        patients=place.patients,
         mix=tuple(float(share) for share in mix),
         log_size_shift=float(cases.uniform(-0.05, 0.3)),
-        scanner=outside_the_hull(scanner, beyond % 2) if beyond >= 0 else scanner,
+        scanner=outside_the_hull(scanner, place.beyond % 2) if place.external else scanner,
     )
 
 

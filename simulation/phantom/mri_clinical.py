@@ -8,20 +8,27 @@ haemangiomas. Here classes come as the square roots of these numbers, so that sm
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from simulation.phantom.hospitals import hospital_sizes
 from simulation.phantom.lesion import LESION_KINDS, LesionKind
-from simulation.phantom.mr_lesions import MALIGNANT_KINDS, SUBTYPE_OF, MrLook, draw_look, malignancy_log_odds
+from simulation.phantom.mr_lesions import (
+    MALIGNANT_KINDS,
+    SUBTYPE_OF,
+    MrLook,
+    class_log_density,
+    draw_look,
+    malignancy_log_odds,
+)
 from simulation.phantom.mr_people import CLINICAL_COLUMNS, clinical_row
 from simulation.phantom.mr_scanners import MAGNETS, MrScanner, draw_mr_scanner, outside_the_hull
 from simulation.phantom.mr_study import ShortStudy
 from simulation.phantom.patients import Patient, draw_patient_with
-from simulation.phantom.virtual import PatientRows
+from simulation.phantom.places import CASES, SCANNER, Place, places
+from simulation.phantom.reader_classes import NAMED_CLASSES
+from simulation.phantom.virtual import PatientRows, PhantomHospital, Unit
 from simulation.phantom.volume_patient import write_case
 from simulation.phantom.volumes import Case, draw_body
 
@@ -34,36 +41,25 @@ CLASS_COUNTS: dict[LesionKind, int] = {
 LARGEST_MM = 50.0
 """More would need more slices than a short study has."""
 
-_CASES, _SCANNER, _PATIENTS, _MAKES = range(4)  # purposes of a hospital's random streams; append only
-_LOOK, _RECORD, _MAGNET = 50, 51, 52  # of a patient's
+_LOOK, _RECORD, _MAGNET = 50, 51, 52  # purposes of a patient's random streams
 _CONCENTRATION = 40.0
 """Of the Dirichlet distribution of a hospital's classes about those of the source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MrHospital:
+class MrHospital(PhantomHospital[MrScanner]):
     """One hospital with known truth; a `virtual.VirtualHospital`."""
 
-    name: str
-    external: bool
-    seed: int
-    """Start of the random streams of its patients."""
+    opinions = (NAMED_CLASSES,)
+
     patients: int
     mix: tuple[float, ...]
     """Probability of each class, in the order of LESION_KINDS."""
     log_size_shift: float
-    scanner: MrScanner
-
-    @property
-    def device(self) -> str:
-        return self.scanner.device
 
     @property
     def tables(self) -> Mapping[str, Sequence[str]]:
         return {"clinical.csv": CLINICAL_COLUMNS}
-
-    def parameters(self) -> dict[str, Any]:
-        return asdict(self)
 
     def patient(self, index: int) -> tuple[Patient, LesionKind, MrLook]:
         """Patient `index`, ≥ 0, the class of the lesion, and what MR shows of it."""
@@ -85,33 +81,30 @@ class MrHospital:
         study = ShortStudy(Case(patient, self.name, draw_body(patient, kind)), self.magnet(patient, kind), look)
         write_case(study.case, folder, lambda _, images: study.write(images), ("t2",))
         row = clinical_row(patient, kind, patient.random(_RECORD))
-        return PatientRows(patient.patient_id, {"clinical.csv": [row]}, (malignancy_log_odds(look, patient),))
+        classes: dict[str, float] = {one: class_log_density(look, patient, one) for one in LESION_KINDS}
+        unit = Unit(malignancy_log_odds(look, patient), kind, classes)
+        return PatientRows(patient.patient_id, {"clinical.csv": [row]}, (unit,))
 
 
 def hospitals(seed: int, train: int, external: int, *, scale: float = 1.0) -> tuple[MrHospital, ...]:
     """Training hospitals H01, H02, …, then the external ones; 316 and 104 patients in eight and two by default.
 
-    Arguments and errors are those of `hospitals.phantom_hospitals`.
+    Arguments and errors are those of `places.places`.
     """
-    sizes = hospital_sizes(seed, train, external, scale, (TRAIN_SIZES, EXTERNAL_SIZES))
-    return tuple(_hospital(seed, number, number - train, size) for number, size in enumerate(sizes))
+    return tuple(_hospital(place) for place in places(seed, train, external, scale, (TRAIN_SIZES, EXTERNAL_SIZES)))
 
 
-def _hospital(seed: int, number: int, beyond: int, size: int) -> MrHospital:
-    """`beyond` counts external hospitals from 0; it is negative for a training hospital."""
-    turn, place = divmod(number, len(MAGNETS))
-    magnet = MAGNETS[int(np.random.default_rng([seed, turn, _MAKES]).permutation(len(MAGNETS))[place])]
-    sign = 1 if (number + seed) % 2 else -1
-    scanner = draw_mr_scanner(np.random.default_rng([seed, number, _SCANNER]), magnet, sign)
-    cases = np.random.default_rng([seed, number, _CASES])
+def _hospital(place: Place) -> MrHospital:
+    scanner = draw_mr_scanner(place.random(SCANNER), place.make_of(MAGNETS), place.sign)
+    cases = place.random(CASES)
     counts = np.sqrt([CLASS_COUNTS[kind] for kind in LESION_KINDS])
     mix = cases.dirichlet(_CONCENTRATION * counts / counts.sum())
     return MrHospital(
-        name=f"H{number + 1:02d}",
-        external=beyond >= 0,
-        seed=int(np.random.default_rng([seed, number, _PATIENTS]).integers(2**31)),
-        patients=size,
+        name=place.name,
+        external=place.external,
+        seed=place.patient_seed,
+        patients=place.patients,
         mix=tuple(float(share) for share in mix),
         log_size_shift=float(cases.uniform(-0.2, 0.2)),
-        scanner=outside_the_hull(scanner, beyond % 2) if beyond >= 0 else scanner,
+        scanner=outside_the_hull(scanner, place.beyond % 2) if place.external else scanner,
     )

@@ -7,9 +7,8 @@ n of the mask is row n of the patient in the clinical table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,8 @@ from simulation.phantom.ct_people import ct_person
 from simulation.phantom.ct_scan import add_soft_lesion, scanned
 from simulation.phantom.ct_scanners import CtProtocols, CtScanner
 from simulation.phantom.patients import Patient
-from simulation.phantom.virtual import PatientRows
+from simulation.phantom.places import CASES
+from simulation.phantom.virtual import PatientRows, PhantomHospital, Unit
 from simulation.phantom.volume_patient import write_case
 from simulation.phantom.volumes import Case, add_lesion, draw_person
 
@@ -58,26 +58,15 @@ _LATENTS, _PLACES, _NOISE, _UPTAKE = range(61, 65)  # purposes of the patient's 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoduleHospital:
+class NoduleHospital(PhantomHospital[CtScanner]):
     """One hospital with known truth; a `virtual.VirtualHospital`."""
 
-    name: str
-    external: bool
-    seed: int
     patients: int
     cases: NoduleCases
-    scanner: CtScanner
-
-    @property
-    def device(self) -> str:
-        return self.scanner.device
 
     @property
     def tables(self) -> Mapping[str, Sequence[str]]:
         return {"clinical.csv": CLINICAL_COLUMNS}
-
-    def parameters(self) -> dict[str, Any]:
-        return asdict(self)
 
     def patient(self, index: int) -> NodulePatient:
         """Patient `index` (from 0), whoever was drawn before; more may be drawn than the hospital has."""
@@ -96,8 +85,8 @@ class NoduleHospital:
 
         write_case(case, folder, lambda one, images: write_ct(one, scanner.make, images, exam, picture), ("portal",))
         rows = [_row(person, patient, number) for number in range(len(patient.nodules))]
-        evidence = tuple(malignancy_log_odds(nodule, patient) for nodule in patient.nodules)
-        return PatientRows(person.patient_id, {"clinical.csv": rows}, evidence)
+        units = tuple(Unit(malignancy_log_odds(nodule, patient)) for nodule in patient.nodules)
+        return PatientRows(person.patient_id, {"clinical.csv": rows}, units)
 
 
 def hospitals(seed: int, train: int = 8, external: int = 2, *, scale: float = 1.0) -> tuple[NoduleHospital, ...]:
@@ -108,11 +97,11 @@ def hospitals(seed: int, train: int = 8, external: int = 2, *, scale: float = 1.
     rooms = ct_rooms(seed, train, external, scale=scale, sizes=(TRAIN_SIZES, EXTERNAL_SIZES), usual=PROTOCOLS)
     return tuple(
         NoduleHospital(
-            name=room.name,
-            external=room.external,
-            seed=room.seed,
-            patients=room.patients,
-            cases=draw_nodule_cases(room.random()),
+            name=room.place.name,
+            external=room.place.external,
+            seed=room.place.patient_seed,
+            patients=room.place.patients,
+            cases=draw_nodule_cases(room.place.random(CASES)),
             scanner=room.scanner,
         )
         for room in rooms

@@ -10,9 +10,12 @@ phantom is written: the "AI" here is the ideal observer with noise of its own, t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from simulation.phantom.virtual import Opinion
 
 READERS_FILE = "readers.csv"
 
@@ -40,16 +43,17 @@ READERS = (
 _SAYS = ("diagnosis", "confidence", "ai_diagnosis", "ai_confidence")
 READER_COLUMNS = tuple(f"{reader.name}_{what}" for reader in READERS for what in _SAYS)
 """Diagnosis 0/1 and confidence 1 (low) to 5, without AI, then with it, of each reader."""
-_LIMIT, _SHARED_NOISE = 4.0, 1.1
+LIMIT, SHARED_NOISE = 4.0, 1.1
 _AI_NOISE, _TRUST = 2.0, 0.6
 _TRUTH_SPREAD = 2.0
 _SURER = (0.3, 0.7, 1.2, 1.8)
 """Impressions, in standard deviations of what this reader has, from which confidence is 2, 3, 4 and 5."""
 
 
-def reader_header(*, of_lesions: bool) -> tuple[str, ...]:
+def reader_header(opinions: Sequence[Opinion] = (), *, of_lesions: bool) -> tuple[str, ...]:
     """The header of readers.csv."""
-    return ("patient_id", *(("lesion",) if of_lesions else ()), *READER_COLUMNS)
+    further = (column for opinion in opinions for column in opinion.columns)
+    return ("patient_id", *(("lesion",) if of_lesions else ()), *READER_COLUMNS, *further)
 
 
 def draw_readings(patient_id: str, unit: int, evidence_log_odds: float, random: np.random.Generator) -> list[str]:
@@ -60,17 +64,22 @@ def draw_readings(patient_id: str, unit: int, evidence_log_odds: float, random: 
         evidence_log_odds: what an ideal observer knows; any number.
         random: a stream of this unit's own; always drawn from alike.
     """
-    known = _LIMIT * math.tanh(evidence_log_odds / _LIMIT)
-    shared = known + _SHARED_NOISE * random.normal()
+    known = LIMIT * math.tanh(evidence_log_odds / LIMIT)
+    shared = known + SHARED_NOISE * random.normal()
     machine = known + _AI_NOISE * random.normal()
     cells: list[str] = []
     for reader in READERS:
-        spread = math.hypot(reader.noise, _SHARED_NOISE)
+        spread = math.hypot(reader.noise, SHARED_NOISE)
         impression = shared + reader.noise * random.normal() + reader.bias
         own, other = 1 / spread**2, _TRUST / _AI_NOISE**2
         together = (own * impression + other * machine) / (own + other)
         cells += [*_said(impression, spread), *_said(together, (own + other) ** -0.5)]
     return [patient_id, *([str(unit)] if unit else []), *cells]
+
+
+def calls_of(row: Sequence[str]) -> list[int]:
+    """Each reader's call without AI, of a row that `draw_readings` made."""
+    return [int(cell) for cell in row[-len(READER_COLUMNS) :: len(_SAYS)]]
 
 
 def _said(impression: float, spread: float) -> tuple[str, str]:

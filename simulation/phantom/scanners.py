@@ -108,6 +108,11 @@ class UltrasoundScanner:
     confounding: float
     """−1..1: how much more often malignant patients than benign ones go to the second machine."""
 
+    @property
+    def device(self) -> str:
+        """In words, for a report."""
+        return self.make.device
+
     def second(self) -> UltrasoundScanner:
         """The older machine of the room: brighter, harder and smoother, which standardising an image does not undo."""
         return replace(

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A patient (or lesion) whom others than the study's model judge.
+
+    evidence  log-odds of disease that an ideal observer sees; simulated readers are drawn from it
+    truth     the class, in the words of the phantom; "" where no opinion asks
+    classes   log density of what is seen among lesions of each class; empty where no opinion asks
+    """
+
+    evidence: float
+    truth: str = ""
+    classes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Columns of readers.csv that one phantom has beside the five readers' calls.
+
+    draw  (unit, the readers' calls 0 or 1 without AI in their order, a random stream of its own that begins anew for
+          each unit) → the cells
+    """
+
+    columns: tuple[str, ...]
+    draw: Callable[[Unit, Sequence[int], np.random.Generator], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class PatientRows:
     """What the tables of a hospital say of one patient.
 
-    rows      table file → its rows, in the order of its header
-    evidence  log-odds of disease that an ideal observer sees, for each unit with a diagnosis (patient or lesion);
-              simulated readers are drawn from it
+    rows   table file → its rows, in the order of its header
+    units  each that has a diagnosis (patient or lesion), in their order; none where nobody else judges them
     """
 
     patient_id: str
     rows: dict[str, list[list[str]]]
-    evidence: tuple[float, ...] = ()
+    units: tuple[Unit, ...] = ()
 
 
 class VirtualHospital(Protocol):
@@ -44,6 +71,11 @@ class VirtualHospital(Protocol):
         """Table file → header; "clinical.csv" always, "lesions.csv" where lesions are boxes."""
         ...
 
+    @property
+    def opinions(self) -> Sequence[Opinion]:
+        """In the order of their columns in readers.csv. They may not change what is drawn of anything else."""
+        ...
+
     def parameters(self) -> dict[str, Any]:
         """Everything that the bytes depend on, as JSON values."""
         ...
@@ -51,3 +83,36 @@ class VirtualHospital(Protocol):
     def write_patient(self, index: int, folder: Path) -> PatientRows:
         """Write the images of patient `index` (from 0) into a hospital's data folder."""
         ...
+
+
+class Scanner(Protocol):
+    """What patients are scanned with."""
+
+    @property
+    def device(self) -> str: ...
+
+
+S = TypeVar("S", bound=Scanner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhantomHospital(Generic[S]):
+    """What every phantom's hospital is; a `VirtualHospital` once it has `patients`, `tables` and `write_patient`.
+
+    Its fields are its parameters: a field that is added, renamed or dropped makes other hospitals of the same seed.
+    """
+
+    opinions: ClassVar[Sequence[Opinion]] = ()
+
+    name: str
+    external: bool
+    seed: int
+    """Start of the random streams of its patients."""
+    scanner: S
+
+    @property
+    def device(self) -> str:
+        return self.scanner.device
+
+    def parameters(self) -> dict[str, Any]:
+        return asdict(self)

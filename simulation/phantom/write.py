@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from fl_liver.errors import ConfigError
-from simulation.phantom.readers import READERS_FILE, draw_readings, reader_header
+from simulation.phantom.readers import READERS_FILE, calls_of, draw_readings, reader_header
 from simulation.phantom.virtual import PatientRows, VirtualHospital
 
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 """Raise when equal parameters give other bytes, so that old folders are made again."""
 MARKER = "phantom.json"
 """In a complete folder: the generator's version, a hash of the hospital's parameters, and its device."""
@@ -136,7 +136,7 @@ def _finish(hospital: VirtualHospital, root: Path, records: list[PatientRows]) -
         _write_table(folder / table, header, (row for record in records for row in record.rows.get(table, [])))
     of_lesions = "lesion" in hospital.tables["clinical.csv"]
     readings = (row for record in records for row in _readings(hospital, record, of_lesions))
-    _write_table(folder / READERS_FILE, reader_header(of_lesions=of_lesions), readings)
+    _write_table(folder / READERS_FILE, reader_header(hospital.opinions, of_lesions=of_lesions), readings)
     role = "external" if hospital.external else "train"
     (folder / "site.toml").write_text(
         f"# Virtual hospital: {hospital.device}. Nobody in it is real.\n"
@@ -160,12 +160,20 @@ def _finish(hospital: VirtualHospital, root: Path, records: list[PatientRows]) -
 
 
 def _readings(hospital: VirtualHospital, record: PatientRows, of_lesions: bool) -> list[list[str]]:
-    """What simulated readers say of each unit of a patient, from a stream of its own."""
-    rows = []
-    for unit, evidence in enumerate(record.evidence, start=1):
-        seed = hashlib.sha256(f"{hospital.name}:{record.patient_id}:{unit}:{parameters_hash(hospital)}".encode())
-        random = np.random.default_rng(int.from_bytes(seed.digest()[:8], "big"))
-        rows.append(draw_readings(record.patient_id, unit if of_lesions else 0, evidence, random))
+    """What simulated readers say of each unit of a patient, then each opinion; all from streams of their own."""
+    rows, parameters = [], parameters_hash(hospital)
+
+    def stream(*purpose: object) -> np.random.Generator:
+        seed = hashlib.sha256(":".join(map(str, purpose)).encode())
+        return np.random.default_rng(int.from_bytes(seed.digest()[:8], "big"))
+
+    for place, unit in enumerate(record.units, start=1):
+        of_unit = (hospital.name, record.patient_id, place, parameters)
+        row = draw_readings(record.patient_id, place if of_lesions else 0, unit.evidence, stream(*of_unit))
+        calls = calls_of(row)
+        for opinion in hospital.opinions:
+            row += opinion.draw(unit, calls, stream(*of_unit, opinion.columns[0]))
+        rows.append(row)
     return rows
 
 

@@ -11,34 +11,19 @@ relapse, at any time that was followed: censoring is not taken into account.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from fl_liver.client.cohort.layout import DICOM_FOLDER, MASK_FOLDER
 from fl_liver.errors import DataError
 from simulation.public.cohort import PublicCohort
-from simulation.public.images import PublicImages, Written
-from simulation.public.nifti import write_mask
 from simulation.public.question import Question
-from simulation.public.series_files import link_files
-from simulation.public.tables import band, find_table, flags, numbers
-from simulation.public.tcia import (
-    Segmentation,
-    TciaSeries,
-    drawn_lesions,
-    incomplete,
-    one_volume,
-    require_seg_reader,
-    scanner_columns,
-    segmentation,
-    tcia_series,
-)
+from simulation.public.tables import flags, numbers
+from simulation.public.tcia import one_volume
+from simulation.public.tcia_drawn import DrawnCollection, DrawnCt
 
 PREFIX = "CRLM-CT-"
-TUMOUR = "tumor"
 _MISSING = {"-999", "-999.0", ""}
 _OUTCOMES = {
     "liver_recurrence": "progression_or_recurrence_liveronly",
@@ -86,13 +71,6 @@ QUESTION = Question(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Imaged:
-    ct: TciaSeries
-    drawn: Segmentation = field(repr=False)
-    tumours: tuple[int, ...]
-
-
 def read(folder: Path) -> PublicCohort:
     """Find every patient's CT and tumours, and join the clinical table.
 
@@ -100,66 +78,34 @@ def read(folder: Path) -> PublicCohort:
         Columns patient_id, liver_recurrence, recurrence, death (0/1 or missing), sex, the numbers and flags of the
         table that were known before the operation, and tumours (how many are drawn).
     Raises:
-        ConfigError: highdicom is not installed.
-        DataError: no series of this collection, no clinical table, or nobody with a CT and drawn tumours.
+        ConfigError, DataError: as `DrawnCollection.read`.
     """
-    require_seg_reader()
-    found = tcia_series(folder, lambda patient: patient.startswith(PREFIX), f"{PREFIX}1001/…/*.dcm")
-    imaged = {patient: one for patient, series in found.items() if (one := _imaged(series)) is not None}
-    if not imaged:
-        raise DataError(f"{folder}: {len(found)} patients, none with a CT and drawn tumours; fetch the SEG series too")
-    clinical = _clinical(find_table(folder, ("age", "sex", *_OUTCOMES.values()), "clinical table"), list(imaged))
-    clinical["tumours"] = [len(imaged[patient].tumours) for patient in clinical["patient_id"]]
-    columns = scanner_columns([imaged[patient].ct for patient in clinical["patient_id"]])
-    columns["age_band"] = np.array(band(clinical["age_years"], (50, 60, 70), ""), dtype=np.str_)
-    without = len(found) - len(imaged)
-    notes = (f"{without} patients without a CT on which tumours are drawn are left out",) if without else ()
-    return PublicCohort(
+    return DrawnCollection(
         name="crlm",
-        clinical=clinical,
+        belongs=lambda patient: patient.startswith(PREFIX),
+        wanted=f"{PREFIX}1001/…/*.dcm",
+        words=("tumor",),
+        lesion="tumours are",
+        separate=False,
+        files=_files,
+        columns=("age", "sex", *_OUTCOMES.values()),
+        clinical=_clinical,
         outcomes=tuple(_OUTCOMES),
-        partition_columns=columns,
         refused=REFUSED,
-        notes=(*notes, *incomplete(folder, found)),
-        images=PublicImages(
-            modality="CT",
-            patients=frozenset(imaged),
-            lesions="masks",
-            write=_Writer(imaged),
-            sequences=("portal",),
-            drawn_on=("portal",),
-            series=(("*", "portal"),),
-        ),
         question=QUESTION,
-    )
+        sequences=("portal",),
+        drawn_on=("portal",),
+        series=(("*", "portal"),),
+    ).read(folder)
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    imaged: dict[str, _Imaged] = field(repr=False)
-
-    def __call__(self, patient: str, folder: Path) -> Written:
-        one = self.imaged[patient]
-        labels, grid = drawn_lesions(one.drawn, one.tumours, separate=False)
-        write_mask(labels, grid, folder / MASK_FOLDER / f"{patient}.nii.gz")
-        link_files(one_volume(one.ct, one.drawn.images), folder / DICOM_FOLDER / patient / "ct")
-        return Written(lesions=tuple(int(label) for label in np.unique(labels) if label))
+def _files(one: DrawnCt) -> Mapping[str, Sequence[Path]]:
+    return {"ct": one_volume(one.drawn_on, one.drawn.images)}
 
 
-def _imaged(series: list[TciaSeries]) -> _Imaged | None:
-    images = {one.series_uid: one for one in series if one.modality == "CT"}
-    for one in series:
-        drawn = segmentation(one) if one.modality == "SEG" else None
-        if drawn is None or drawn.series_uid not in images:
-            continue
-        tumours = tuple(number for number, label in sorted(drawn.segments.items()) if TUMOUR in label.lower())
-        if tumours:
-            return _Imaged(images[drawn.series_uid], drawn, tumours)
-    return None
-
-
-def _clinical(table: pd.DataFrame, patients: list[str]) -> pd.DataFrame:
+def _clinical(table: pd.DataFrame, imaged: Mapping[str, DrawnCt]) -> pd.DataFrame:
     """The rows of the imaged patients, in their order; the workbook has them under two ids."""
+    patients = list(imaged)
     column = max(table, key=lambda name: table[name].isin(patients).sum())
     if not table[column].isin(patients).any():
         raise DataError(
@@ -176,4 +122,5 @@ def _clinical(table: pd.DataFrame, patients: list[str]) -> pd.DataFrame:
     for name, source in _FLAGS.items():
         if source in rows:
             out[name] = flags(rows[source].fillna("")).to_numpy()
+    out["tumours"] = [len(imaged[patient].lesions) for patient in patients]
     return out

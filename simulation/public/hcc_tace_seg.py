@@ -12,30 +12,17 @@ Everybody has HCC: what can be asked is the course after treatment, not whether 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fl_liver.client.cohort.layout import DICOM_FOLDER, MASK_FOLDER
 from fl_liver.errors import DataError
 from simulation.public.cohort import PublicCohort
-from simulation.public.images import PublicImages, Written
-from simulation.public.nifti import write_mask
 from simulation.public.question import Question
-from simulation.public.series_files import link_files
-from simulation.public.tables import band, find_table, flags, numbers
-from simulation.public.tcia import (
-    Segmentation,
-    TciaSeries,
-    drawn_lesions,
-    incomplete,
-    require_seg_reader,
-    scanner_columns,
-    segmentation,
-    tcia_series,
-)
+from simulation.public.tables import flags, numbers
+from simulation.public.tcia_drawn import DrawnCollection, DrawnCt
 
 PATIENT = re.compile(r"HCC_\d{3}")
 MASS = ("mass", "tumor", "tumour")
@@ -69,16 +56,6 @@ QUESTION = Question(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Imaged:
-    """The CT series of the study that was drawn on, and the drawing."""
-
-    drawn_on: TciaSeries
-    study: tuple[TciaSeries, ...]
-    drawn: Segmentation = field(repr=False)
-    masses: tuple[int, ...]
-
-
 def read(folder: Path) -> PublicCohort:
     """Find every patient's study before treatment and its masses, and join the clinical table.
 
@@ -86,74 +63,34 @@ def read(folder: Path) -> PublicCohort:
         Columns patient_id, progression, death, vascular_invasion (0/1 or missing), age_years, sex_code (as published:
         the workbook's legend says which is which), afp_ng_ml, flags and the published stagings as text.
     Raises:
-        ConfigError: highdicom is not installed.
-        DataError: no series of this collection, no clinical table, or nobody with a CT and drawn masses.
+        ConfigError, DataError: as `DrawnCollection.read`.
     """
-    require_seg_reader()
-    found = tcia_series(folder, lambda patient: PATIENT.fullmatch(patient) is not None, "HCC_001/…/*.dcm")
-    imaged = {patient: one for patient, series in found.items() if (one := _imaged(series)) is not None}
-    if not imaged:
-        raise DataError(f"{folder}: {len(found)} patients, none with a CT and a drawn mass; fetch the SEG series too")
-    clinical = _clinical(find_table(folder, (ID, _PROGRESSION, _DEATH), "clinical table"), list(imaged))
-    columns = scanner_columns([imaged[patient].drawn_on for patient in clinical["patient_id"]])
-    columns["age_band"] = np.array(band(clinical["age_years"], (50, 60, 70), ""), dtype=np.str_)
-    without = len(found) - len(imaged)
-    notes = (f"{without} patients without a CT on which a mass is drawn are left out",) if without else ()
-    return PublicCohort(
+    return DrawnCollection(
         name="hcc_tace_seg",
-        clinical=clinical,
-        outcomes=tuple(name for name in _OUTCOMES if name in clinical),
-        partition_columns=columns,
+        belongs=lambda patient: PATIENT.fullmatch(patient) is not None,
+        wanted="HCC_001/…/*.dcm",
+        words=MASS,
+        lesion="a mass is",
+        separate=True,
+        files=_files,
+        columns=(ID, _PROGRESSION, _DEATH),
+        clinical=_clinical,
+        outcomes=tuple(_OUTCOMES),
         refused=REFUSED,
-        notes=(
-            *notes,
-            "phases are told from headers; a patient whose phases they do not tell is left out by the cohort",
-            *incomplete(folder, found),
-        ),
-        images=PublicImages(
-            modality="CT",
-            patients=frozenset(imaged),
-            lesions="masks",
-            write=_Writer(imaged),
-            sequences=("plain", "arterial", "portal", "delayed"),
-            drawn_on=("arterial", "portal", "delayed", "plain"),
-            split=("acquisition_number", "acquired_s"),
-        ),
         question=QUESTION,
-    )
+        sequences=("plain", "arterial", "portal", "delayed"),
+        drawn_on=("arterial", "portal", "delayed", "plain"),
+        split=("acquisition_number", "acquired_s"),
+        notes=("phases are told from headers; a patient whose phases they do not tell is left out by the cohort",),
+    ).read(folder)
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    imaged: dict[str, _Imaged] = field(repr=False)
-
-    def __call__(self, patient: str, folder: Path) -> Written:
-        one = self.imaged[patient]
-        labels, grid = drawn_lesions(one.drawn, one.masses, separate=True)
-        write_mask(labels, grid, folder / MASK_FOLDER / f"{patient}.nii.gz")
-        for number, series in enumerate(one.study, start=1):
-            link_files(series.files, folder / DICOM_FOLDER / patient / f"{number:02d}")
-        return Written(lesions=tuple(int(label) for label in np.unique(labels) if label))
+def _files(one: DrawnCt) -> Mapping[str, Sequence[Path]]:
+    return {f"{number:02d}": series.files for number, series in enumerate(one.study, start=1)}
 
 
-def _imaged(series: list[TciaSeries]) -> _Imaged | None:
-    """The earliest study on which a mass is drawn."""
-    images = {one.series_uid: one for one in series if one.modality == "CT"}
-    for one in sorted(series, key=lambda one: (one.study_date, one.series_uid)):
-        drawn = segmentation(one) if one.modality == "SEG" else None
-        if drawn is None or drawn.series_uid not in images:
-            continue
-        masses = tuple(
-            number for number, label in sorted(drawn.segments.items()) if any(word in label.lower() for word in MASS)
-        )
-        if masses:
-            drawn_on = images[drawn.series_uid]
-            study = tuple(ct for ct in images.values() if ct.study_uid == drawn_on.study_uid)
-            return _Imaged(drawn_on, study, drawn, masses)
-    return None
-
-
-def _clinical(table: pd.DataFrame, patients: list[str]) -> pd.DataFrame:
+def _clinical(table: pd.DataFrame, imaged: Mapping[str, DrawnCt]) -> pd.DataFrame:
+    patients = list(imaged)
     if not table[ID].isin(patients).any():
         raise DataError(f"hcc_tace_seg: {ID} of the clinical table holds no id such as {patients[0]}; is it another?")
     rows = table.drop_duplicates(ID).set_index(ID).reindex(patients).fillna("")

@@ -58,6 +58,7 @@ def test_a_text_with_another_hash_is_not_kept(site: SiteConfig, plain_study: Stu
     other = plain_study.changed(training={"rounds": 3})
     assert asked(site, plain_study.sha256, other.to_toml()) == Refusal("NOT_APPROVED", 0)
     assert asked(site, "../../x", other.to_toml()) == Refusal("NOT_APPROVED", 0)
+    assert asked(site, "a" * 5000, other.to_toml()) == Refusal("NOT_APPROVED", 0)  # longer than any file's name
     assert requests(site) == []
 
 

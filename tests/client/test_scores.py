@@ -57,6 +57,19 @@ def test_scores_of_another_cohort_are_refused(tmp_path: Path) -> None:
         ScoreStore(tmp_path, 5).load("a")
 
 
+def test_scores_that_make_no_average_are_named_with_shape_and_question(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path, 4)
+    for name, shape, endpoint in (("a", (4, 1), ""), ("b", (4, 2), ""), ("c", (4, 1), "type"), ("d", (4, 1), "")):
+        store.keep(name, np.arange(4), np.zeros(shape), endpoint=endpoint)
+    with pytest.raises(
+        ProtocolError, match=r"'a' is \(4, 1\) of the study's own question, 'b' is \(4, 2\) of .*; wanted"
+    ):
+        store.load_alike(["a", "b"])
+    with pytest.raises(ProtocolError, match=r"'a' is .* own question, 'c' is \(4, 1\) of endpoint 'type'; wanted one"):
+        store.load_alike(["a", "c"])
+    assert [one.shape for one in store.load_alike(["a", "d"])] == [(4, 1), (4, 1)]
+
+
 @pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "", "a" * 42, "a b", "1a", "a.b", "a\n"])
 def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str) -> None:
     """The server chooses the name; it must not choose the folder."""

@@ -56,7 +56,9 @@ def test_a_word_selects_its_patients(cohort: Cohort, word: str, rows: list[int])
     assert select_rows(cohort, word).tolist() == rows
 
 
-@pytest.mark.parametrize("word", ["", "test", "fold-", "fold--1", "fold-x", "Train", "not-fold", "p0"])
+@pytest.mark.parametrize(
+    "word", ["", "test", "fold-", "fold--1", "fold-x", "Train", "not-fold", "p0", "fold-²", "fold-01"]
+)
 def test_any_other_word_is_refused(cohort: Cohort, word: str) -> None:
     with pytest.raises(ProtocolError, match="is not a part of a cohort"):
         select_rows(cohort, word)

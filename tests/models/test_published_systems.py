@@ -11,8 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fl_liver.client.explain.stages import seen
+from fl_liver.client.train import local_positions
 from fl_liver.errors import ConfigError
 from fl_liver.models.lesion_model import Labels, Outputs, classification_loss
+from fl_liver.models.nodule_ct import PATCH_TRUNKS
 from fl_liver.models.registry import build_model, empty_model, initial_vector, model_from_vector, study_layout
 from fl_liver.study import Study
 from tests.models.small_studies import SEQUENCES, TYPES, attention_study, factors, study_of
@@ -51,6 +54,25 @@ def test_sizes_are_the_papers() -> None:
     assert size(attention) == 25_557_032 - 2_049_000 - 2 * 64 * 49 + 2049 + 7 * 2049
 
 
+@pytest.mark.parametrize(
+    ("shape", "parameters"),
+    [
+        ({"layers": 2, "dense": 32}, 160 + 4_640 + 36_896 + 33),
+        ({"layers": 3}, 160 + 2_320 + 4_640 + 73_792 + 65),
+        ({"filters": 32, "dense": 128}, 320 + 9_248 + 18_496 + 36_928 + 295_040 + 129),
+        ({"layers": 2, "filters": 32, "dense": 32, "width": 32}, 160 + 4_640 + 1152 * 16 + 16 + 17),
+    ],
+)
+def test_sizes_of_the_papers_grid_are_those_worked_out_by_hand(shape: dict[str, int], parameters: int) -> None:
+    """A convolution of a → b channels has 9ab + b, a layer of a → b units ab + b; 36 places are left of 24 × 24.
+
+    320 = 9·32 + 32, 9,248 = 9·32·32 + 32, 18,496 = 9·32·64 + 64, 36,928 = 9·64·64 + 64, 295,040 = 36·64·128 + 128;
+    36,896 = 36·32·32 + 32. The last: all of it × 32 / 64.
+    """
+    study = published("nodule_ct", 32, augmentation={"crop_px": 24}).changed(model=dict(shape))
+    assert size(study) == parameters
+
+
 def inputs_of(study: Study, count: int = 4) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(1)
     channels, px = len(study.cohort.sequences) or 1, study.augmentation.crop_px or study.model.image_px
@@ -62,6 +84,8 @@ def inputs_of(study: Study, count: int = 4) -> dict[str, Tensor]:
 
 SMALL: dict[str, Study] = {
     "nodule_ct": study_of("nodule_ct", augmentation={"crop_px": 24}),
+    "three layers": study_of("nodule_ct", model={"layers": 3, "dense": 16}, augmentation={"crop_px": 24}),
+    "two layers": study_of("nodule_ct", model={"layers": 2, "filters": 32}, augmentation={"crop_px": 24}),
     "hcc_ct": study_of("hcc_ct", task={"modality": "CT"}, cohort={"sequences": ("arterial", "portal", "delayed")}),
     "mri_clinical": study_of("mri_clinical", classes=SEVEN, **MRI),
     "with clinical": study_of(
@@ -75,6 +99,8 @@ SMALL: dict[str, Study] = {
     ("name", "logits", "features"),
     [
         ("nodule_ct", 1, 8),
+        ("three layers", 1, 2),
+        ("two layers", 1, 8),
         ("hcc_ct", 1, 64),
         ("mri_clinical", 7, 192),
         ("with clinical", 1, 192 + 6),
@@ -132,26 +158,102 @@ def test_a_nodules_patch_has_the_one_size_that_was_agreed() -> None:
     model = build_model(SMALL["nodule_ct"])
     with pytest.raises(ConfigError, match=r"reads patches of 24 × 24 px .* found 32 × 32"):
         model({"lesion": torch.zeros(2, 1, 32, 32)})
-    with pytest.raises(ConfigError, match="nodule_ct at width 6 and 32 px; wanted a width of 4, 8, 12"):
-        build_model(study_of("nodule_ct", model={"width": 6}))
 
 
-def test_a_nodule_network_is_the_papers_sequence_of_layers() -> None:
-    """Oracle: the sequence written out with torch's own layers, its weights copied in their order."""
-    model = build_model(SMALL["nodule_ct"]).eval()
-    convolutions = [
-        layer
-        for k, (inside, outside) in enumerate(((1, 2), (2, 2), (2, 4), (4, 4)))
-        for layer in (nn.Conv2d(inside, outside, 3, padding="same"), nn.ReLU(), *[nn.MaxPool2d(2)] * (k % 2))
-    ]
-    plain = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(4 * 36, 8), nn.ReLU(), nn.Linear(8, 1))
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"width": 6},
+            r"nodule_ct at width 6 has 1\.5 filters and 6 dense units, .* wanted whole numbers, which width 64",
+        ),
+        ({"width": 16, "dense": 6}, r"width 16, dense 6 has 4 filters and 1\.5 dense units"),
+        ({"image_px": 3}, r"reads 3 px; wanted .* 4 px or more"),
+    ],
+)
+def test_half_a_filter_or_unit_and_a_patch_of_three_pixels_are_refused(model: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_model(study_of("nodule_ct", model=model))
+
+
+# What the papers' sequences are: channels after each convolution, "" is the maximum, then units.
+SEQUENCE_OF: dict[str, tuple[tuple[int | str, ...], int]] = {
+    "nodule_ct": ((2, 2, "", 4, 4, ""), 8),
+    "three layers": ((2, 2, "", 4, ""), 2),
+    "two layers": ((4, "", 8, ""), 8),
+}
+
+
+def plain_network(name: str) -> nn.Sequential:
+    """The sequence written out with torch's own layers, made in the order of its layers."""
+    layers: list[nn.Module] = []
+    channels, (sequence, units) = 1, SEQUENCE_OF[name]
+    for one in sequence:
+        if isinstance(one, str):
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(channels, one, 3, padding="same"), nn.ReLU()]
+            channels = one
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * 36, units), nn.ReLU(), nn.Linear(units, 1))
+
+
+@pytest.mark.parametrize("name", SEQUENCE_OF)
+def test_a_nodule_network_is_the_papers_sequence_of_layers(name: str) -> None:
+    """Oracle: torch's own layers, the weights copied in their order."""
+    model, plain = build_model(SMALL[name]).eval(), plain_network(name)
     plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
-    patches = inputs_of(SMALL["nodule_ct"], 6)
+    patches = inputs_of(SMALL[name], 6)
     even = np.stack([(one - one.mean()) / one.std() for one in patches["lesion"].double().numpy()])
     standardised = torch.from_numpy(even).float()
     out = model(patches)
     torch.testing.assert_close(out.logits, plain(standardised))
     torch.testing.assert_close(out.features, plain[:-1](standardised))
+
+
+@pytest.mark.parametrize("name", SEQUENCE_OF)
+def test_a_seed_draws_a_nodule_networks_weights_in_the_order_of_its_layers(name: str) -> None:
+    """So that the first weights of a study are the same in every version: torch's own draws first, Glorot's then."""
+    study = SMALL[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(study.seed)
+        plain = plain_network(name)
+        for layer in plain:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+    model = build_model(study)
+    drawn = [one for one in plain.state_dict().values() if one.ndim > 1]
+    found = [one for one in model.state_dict().values() if one.ndim > 1]
+    assert [torch.equal(one, other) for one, other in zip(drawn, found, strict=True)] == [True] * len(drawn)
+
+
+def test_a_nodule_networks_layers_keep_their_names() -> None:
+    """A model saved by an earlier version is read by them."""
+    layers = ("trunk.conv1", "trunk.conv2", "trunk.conv3", "trunk.conv4", "hidden", "fc")
+    assert list(build_model(SMALL["nodule_ct"]).state_dict()) == [
+        f"{a}.{b}" for a in layers for b in ("weight", "bias")
+    ]
+
+
+@pytest.mark.parametrize("name", SEQUENCE_OF)
+def test_a_patch_networks_scale_layers_are_the_last_of_each_size(name: str) -> None:
+    """What heat maps hook on: oracle is the plain sequence up to either maximum."""
+    study = SMALL[name]
+    model, plain = build_model(study).eval(), plain_network(name)
+    plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
+    trunk = model.get_submodule("trunk")
+    assert isinstance(trunk, PATCH_TRUNKS[study.model.layers])
+    patches = inputs_of(study)["lesion"]
+    patches = (patches - patches.mean((1, 2, 3), keepdim=True)) / patches.std((1, 2, 3), keepdim=True, correction=0)
+    pools = [k for k, layer in enumerate(plain) if isinstance(layer, nn.MaxPool2d)]
+    wanted = [plain[:k](patches) for k in pools]
+    for maps in (trunk.stages(patches), seen(model, {"lesion": patches}).scales["lesion"]):
+        assert len(maps) == len(wanted) == len(trunk.scale_layers)
+        for one, other in zip(maps, wanted, strict=True):
+            torch.testing.assert_close(one, other)
+    torch.testing.assert_close(trunk.feature_map(patches), wanted[-1])
+    assert trunk.feature_count == wanted[-1].shape[1]
+    assert not local_positions(study.changed(training={"strategy": "fedbn"})).size, "FedBN keeps nothing at home"
+    assert trunk.get_parameter(f"{trunk.first_convolution}.weight").shape[1] == 1
 
 
 def test_a_nodules_patch_tells_nothing_by_its_brightness() -> None:
@@ -200,6 +302,8 @@ def test_without_clinical_factors_are_not_read() -> None:
     [
         ("nodule_ct", {"model": {"trunk": "resnet34"}}, "'nodule_ct' has no use for model.trunk 'resnet34'"),
         ("hcc_ct", {"model": {"clinical": True}, "factor": factors(1)}, "no use for model.clinical"),
+        ("hcc_ct", {"model": {"layers": 2}}, "no use for model.layers 2, which shape nodule_ct alone"),
+        ("lesion_us_fusion", {"model": {"filters": 32, "dense": 32}}, "no use for model.filters 32, dense 32, which"),
         (
             "hcc_ct",
             {"training": {"attention_weight": 0.1}, "cohort": {"masks": True}},

@@ -103,6 +103,11 @@ def hospitals_in(phantoms: Path) -> Callable[[Path], Path]:
     return copy
 
 
+def no_figures(*_: object) -> tuple[list[object], list[str]]:
+    """In place of `explanations`; by name, so that a worker process can be handed it."""
+    return [], []
+
+
 @pytest.fixture
 def simulate(
     tiny_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -111,7 +116,7 @@ def simulate(
     monkeypatch.setattr(options, "QUICK_SCALE", SCALE)
     monkeypatch.setattr(options, "QUICK_LEAST", 0)
     # `test_published_systems` looks at these; here they would only take time.
-    monkeypatch.setattr(running, "explanations", lambda *_: [])
+    monkeypatch.setattr(running, "explanations", no_figures)
     monkeypatch.setattr(running, "paper_analysis", lambda *_: {})
     monkeypatch.setenv("COLUMNS", "200")
 

@@ -21,8 +21,8 @@ from fl_liver.stats.plan import parse_plan, read_plan
 from fl_liver.study import Study
 from fl_liver.study_files import load_study
 from simulation import papers
-from simulation.phantom.readers import READER_COLUMNS
-from simulation.phantom.registry import PHANTOMS
+from simulation.phantom.readers import reader_header
+from simulation.phantom.registry import PHANTOMS, phantom_of
 from tests.conftest import MakeSite
 
 PLANS = sorted(path.name.removesuffix(".toml") for path in (resources.files("fl_liver") / "studies/plans").iterdir())
@@ -52,7 +52,8 @@ def columns_of(study: Study) -> set[str]:
     several = {f"federated-{one.name}": one.among for one in study.endpoint if not one.positive}
     if len(study.task.classes) > 2:
         several["federated"] = tuple(study.task.classes)
-    found = DEALT | set(clinical) | set(READER_COLUMNS) | {"size_mm"} | {factor.name for factor in study.factor}
+    readers = reader_header(phantom_of(study)[0].opinions, of_lesions=study.cohort.unit == "lesion")
+    found = DEALT | set(clinical) | set(readers) | {"size_mm"} | {factor.name for factor in study.factor}
     found |= {f"{kind}_{score}" for score in scores for kind in ("score", "p")}
     found |= {f"{kind}_{s}_{c}" for s, classes in several.items() for c in classes for kind in ("score", "p")}
     found |= {f"{'label' if one.positive else 'class'}_{one.name}" for one in study.endpoint}

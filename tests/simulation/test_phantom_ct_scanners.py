@@ -127,9 +127,9 @@ def test_wide_margins_are_softer() -> None:
 def test_rooms_depend_on_seed_and_number_alone_and_scale_multiplies_patients() -> None:
     few, many = (ct_rooms(3, 4, n, scale=1, sizes=SIZES, usual=nodule_ct.PROTOCOLS) for n in (1, 2))
     assert many[:5] == few
-    assert [one.patients for one in many] == [30, 20, 30, 20, 40, 40]
+    assert [one.place.patients for one in many] == [30, 20, 30, 20, 40, 40]
     half = ct_rooms(3, 4, 1, scale=2, sizes=SIZES, usual=nodule_ct.PROTOCOLS)
-    assert [one.patients for one in half] == [60, 40, 60, 40, 80]
+    assert [one.place.patients for one in half] == [60, 40, 60, 40, 80]
     assert ct_rooms(4, 4, 1, scale=1, sizes=SIZES, usual=nodule_ct.PROTOCOLS)[0] != few[0]
 
 

@@ -119,4 +119,4 @@ def test_one_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     first, again = (hospital.write_patient(3, tmp_path / folder) for folder in "ab")
     assert first == again
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
-    assert len(first.rows["clinical.csv"]) == len(first.evidence) == len(hospital.patient(3).nodules)
+    assert len(first.rows["clinical.csv"]) == len(first.units) == len(hospital.patient(3).nodules)

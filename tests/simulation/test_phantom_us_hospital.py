@@ -48,7 +48,7 @@ def test_the_ideal_observer_is_as_good_as_the_latents_allow() -> None:
 def test_evidence_and_tables_come_with_each_patient(tmp_path: Path) -> None:
     hospital = phantom_hospitals(7, 1, 0, scale=0.01)[0]
     found = hospital.write_patient(0, tmp_path)
-    assert found.evidence == (malignancy_log_odds(hospital.patient(0).lesion),)
+    assert [unit.evidence for unit in found.units] == [malignancy_log_odds(hospital.patient(0).lesion)]
     for table, header in hospital.tables.items():
         assert all(len(row) == len(header) for row in found.rows[table])
     assert json.dumps(hospital.parameters())

@@ -241,7 +241,9 @@ def test_a_patient_without_a_segmentation_is_left_out_and_counted(tree: Path, tm
     assert "1 patients without a CT on which tumours are drawn" in cohort.notes[0]
     for seg in (tmp_path / "set").glob("*/*/*/*/100*"):
         shutil.rmtree(seg)
-    with pytest.raises(DataError, match="4 patients, none with a CT and drawn tumours; fetch the SEG series too"):
+    with pytest.raises(
+        DataError, match="4 patients, none with a CT on which tumours are drawn; fetch the SEG series too"
+    ):
         read_public("crlm", tmp_path / "set")
 
 

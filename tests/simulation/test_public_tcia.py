@@ -14,6 +14,7 @@ from fl_liver.client.cohort.lesions.masks import read_mask_file
 from fl_liver.errors import ConfigError, DataError
 from fl_liver.study_files import load_study
 from simulation.partition import parse_partition, partition
+from simulation.public import tcia, tcia_drawn
 from simulation.public.hospital_folders import write_virtual_hospitals
 from simulation.public.nifti import write_mask
 from simulation.public.registry import read_public
@@ -112,6 +113,34 @@ def test_the_study_after_treatment_is_not_taken(hcc: Path, tmp_path: Path) -> No
     for column in ("1_mRECIST", "3_RECIST_FU", "OS", "ttp"):
         with pytest.raises(ConfigError, match="is refused: it is"):
             cohort.check_study(PROGRESS.with_top(factor=[{"name": "x", "column": column, "label": "X"}]))
+
+
+def test_of_two_drawn_studies_the_earliest_counts_whatever_their_uids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders and series are not named in the order of time; a liver alone is no lesion."""
+
+    def series(uid: str, study: str, date: str, modality: str) -> TciaSeries:
+        return TciaSeries("P", study, date, uid, modality, "", "", "", 1.0, (Path(uid),))
+
+    drawings = {
+        "1": tcia.Segmentation(Path("1"), {1: "Liver", 2: "Mass"}, "ct-late", frozenset()),
+        "2": tcia.Segmentation(Path("2"), {1: "Liver"}, "ct-early", frozenset()),
+        "3": tcia.Segmentation(Path("3"), {1: "Liver", 3: "Tumour 1"}, "ct-early", frozenset()),
+    }
+    monkeypatch.setattr(tcia_drawn, "segmentation", lambda one: drawings[one.series_uid])
+    every = [
+        *(series(uid, "late", "20200301", kind) for uid, kind in (("ct-late", "CT"), ("1", "SEG"))),
+        *(series(uid, "early", "20200101", kind) for uid, kind in (("ct-early", "CT"), ("ct-other", "CT"))),
+        *(series(uid, "early", "20200101", "SEG") for uid in "23"),
+    ]
+    found = tcia_drawn.drawn_ct(every, ("mass", "tumour"))
+    assert found is not None
+    assert (found.drawn_on.series_uid, found.lesions) == ("ct-early", (3,))
+    assert [one.series_uid for one in found.study] == ["ct-early", "ct-other"]
+    assert tcia_drawn.drawn_ct(every, ("necrosis",)) is None
+
+
+def test_that_headers_tell_the_phases_is_noted(hcc: Path) -> None:
+    assert [note for note in read_public("hcc_tace_seg", hcc).notes if note.startswith("phases are told from headers")]
 
 
 def test_hcc_or_not_cannot_be_asked_where_everybody_has_it(hcc: Path) -> None:

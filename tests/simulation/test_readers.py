@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from fl_liver.stats.readers import ordinal_from_call
-from simulation.phantom.readers import READER_COLUMNS, READERS, draw_readings, reader_header
+from simulation.phantom.readers import READER_COLUMNS, READERS, calls_of, draw_readings, reader_header
 
 
 def readings(evidence: NDArray[np.float64], seed: int = 0) -> NDArray[np.int64]:
@@ -64,3 +64,5 @@ def test_a_row_fits_its_header_and_its_stream() -> None:
     assert len(row) == len(reader_header(of_lesions=True)) == 2 + len(READER_COLUMNS)
     assert len(draw_readings("P1", 0, -1e9, np.random.default_rng(5))) == len(reader_header(of_lesions=False))
     assert row == draw_readings("P1", 2, 1e9, np.random.default_rng(5))
+    said = dict(zip(reader_header(of_lesions=True), row, strict=True))
+    assert calls_of(row) == [int(said[f"{reader.name}_diagnosis"]) for reader in READERS]

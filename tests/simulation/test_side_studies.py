@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fl_liver.cli import run_app
 from fl_liver.errors import ConfigError, FLLiverError
+from simulation.__main__ import app
+from simulation.engine import make_engine
+from simulation.hospitals import Hospitals
 from simulation.options import Options, grid_of, repeats_of, resolve_study
-from simulation.side_studies import _spread, best_point
+from simulation.side_studies import SideStudies, _spread, best_point
 
 
 def test_a_grid_is_every_combination_in_order() -> None:
@@ -24,6 +29,22 @@ def test_a_grid_is_every_combination_in_order() -> None:
     [
         (Options(grid=("width=8",)), r"--grid 'width=8': wanted SECTION.KEY=VALUE,VALUE"),
         (Options(grid=("model.trunk=resnet18",)), "'resnet18' is no TOML value; put words in quotes"),
+        (
+            Options(grid=("training.no_such_key=1",)),
+            r"--grid training\.no_such_key=1: .* unknown key 'training\.no_such_key'",
+        ),
+        (
+            Options(grid=("training.batch_size=8,1",)),
+            r"--grid training\.batch_size=1: .*'training\.batch_size'.*found 1",
+        ),
+        (Options(grid=("no_such.key=1",)), "--grid 'no_such.key=1': wanted SECTION.KEY"),
+        (Options(grid=("nosuch.key=1",)), r"--grid nosuch\.key=1: .* unknown key 'nosuch'"),
+        (Options(grid=("seed.x=1",)), r"--grid seed\.x=1: 'seed' is no section of a study"),
+        (Options(grid=("factor.name=1",)), r"--grid factor\.name=1: 'factor' is no section of a study"),
+        (
+            Options(grid=("training.mu=0.0,0.1", 'training.strategy="fedprox"')),
+            r"--grid training\.mu=0\.0 training\.strategy='fedprox': .*mu > 0 goes with strategy 'fedprox'",
+        ),
         (Options(repeats="3"), "--repeats '3': wanted SPLITSxFOLDS"),
         (Options(repeats="3x1"), "--repeats '3x1': wanted SPLITSxFOLDS with 2 to 10 folds"),
         (Options(folds=1), "--folds 1: wanted 2 to 10"),
@@ -34,6 +55,25 @@ def test_a_grid_is_every_combination_in_order() -> None:
 def test_what_cannot_be_met_is_refused_before_anything_is_written(options: Options, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolve_study(options)
+
+
+def test_a_dry_run_refuses_a_grid_that_the_run_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(app, ["lesion_us_fusion", "--dry-run", "--grid", "training.no_such_key=1"]) == ConfigError.exit_code
+    assert "unknown key 'training.no_such_key'" in capsys.readouterr().err
+
+
+def test_no_point_of_a_grid_is_trained_where_the_network_refuses_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study file says which networks there are, and only the network what it has no use for."""
+    monkeypatch.setattr(SideStudies, "_run_checked", lambda *_: pytest.fail("a point was trained"))
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "roster.toml").touch()
+    options = Options(study="clinical", grid=('model.trunk="published","resnet18"',))
+    study = resolve_study(options)
+    aside = SideStudies(make_engine("serial", 1), Hospitals(study, {}, {}), tmp_path, "cpu", lambda *_: None)
+    with pytest.raises(ConfigError, match=r"has no use for model\.trunk 'resnet18'"):
+        aside.grid(options, study)
 
 
 def test_repeats_are_splits_times_folds() -> None:

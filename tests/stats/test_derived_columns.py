@@ -66,6 +66,20 @@ def same(found: list[Any], wanted: list[Any]) -> None:
             {"a": [1, 0, 1, NAN], "b": [1, 0, 0, 1], "c": [0, 0, 1, 1]},
             [1, 0, 1, NAN],
         ),
+        # two of three; all differ: the first; the first outvoted; a reader who said nothing
+        (
+            {"how": "plurality", "of": ["a", "b", "c"]},
+            {"a": ["x", "z", "z", "x"], "b": ["y", "x", "y", "x"], "c": ["x", "y", "y", ""]},
+            ["x", "z", "y", ""],
+        ),
+        # of five readers 2 : 2 : 1, where the first is alone: of the two classes, that of the earlier reader
+        (
+            {"how": "plurality", "of": ["a", "b", "c", "d", "e"]},
+            {"a": ["x"], "b": ["z"], "c": ["y"], "d": ["y"], "e": ["z"]},
+            ["z"],
+        ),
+        ({"how": "same", "of": ["a", "b"]}, {"a": ["x", "x", "", "x"], "b": ["x", "y", "y", ""]}, [1, 0, NAN, NAN]),
+        ({"how": "same", "of": ["a", "b"]}, {"a": [1, 2, NAN], "b": ["1", "1", "1"]}, [1, 0, NAN]),
         (
             {"how": "highest", "of": ["a", "b"], "names": ["x", "y"]},
             {"a": [0.5, 0.2, 0.5, NAN], "b": [0.4, 0.3, 0.5, 1]},
@@ -96,6 +110,8 @@ def test_the_table_needs_the_sources_and_not_the_made_columns() -> None:
         ({"how": "scale11", "of": ["a"]}, "column 1 .*unknown how 'scale11', did you mean 'scale10'"),
         ({"how": "scale10", "of": ["a"]}, "of"),
         ({"how": "majority", "of": ["a", "b", "c", "d"]}, "4 columns can draw; name an odd number"),
+        ({"how": "plurality", "of": ["a", "b"]}, "of"),
+        ({"how": "same", "of": ["a", "b", "c"]}, "of"),
         ({"how": "highest", "of": ["a", "b"], "names": ["x"]}, "2 columns want as many different names"),
         ({"how": "bands", "of": ["a"], "edges": [5, 2], "names": ["x", "y", "z"]}, "do not ascend"),
         ({"how": "bands", "of": ["a"], "edges": [5], "names": ["x", "x"]}, "1 edges want 2 different names"),

@@ -48,7 +48,7 @@ def final_model(site: SiteConfig, study: Study, path: Path) -> tuple[Vector, Lay
     vector, layout = load_vector(path)
     if layout != study_layout(study):
         raise ConfigError(
-            f"{path}: its tensors are not those of network '{study.model.name}' at width {study.model.width} (layout"
+            f"{path}: its tensors are not those of network '{study.model.name}' at {study.model.size} (layout"
             f" {layout.fingerprint[:12]}, wanted {study_layout(study).fingerprint[:12]}); fl_liver of the run's version"
             " is needed"
         )

@@ -67,6 +67,13 @@ class Desk:
             self._uploads.pop(name, None)
         return upload
 
+    def drop(self, name: str) -> None:
+        """Remove this upload, and none that was begun since."""
+        with self._guard:
+            upload = self._uploads.pop(name, None)
+        if upload is not None:
+            upload.close()
+
     def close(self) -> None:
         """Remove everything."""
         with self._guard:
@@ -98,11 +105,15 @@ def viewer_app(viewer: Viewer, token: str, most_bytes: int, below: Path | None =
         return PlainTextResponse(desk.begin())
 
     async def add(request: Request) -> Response:
-        upload = desk.open(request.path_params["upload"])
+        name = request.path_params["upload"]
+        upload = desk.open(name)
         try:
             await upload.add(unquote(request.headers.get("x-name", "")), request.stream())
-        except (DataError, ClientDisconnect):
-            desk.close()
+        except FileNotFoundError:
+            desk.open(name)  # says so where another was begun meanwhile, which removed this one's folder
+            raise
+        except Exception:
+            desk.drop(name)
             raise
         return Response(status_code=204)
 
@@ -142,7 +153,7 @@ _HEADERS = {
 
 
 async def _answer(endpoint: Endpoint, request: Request, token: str) -> Response:
-    """What the endpoint says; a stranger gets 404, and a reason that a person can mend 422."""
+    """What the endpoint says; a stranger gets 404, a reason that a person can mend 422, and a defect of ours 500."""
     host = (request.url.hostname or "").lower()
     known = secrets.compare_digest(request.path_params["token"].encode(), token.encode())
     if not known or host not in _HOSTS:
@@ -153,22 +164,20 @@ async def _answer(endpoint: Endpoint, request: Request, token: str) -> Response:
         return PlainTextResponse(str(error), 422)
     except ClientDisconnect:
         return PlainTextResponse("gone", 400)
-    except OSError as error:
-        log.error("an upload could not be kept: %s", type(error).__name__)
-        return PlainTextResponse("the upload could not be kept: the disk is full, or another was begun", 422)
+    except Exception as error:  # foreign files are opened by guarded readers, so that this is none of theirs
+        log.exception("the viewer failed")
+        return PlainTextResponse(
+            f"the viewer failed ({type(error).__name__}): a defect of fl_liver or of this machine, not of the upload;"
+            " the terminal that it was started from says where. Other studies can still be uploaded",
+            500,
+        )
 
 
 def _answered(viewer: Viewer, desk: Desk, name: str) -> dict[str, Any]:
     """One study at a time; in a thread, so that the page goes on answering."""
     upload = desk.take(name)
-    try:
-        with desk.reading:
-            return as_json(viewer, viewer.answer(upload))
-    except FLLiverError:
-        raise
-    except Exception as error:  # whatever a foreign file makes a library raise; the page stays up
-        log.exception("an uploaded study could not be read")
-        raise DataError(f"the study could not be read ({type(error).__name__}); see the terminal") from error
+    with desk.reading:
+        return as_json(viewer, viewer.answer(upload))
 
 
 def as_json(viewer: Viewer, answer: Answer) -> dict[str, Any]:

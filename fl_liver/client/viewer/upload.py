@@ -7,11 +7,15 @@ limits as plain files, and what a file holds is opened by the cohort's guarded r
 from __future__ import annotations
 
 import asyncio
+import errno
+import lzma
 import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -27,6 +31,11 @@ _CHUNK = 1 << 20
 _ZIP = b"PK\x03\x04"
 _LEFT_S = 3600.0
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_UNSOUND = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError, OSError)
+"""What `zipfile` raises over a damaged or foreign archive: MemoryError, where an LZMA header asks for gigabytes."""
+_OF_THE_FILE = frozenset({None, errno.EINVAL})
+"""Numbers of the OSErrors among them: none (bz2), or an offset beyond every file. Others are the disk's."""
 
 
 class Upload:
@@ -35,27 +44,32 @@ class Upload:
     Args:
         most_bytes: of all files together, unpacked.
         below: where the folder is made, mode 0700; by default the system's place for temporary files.
+    Raises:
+        DataError: the disk is full.
     """
 
     def __init__(self, most_bytes: int, below: Path | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="fl-liver-view-", dir=below))
         self._most_bytes, self._bytes, self._files = most_bytes, 0, 0
-        for name in (DICOM_FOLDER, MASK_FOLDER):
-            (self.folder / name / PATIENT).mkdir(mode=0o700, parents=True)
+        with _room(below or Path(tempfile.gettempdir())):
+            self.folder = Path(tempfile.mkdtemp(prefix="fl-liver-view-", dir=below))
+            for name in (DICOM_FOLDER, MASK_FOLDER):
+                (self.folder / name / PATIENT).mkdir(mode=0o700, parents=True)
 
     async def add(self, name: str, chunks: AsyncIterator[bytes]) -> None:
         """One file: DICOM, a mask, lesions.csv, or a ZIP of these.
 
         Raises:
-            DataError: more bytes or files than allowed, a second lesions.csv, or an archive that cannot be unpacked.
+            DataError: more bytes or files than allowed, a second lesions.csv, an archive that cannot be unpacked, or a
+                full disk.
         """
         path = self._place(name)
-        with path.open("xb") as file:
-            async for chunk in chunks:
-                self._count(len(chunk))
-                file.write(chunk)
-        if _is_zip(path):
-            await asyncio.to_thread(self._unpack, path)
+        with _room(self.folder):
+            with path.open("xb") as file:
+                async for chunk in chunks:
+                    self._count(len(chunk))
+                    file.write(chunk)
+            if _is_zip(path):
+                await asyncio.to_thread(self._unpack, path)
 
     def patient(self) -> PatientFolder:
         """What was uploaded, as the cohort's readers take a patient.
@@ -109,17 +123,17 @@ class Upload:
         """Replace an archive by what it holds; its own sizes are not believed."""
         self._bytes -= path.stat().st_size
         try:
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as file:
+                with _sound():
+                    archive = zipfile.ZipFile(file)
                 for member in archive.infolist():
-                    if not member.is_dir() and not _hidden(member.filename):
-                        with archive.open(member) as source:
+                    if not member.filename.endswith("/") and not _hidden(member.filename):
+                        with _sound():
+                            source = archive.open(member)
+                        with source:
                             self._copy(member.filename, source)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
-            raise DataError(
-                f"the ZIP cannot be unpacked ({type(error).__name__}): damaged, or with a password; upload the files"
-            ) from error
         finally:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def _copy(self, name: str, source: IO[bytes]) -> None:
         target = self._place(name)
@@ -142,8 +156,38 @@ def uploads_folder(work: Path) -> Path:
     return folder
 
 
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Raises DataError where something inside cannot be written because the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise DataError(
+            f"the disk of {folder} is full ({error.strerror}); free some room, then upload again"
+        ) from error
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
+    """Raises DataError where an archive that is read inside is damaged; what is written belongs outside."""
+    try:
+        yield
+    except _UNSOUND as error:
+        if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
+            raise
+        raise DataError(
+            f"the ZIP cannot be unpacked ({type(error).__name__}): damaged, or with a password; upload the files"
+        ) from error
+
+
 def _chunks(source: IO[bytes]) -> Iterator[bytes]:
-    while chunk := source.read(_CHUNK):
+    while True:
+        with _sound():
+            chunk = source.read(_CHUNK)
+        if not chunk:
+            return
         yield chunk
 
 

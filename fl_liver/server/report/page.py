@@ -13,7 +13,7 @@ from fl_liver.server.report.forest import draw_forest
 from fl_liver.server.report.learning import draw_learning
 from fl_liver.server.report.noised import noised_section
 from fl_liver.server.report.odds import draw_odds
-from fl_liver.server.report.pieces import Missing, Summary, table, text
+from fl_liver.server.report.pieces import Missing, Summary, table, text, texts
 from fl_liver.server.report.roc import draw_roc
 from fl_liver.server.report.sample_images import Image, draw_samples
 from fl_liver.server.report.style import LOOKS, Drawing, Rendered, render
@@ -41,7 +41,7 @@ def write_report(
     Args:
         summary: what `summary.json` holds. Pieces may be absent, null or {"not_released": reason}; the page says so.
             Optional beside the fixed form: `task` {positive: [..], negative: [..]} (class names for the first
-            sentence) and `data_note` (a warning above it).
+            sentence), `data_note` (a warning above it) and `not_drawn` (why figures of `explained` are missing).
         folder: made if it is not there.
         samples: hospital → (height, width) uint8 images of phantom patients; the page then says that data are phantoms.
         explained: figures of phantom patients that show what the model looks at.
@@ -110,6 +110,7 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "left_out_centres": run_tables.left_out_centres(summary),
         "pooled_analyses": run_tables.pooled_analyses(summary),
         "other_analyses": run_tables.other_analyses(summary),
+        "not_drawn": texts(summary, "not_drawn"),
         "paper": table(summary, "paper"),
         "rounds": run_tables.rounds_table(summary),
         "run": run_tables.run_table(summary),

@@ -92,6 +92,16 @@ def records(tree: object, *path: str) -> list[Summary] | Missing:
     return list(found)
 
 
+def texts(tree: object, *path: str) -> list[str]:
+    """A list of texts; empty where it is missing."""
+    found = find(tree, *path)
+    if isinstance(found, Missing):
+        return []
+    if not isinstance(found, Sequence) or isinstance(found, str) or not all(isinstance(one, str) for one in found):
+        raise _wrong(path, found, "a list of texts")
+    return list(found)
+
+
 def text(tree: object, *path: str) -> str:
     """A value as text; "" where it is missing."""
     found = find(tree, *path)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fl_liver import explanation_figures as explanation_figures_module
 from fl_liver.client.explain.physical import middle_one
 from fl_liver.errors import DataError
-from fl_liver.explanation_figures import EVERYTHING, explanation_figures, published
+from fl_liver.explanation_figures import EVERYTHING, Wanted, explanation_figures, published
 from fl_liver.models.registry import initial_vector
 from fl_liver.parameters import save_vector
 from fl_liver.server.report.explanations import (
@@ -140,7 +141,7 @@ def test_each_system_shows_what_its_paper_shows() -> None:
     assert published(load_study("lesion_us_attention")).methods == ("attention",)
 
 
-def test_a_run_draws_phantom_patients_and_never_real_ones(tmp_path: Path) -> None:
+def test_a_run_draws_phantom_patients_and_never_real_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The marker that the phantom's writer leaves is the proof; without it nothing is drawn."""
     asked = load_study("lesion_us_fusion").changed(model={"width": 4}, cohort={"masks": True, "views": 1})
     hospital = phantom_of(asked, scale=0.01)[-1]
@@ -149,9 +150,13 @@ def test_a_run_draws_phantom_patients_and_never_real_ones(tmp_path: Path) -> Non
     save_vector(tmp_path / "model.safetensors", *initial_vector(asked))
     folder = tmp_path / hospital.name
     given = (str(tmp_path / "study.toml"), str(folder), str(tmp_path / "model.safetensors"))
-    figures = explanations(*given)
+    figures, missing = explanations(*given)
+    assert not missing
     assert [one.name for one in figures] == ["explained_heat_maps_1", "explained_hit_rates"]
     assert all(one.png and one.caption.endswith("not images of patients.") for one in figures)
     assert not [one for one in (folder / "dicom").iterdir() if any(one.name in f.svg.decode() for f in figures)]
+    monkeypatch.setattr(explanation_figures_module, "published", lambda _: Wanted((), embedding=False))
+    figures, missing = explanations(*given)
+    assert (figures, len(missing), "physical features" in missing[0]) == ([], 1, True), "why there is none is handed on"
     (folder / MARKER).unlink()
-    assert explanations(*given) == []
+    assert explanations(*given) == ([], [])

@@ -221,19 +221,38 @@ def test_a_zip_that_unpacks_beyond_the_limit_is_stopped(site: SiteConfig, below:
         assert not list(below.iterdir())
 
 
+def broken_inside(method: int) -> bytes:
+    """An archive whose directory is whole; what it holds is not what `method` makes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a.dcm", b"\x09\x04\x05\x00" + b"\xff" * 999)
+    content = bytearray(made.getvalue())
+    content[8], content[content.index(b"PK\x01\x02") + 10] = method, method
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         (zipped({"inner.zip": zipped({"a": b"b"})}), "a ZIP inside a ZIP"),
-        (zipped({"a.dcm": b"x" * 999})[:-30], "cannot be unpacked"),
+        (zipped({"a.dcm": b"x" * 999})[:-30], "cannot be unpacked (BadZipFile)"),
+        (broken_inside(zipfile.ZIP_DEFLATED), "cannot be unpacked (error)"),
+        (broken_inside(zipfile.ZIP_BZIP2), "cannot be unpacked (OSError)"),
+        (broken_inside(zipfile.ZIP_LZMA), "cannot be unpacked (LZMAError)"),
+        (broken_inside(99), "cannot be unpacked (NotImplementedError)"),
         (zipped({"a.csv": b"x", "b.csv": b"y"}), "two CSV files"),
     ],
-    ids=["nested", "cut short", "two tables"],  # an archive holds the time it was made: another name in each worker
+    # an archive holds the time it was made: another name in each worker
+    ids=["nested", "cut short", "deflate", "bzip2", "lzma", "unknown method", "two tables"],
 )
 def test_archives_that_cannot_be_used_are_named(client: Browser, content: bytes, why: str) -> None:
     name = client.post(HOME + "new").text
     reply = client.post(f"{HOME}{name}/file", content=content, headers={"X-Name": "x.zip"})
     assert (reply.status_code, why in reply.text) == (422, True)
+
+
+def test_a_table_whose_first_row_is_too_long_for_a_cell_is_refused(client: Browser) -> None:
+    assert "a cell has more than 131072 characters" in refused(client, {"a.dcm": b"x", "lesions.csv": b"y" * 200_000})
 
 
 def test_files_that_are_no_images_are_refused(client: Browser) -> None:

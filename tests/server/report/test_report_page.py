@@ -110,6 +110,15 @@ def test_equal_summaries_give_equal_bytes(folder: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
 
 
+def test_an_explanation_that_was_not_drawn_says_why() -> None:
+    page = words_only(study_summary() | {"not_drawn": ["t-SNE wants 4 images, there are <2>"]})
+    assert 'id="explanations"' in page
+    assert "Not drawn: t-SNE wants 4 images, there are &lt;2&gt;." in page
+    assert 'id="explanations"' not in words_only(study_summary() | {"not_drawn": []})
+    with pytest.raises(DataError, match=r"summary, not_drawn: found 'why', wanted a list of texts"):
+        words_only(study_summary() | {"not_drawn": "why"})
+
+
 def test_result_is_told_in_one_paragraph(page: str) -> None:
     assert (
         "A model trained across 11 hospitals without moving their data separates malignant from benign cases in 2 "

@@ -75,17 +75,17 @@ def _csv_rows(path: Path) -> Rows:
     """Every row of the file as it stands, numbered as a spreadsheet would."""
     text = _text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    # The separator that parts the header into most names; one inside a quoted name does not count.
-    separator = max(",;\t", key=lambda one: max(map(len, csv.reader([first], delimiter=one)), default=0))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
+        # The separator that parts the header into most names; one inside a quoted name does not count.
+        separator = max(",;\t", key=lambda one: max(map(len, csv.reader([first], delimiter=one)), default=0))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         rows.extend(enumerate(reader, start=1))
     except csv.Error:
         # Python quotes no cell here, but says nothing of use to a hospital either.
         raise DataError(
             f"{path}: cannot be read as a CSV table beyond row {len(rows)}: a quotation mark is not closed, or stands"
-            " inside a quoted cell; export it again"
+            f" inside a quoted cell, or a cell has more than {csv.field_size_limit()} characters; export it again"
         ) from None
     return rows
 
