@@ -313,9 +313,6 @@ def _mixes_patients(study: Study) -> list[str]:
             training.triplet_weight > 0
         ),
         "training.strategy 'fedbn' is batch normalisation, wanted 'fedavg' or 'fedprox'": training.strategy == "fedbn",
-        "cohort.unit 'lesion' makes several rows of one patient, each with a gradient of its own, wanted 'patient'": (
-            study.cohort.unit == "lesion"
-        ),
         f"training.max_weight {training.max_weight} lets a hospital weigh by its number of patients, which is not"
         " noised, wanted 1": training.max_weight > 1,
         "training.precision 'bfloat16' is not there for gradients of single patients, wanted 'auto' or 'float32'": (
@@ -326,7 +323,9 @@ def _mixes_patients(study: Study) -> list[str]:
             training.balance == "oversample"
         ),
         "selection looks at training patients without noise, drop it": study.selection is not None,
-        "cohort.unit 'lesion' gives a patient a part for each lesion, wanted 'patient'": study.cohort.unit == "lesion",
+        "cohort.unit 'lesion' gives a patient a part and a gradient for each lesion, wanted 'patient'": (
+            study.cohort.unit == "lesion"
+        ),
     }
     return [reason for reason, applies in reasons.items() if applies]
 

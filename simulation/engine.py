@@ -31,6 +31,8 @@ URGENT = 0
 """Priority of a round's messages. Background work (baselines) has larger numbers, and runs in their order."""
 PRELOAD = ("simulation.worker", "fl_liver.client.app", "simulation.torch_ready")
 """What every worker needs: imported once, by the fork server, and shared by all."""
+GPU_SHARE = 0.9
+"""Of a GPU's memory, what torch's allocators in all workers may take; the rest is for their contexts."""
 
 
 class Engine(Protocol):
@@ -44,9 +46,11 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def make_engine(name: str, workers: int | None = None) -> Engine:
+def make_engine(name: str, workers: int | None = None, device: str = "cpu") -> Engine:
     """An engine by name, with one worker a core unless told otherwise.
 
+    Args:
+        device: what the tasks compute on; workers divide the memory of a GPU among them.
     Raises:
         ConfigError: unknown name, or `ray` without the extra.
     """
@@ -56,13 +60,13 @@ def make_engine(name: str, workers: int | None = None) -> Engine:
     if name == "serial":
         return SerialEngine()
     if name == "processes":
-        return ProcessEngine(count)
+        return ProcessEngine(count, device=device)
     if name == "ray":
         try:
             from simulation.ray_engine import RayEngine
         except ImportError as error:
             raise ConfigError("engine 'ray' needs the extra: pip install 'fl_liver[ray]'") from error
-        return RayEngine(count)
+        return RayEngine(count, device)
     raise ConfigError(f"engine '{name}' is not known; one of {', '.join(ENGINES)}")
 
 
@@ -71,10 +75,24 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def start_worker() -> None:
+def start_worker(device: str = "cpu", workers: int = 1) -> None:
     """One torch thread a worker: four processes of one thread do 2.7 times the work of one process with four."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which tells its workers
     use_one_thread()
+    if device != "cpu":
+        share_gpu(device, workers)
+
+
+def share_gpu(device: str, workers: int) -> None:
+    """Keep this process to its part of the GPU's memory, so that its round fails in the place of another's.
+
+    Nothing on a machine without a GPU, where "auto" is the processor.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        number = 0 if device == "auto" else torch.device(device).index or 0
+        torch.cuda.set_per_process_memory_fraction(GPU_SHARE / workers, number)
 
 
 def use_one_thread() -> None:
@@ -127,8 +145,9 @@ class ProcessEngine:
     in a new pool, and the one that kills its worker again fails with a typed error.
     """
 
-    def __init__(self, workers: int, preload: Sequence[str] = PRELOAD) -> None:
+    def __init__(self, workers: int, preload: Sequence[str] = PRELOAD, device: str = "cpu") -> None:
         self.workers = workers
+        self._device = device
         self.carrier: Carrier = SharedFiles()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
@@ -163,7 +182,10 @@ class ProcessEngine:
         self.carrier.close()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers + 1, mp_context=self._context, initializer=start_worker)
+        count = self.workers + 1
+        return ProcessPoolExecutor(
+            count, mp_context=self._context, initializer=start_worker, initargs=(self._device, count)
+        )
 
     def _dispatch(self) -> None:
         while (event := self._events.get()) is not None:

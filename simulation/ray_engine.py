@@ -34,8 +34,8 @@ class RayStore:
 
 
 class _Worker:
-    def __init__(self) -> None:
-        start_worker()
+    def __init__(self, device: str, workers: int) -> None:
+        start_worker(device, workers)
 
     def run(self, function: Callable[..., Any], arguments: list[Any]) -> Any:
         return function(*arguments)
@@ -47,10 +47,10 @@ _Actor: Any = ray.remote(num_cpus=1)(_Worker)
 class RayEngine:
     """One actor a core; the smallest priority first. A task whose actor dies fails, and the actor is started again."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, device: str = "cpu") -> None:
         if not ray.is_initialized():
             ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
-        self.workers = workers
+        self.workers, self._device = workers, device
         self.carrier: Carrier = RayStore()
         self._order = itertools.count()
         self._tasks: queue.PriorityQueue[tuple[int, int, Any]] = queue.PriorityQueue()
@@ -70,14 +70,14 @@ class RayEngine:
 
     def _serve(self) -> None:
         """One thread minds one actor."""
-        actor = _Actor.remote()
+        actor = _Actor.remote(self._device, self.workers)
         while (task := self._tasks.get()[2]) is not None:
             function, arguments, future = task
             try:
                 # In a list Ray leaves the handles alone; as plain arguments it would fetch them and pass the buffers.
                 future.set_result(ray.get(actor.run.remote(function, list(arguments))))
             except ray.exceptions.RayActorError:
-                actor = _Actor.remote()
+                actor = _Actor.remote(self._device, self.workers)
                 future.set_exception(FLLiverError("a Ray actor died at this task; it is given up, the others go on"))
             except ray.exceptions.RayTaskError as error:
                 cause = error.cause

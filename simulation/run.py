@@ -54,7 +54,7 @@ class Simulation:
         """Run to the end; the summary also lies in `summary.json` beside the report."""
         memory = PeakMemory()
         journal = Journal(self.folder / "journal.jsonl", self.display.listen)
-        engine = make_engine(self.options.engine, self.options.workers)
+        engine = make_engine(self.options.engine, self.options.workers, self.options.computes_on)
         seconds = Seconds()
         try:
             with seconds.phase("hospitals", journal):

@@ -52,7 +52,12 @@ def test_it_survives_its_own_toml_and_changes_the_hash(raw: dict[str, Any]) -> N
         ("training", "max_weight", 10_000, "lets a hospital weigh by its number of patients, which is not noised"),
         ("training", "mixup", 0.2, "training.mixup 0.2 mixes the images of two patients, wanted 0"),
         ("training", "balance", "oversample", "'oversample' draws images by how many the other patients have, wanted"),
-        ("cohort", "unit", "lesion", "cohort.unit 'lesion' gives a patient a part for each lesion, wanted 'patient'"),
+        (
+            "cohort",
+            "unit",
+            "lesion",
+            "cohort.unit 'lesion' gives a patient a part and a gradient for each lesion, wanted 'patient'",
+        ),
         ("training", "precision", "bfloat16", "training.precision 'bfloat16' is not there for gradients of single"),
         (
             "training",

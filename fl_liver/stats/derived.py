@@ -11,6 +11,7 @@ names are public, the values stay where they are: an analysis asks of a made col
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -35,13 +36,13 @@ class Derived(Section):
     how: str
     of: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1)]
 
+    @abstractmethod
     def made(self, rows: Table) -> Values:
         """(n,) values of rows in which every source has one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def said(self) -> str:
         """How it is made, for a reader of the page."""
-        raise NotImplementedError
 
 
 class Scale10(Derived):

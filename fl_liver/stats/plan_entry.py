@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -36,17 +37,17 @@ class Analysis(Section):
     by: Column | None = None
     among: tuple[Column, ...] = ()
 
+    @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """The columns that the analysis reads at every site."""
-        raise NotImplementedError
 
+    @abstractmethod
     def converse(self, min_cell: int) -> Conversation[Any]:
         """The conversation that answers it, with the floor `min_cell`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def allows(self) -> Allowed:
         """What that conversation may ask a hospital."""
-        raise NotImplementedError
 
     def answer(self, min_cell: int) -> Conversation[Any]:
         """`converse`, once for everybody or once for each level of `by`, in either case `among` some."""

@@ -9,14 +9,17 @@ import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fl_liver.errors import ConfigError, DataError, FLLiverError
 from simulation.carrier import SameProcess, SharedFiles
-from simulation.engine import ProcessEngine, SerialEngine, make_engine
+from simulation.engine import ProcessEngine, SerialEngine, make_engine, share_gpu, start_worker
 from tests.simulation import worker_tasks as tasks
 
 LONG_S = 60
@@ -167,6 +170,28 @@ def test_close_is_prompt_and_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert not shared.folder.exists()
+
+
+@pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:1", 1)])
+def test_workers_divide_the_memory_of_a_gpu(device: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several virtual hospitals train at once on it, and must not exceed it together."""
+    caps: dict[int, float] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, gpu: caps.update({gpu: share}))
+    share_gpu(device, 5)
+    assert caps == {number: pytest.approx(0.18)}
+
+
+def test_a_worker_is_told_the_device_and_how_many_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, object]] = []
+
+    def pool_of(*given: Any, initializer: object, initargs: object, **more: Any) -> ProcessPoolExecutor:
+        told.append((initializer, initargs))
+        return ProcessPoolExecutor(*given, **more)
+
+    monkeypatch.setattr("simulation.engine.ProcessPoolExecutor", pool_of)
+    make_engine("processes", 1, "auto").close()
+    assert told == [(start_worker, ("auto", 2))], "one worker more than asked waits for messages"
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
