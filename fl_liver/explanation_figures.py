@@ -85,7 +85,7 @@ def explanation_figures(
     if methods:
         heat = heat_figures(explained, methods, _titles(study, cohort, explained, titled))
         drawings += [replace(one, caption=one.caption + _OF_P) for one in heat]
-        drawings += _hit_figure(explained, methods, study.cohort.unit)
+        drawings += _hit_figure(explained, methods)
     for asked, make in ((wanted.embedding, embedding_figure), (wanted.physical, physical_figure)):
         try:
             drawings += [make(study, cohort, explained)] if asked else []
@@ -151,7 +151,7 @@ def _visible(method: str, heat: NDArray[np.float32]) -> NDArray[np.float32]:
     return (heat / top).clip(0, 1) if method == SALIENCY and top > 0 else heat
 
 
-def _hit_figure(explained: Explained, methods: tuple[str, ...], unit: str) -> list[Drawing]:
+def _hit_figure(explained: Explained, methods: tuple[str, ...]) -> list[Drawing]:
     found = {name: explained.rate(name) for name in methods}
     if not any(one.maximum.n for one in found.values()):
         return []
@@ -162,10 +162,10 @@ def _hit_figure(explained: Explained, methods: tuple[str, ...], unit: str) -> li
     ]
     by_chance = next(iter(found.values())).by_chance
     caption = (
-        f"Heat maps against the drawn lesion, one image a {unit}, that with the largest area; 95 % Clopper–Pearson"
-        " intervals. A map hits where its maximum (the pointing game), or half or more of its highest 2 % of pixels,"
-        f" lies in the lesion. Dotted: the lesion's mean share of the image ({fraction(by_chance, 2)}), which a point"
-        " put anywhere would hit."
+        "Heat maps against the drawn lesion, one image a patient, that with the largest area of the patient's largest"
+        " lesion; 95 % Clopper–Pearson intervals. A map hits where its maximum (the pointing game), or half or more of"
+        " its highest 2 % of pixels, lies in the lesion. Dotted: the lesion's mean share of the image"
+        f" ({fraction(by_chance, 2)}), which a point put anywhere would hit."
     )
     return [draw_hit_rates("hit_rates", rates, by_chance, caption)]
 

@@ -85,6 +85,26 @@ def _raw(name: str) -> tuple[dict[str, Any], str]:
         return read_mapping(real), str(real)
 
 
+def shipped_plan(study: Study) -> Path | None:
+    """The plan of the paper that the study is of, for `fl-liver analyse`; None where none ships.
+
+    It is `studies/plans/MODEL.toml`, or MODEL-K.toml where the study has K classes and there is such a one.
+    """
+    return _plan(f"{study.model.name}-{len(study.task.classes)}", study.model.name)
+
+
+def shipped_image_plan(study: Study) -> Path | None:
+    """The plan of what the paper says of single images, MODEL-images.toml; None where none ships."""
+    return _plan(f"{study.model.name}-images")
+
+
+def _plan(*names: str) -> Path | None:
+    """The first of these plans that there is."""
+    plans = resources.files("fl_liver") / "studies" / "plans"
+    paths = (Path(str(plans / f"{name}.toml")) for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def shipped_studies() -> list[str]:
     """Names of the studies in the package, sorted."""
     folder = resources.files("fl_liver") / "studies"

@@ -1,8 +1,8 @@
 """What federation is compared with: each hospital alone, and all data in one place. Possible in a simulation only.
 
 A baseline is a federation of one: the same local training, round by round, from its own last model, with the same
-learning rates. It is checkpointed like one, so that an interrupted run goes on. Its steps run whenever a worker has
-nothing urgent to do.
+learning rates. It is checkpointed like one, so that an interrupted run goes on. The pooled one runs beside the rounds
+of the federation, since its chain is the longest; the hospitals' own whenever a worker has nothing urgent to do.
 """
 
 from __future__ import annotations

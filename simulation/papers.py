@@ -1,8 +1,8 @@
 """A paper's own tables and figures in a finished simulation: every hospital's table, and the plan that ships.
 
-The plan of a study is `fl_liver/studies/plans/NAME.toml`, or NAME-K.toml where the study has K classes and there is
-such a one; NAME-images.toml asks of the hospitals' tables of single images. They are answered with floors and masked
-sums, as between hospitals, in this process. Nothing here loads torch.
+The plans are those of `study_files.shipped_plan`. They are answered with floors and masked sums, as between hospitals,
+in this process. A hospital's own table holds what is asked for; here, of phantoms and public data, every column but
+dates, for plans that somebody writes later. Nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fl_liver.analyse import MIN_SITES, answers, read_tables, write_json, write_page
 from fl_liver.client.cohort.load import load_cohort
-from fl_liver.client.export import Columns, image_table, site_table, write_table
+from fl_liver.client.cohort.table.source import read_clinical_table
+from fl_liver.client.cohort.table.tables import read_table
+from fl_liver.client.export import READERS_FILE, image_table, site_table, write_table
+from fl_liver.client.export_columns import ID, Columns, tells_a_date
 from fl_liver.client.site import SiteConfig, load_site
 from fl_liver.errors import FLLiverError
 from fl_liver.stats.plan import Plan, read_plan
 from fl_liver.study import Study
+from fl_liver.study_files import shipped_image_plan, shipped_plan
 
 FOLDER, PAGE, RESULTS = "analysis", "paper.html", "paper.json"
 EXPLAINED = "explained/explain.csv"
@@ -84,23 +87,6 @@ def _answered(plan_file: Path, tables: Mapping[str, Columns], place: Path, prefi
     return _Answered(plan, written, {name: one.reason for name, one in refused.items()}, left_out)
 
 
-def shipped_plan(study: Study) -> Path | None:
-    """The plan of the paper that the study is of; None where none ships."""
-    return _shipped(f"{study.model.name}-{len(study.task.classes)}", study.model.name)
-
-
-def shipped_image_plan(study: Study) -> Path | None:
-    """The plan of what the paper says of single images; None where none ships."""
-    return _shipped(f"{study.model.name}-images")
-
-
-def _shipped(*names: str) -> Path | None:
-    """The first of these plans that there is."""
-    plans = resources.files("fl_liver") / "studies" / "plans"
-    paths = (Path(str(plans / f"{name}.toml")) for name in names)
-    return next((path for path in paths if path.is_file()), None)
-
-
 def answerable(plan: Plan, tables: Mapping[str, Columns]) -> tuple[Plan, dict[str, str]]:
     """(the plan's analyses whose columns some hospital has, {id of each other: why})."""
     there = {name for columns in tables.values() for name in columns}
@@ -115,7 +101,19 @@ def answerable(plan: Plan, tables: Mapping[str, Columns]) -> tuple[Plan, dict[st
 def _table(study: Study, home: Path) -> Columns:
     explained = home / EXPLAINED
     with _at(home) as site:
-        return site_table(site, study, load_cohort(site, study), explained if explained.is_file() else None)
+        cohort, named = load_cohort(site, study), _every_column(site, study)
+        return site_table(site, study, cohort, explained if explained.is_file() else None, named=named).columns
+
+
+def _every_column(site: SiteConfig, study: Study) -> list[str]:
+    """Of clinical table and readers, but for ids and dates."""
+    tables = [read_clinical_table(site.data, site.sql)]
+    if (site.data / READERS_FILE).is_file():
+        tables.append(read_table(site.data / READERS_FILE, or_empty=True))
+    dates = {column.name for column in study.column if column.kind == "date"}
+    filled = [table for table in tables if len(table)]
+    found = [str(name) for table in filled for name in table if not any(map(tells_a_date, table[name]))]
+    return [name for name in dict.fromkeys(found) if name not in dates | {ID}]
 
 
 def _image_table(study: Study, home: Path) -> Columns:

@@ -16,7 +16,7 @@ from fl_liver.study import Study
 from simulation.baseline_figures import BaselineFigures
 from simulation.baselines import Baseline, BaselineRunner, steps_of
 from simulation.display import Display
-from simulation.engine import Engine, make_engine
+from simulation.engine import URGENT, Engine, make_engine
 from simulation.explanations import explanations
 from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere, introduce, make_hospitals
@@ -191,15 +191,17 @@ class Simulation:
     def _baselines(
         self, study: Study, participants: Participants, hospitals: Hospitals, study_file: Path
     ) -> list[Baseline]:
-        """Pooled first: its rounds are the longest chain."""
+        """Pooled beside the federation's own rounds: its chain of rounds is the longest, on one core at the end."""
         training = participants.training(study)
         folders = {name: str(hospitals.folders[name]) for name in training}
         place = self.folder / "baselines"
         several = [
-            Baseline(POOLED, str(study_file), tuple(folders.values()), str(place / POOLED), self.options.computes_on, 1)
+            Baseline(
+                POOLED, str(study_file), tuple(folders.values()), str(place / POOLED), self.options.computes_on, URGENT
+            )
         ]
         return several + [
-            Baseline(name, str(study_file), (folders[name],), str(place / name), self.options.computes_on, 2)
+            Baseline(name, str(study_file), (folders[name],), str(place / name), self.options.computes_on, 1)
             for name in training
         ]
 

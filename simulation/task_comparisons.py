@@ -7,7 +7,7 @@ which are the same in every study, and answers as to any plan: through floors an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,14 @@ def task_comparisons(studies: Mapping[str, Study], hospitals: Mapping[str, Path]
     if len(hospitals) < MIN_SITES:
         return []
     lines: list[dict[str, Any]] = []
+    read: dict[tuple[str, str], Rows] = {}
     for a, b in combinations(studies, 2):
         if studies[a].task.classes == studies[b].task.classes:
             questions = _questions(studies[a])
-            tables = {
-                name: _joined(_rows(studies[a], home), _rows(studies[b], home), questions)
-                for name, home in hospitals.items()
-            }
+            for task, name in product((a, b), hospitals):
+                if (task, name) not in read:  # images and all: once is dear enough
+                    read[task, name] = _rows(studies[task], hospitals[name])
+            tables = {name: _joined(read[a, name], read[b, name], questions) for name in hospitals}
             written, _ = answers(_plan(questions), tables, sums="masked")
             for question in questions:
                 lines += [{"a": a, "b": b, "class": question} | line for line in _lines(written[question or "disease"])]

@@ -29,13 +29,14 @@ from fl_liver.errors import FalseTotalsError, PrivacyError, ProtocolError
 from fl_liver.messages import Sum
 from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.guard import Guard, require_own_part
+from fl_liver.stats.patients import PATIENTS
 from fl_liver.stats.permit import Permit
 from fl_liver.study import Study
 from fl_liver.whole_file import write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _FALSE_TOTALS = "false-totals"
-_COUNTING = frozenset({"cell_counts", "class_counts", "cross_table"})
+_COUNTING = frozenset({"cell_counts", "class_counts", "cross_table", PATIENTS})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@
     part, fold             as the study dealt them; `test` is the part of those who were never trained on
     class, label           the class's name; 1 for disease. With further endpoints also class_NAME and label_NAME
     score_X, p_X           log-odds and probability of each stored score X; of several classes also score_X_CLASS
-    risk_X                 Wang's risk score, of studies with `model.patient` "risk" or "risk_printed"
+    risk_X                 Wang's risk score, of studies with `model.patient` "risk" or "risk_printed", where the score
+                           was made from a patient's images: a fusion and an ensemble have none
     background, size_mm    as the study reads them, and its factors by their names
-    ...                    every other column of the clinical table as it stands, but ids and dates
-    ...                    every column of readers.csv and of the table of explanations, where there are such
+    ...                    columns of the clinical table, of readers.csv and of the table of explanations, as they
+                           stand: those that `export_columns` takes, and no others
 
 A missing value is an empty field. `image_table` is the table of single images, under the same pseudonyms.
 """
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ from fl_liver.client.cohort.pseudonym import Pseudonyms, site_pseudonyms
 from fl_liver.client.cohort.table.lesion_rows import LESION_COLUMN, numbered
 from fl_liver.client.cohort.table.source import read_clinical_table
 from fl_liver.client.cohort.table.tables import read_table, require_columns
-from fl_liver.client.cohort.table.values import read_dates
+from fl_liver.client.export_columns import Columns, choice
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.client.table import cohort_columns, positive_classes
@@ -41,36 +43,69 @@ if TYPE_CHECKING:
 
 READERS_FILE = "readers.csv"
 """In a hospital's data folder: patient_id, `lesion` where rows are lesions, and what each reader said of the row."""
-Columns = dict[str, list[str]]
+CLINICAL = "clinical table"
 
 
-def site_table(site: SiteConfig, study: Study, cohort: Cohort, explained: Path | None = None) -> Columns:
-    """{column: a text for each row of the cohort}.
+@dataclass(frozen=True, slots=True)
+class OwnTable:
+    """{column: a text for each row of the cohort}; {table: its columns} that were taken, and that were left out."""
+
+    columns: Columns
+    taken: dict[str, list[str]]
+    left_out: dict[str, list[str]]
+
+
+def site_table(
+    site: SiteConfig,
+    study: Study,
+    cohort: Cohort,
+    explained: Path | None = None,
+    *,
+    plan: Iterable[str] = (),
+    named: Sequence[str] = (),
+) -> OwnTable:
+    """The hospital's own table.
 
     Args:
         explained: explain.csv of `fl-liver site explain`.
+        plan, named: columns that a plan reads, and that the hospital names, see `export_columns`.
     Raises:
-        DataError: a table cannot be read, lacks what names its rows, has a row twice, or a column that is there
-            already.
+        ConfigError: the hospital names a column that no table has, an id or a date.
+        DataError: a table cannot be read, lacks what names its rows or a row of the cohort, has a row twice, a column
+            that is there already, or a date in a column that is taken.
     """
-    names = site_pseudonyms(site.work)
+    names, wanted = site_pseudonyms(site.work), choice(study, plan, named)
     clinical, patients = _by_case(read_clinical_table(site.data, site.sql), study, names)
     columns: Columns = {
         "case": list(cohort.patients),
-        "patient": [names.patient(patients.get(case, "")) for case in cohort.patients],
+        "patient": _patients(cohort, patients, names),
         **_dealt(cohort),
         **_of_study(site, study, cohort),
     }
-    raw = _at(clinical, cohort)
-    for name, values in raw.items():
-        if name not in columns and not _tells_a_date(name, values, study):
-            columns[name] = values
+    raw = {name: values for name, values in _at(clinical, cohort).items() if name not in columns}
+    columns |= wanted.of_clinical(raw, CLINICAL)
     if (site.data / READERS_FILE).is_file():
         readers, _ = _by_case(_keyed(site.data / READERS_FILE, study), study, names)
-        _add(columns, _at(readers, cohort), READERS_FILE)
+        _add(columns, wanted.of_readers(_at(readers, cohort), READERS_FILE), READERS_FILE)
     if explained is not None:
-        _add(columns, _at(_explained(explained), cohort), explained.name)
-    return columns
+        _add(columns, wanted.of_explained(_at(_explained(explained), cohort), explained.name), explained.name)
+    wanted.require_found(columns)
+    return OwnTable(columns, wanted.taken, wanted.left_out)
+
+
+def _patients(cohort: Cohort, owner: Mapping[str, str], names: Pseudonyms) -> list[str]:
+    """The pseudonym of each row's patient.
+
+    Raises:
+        DataError: rows of the cohort that the clinical table has no more: strangers would become one patient.
+    """
+    gone = sum(case not in owner for case in cohort.patients)
+    if gone:
+        raise DataError(
+            f"{gone} of {len(cohort.patients)} rows of the cohort are not in the {CLINICAL} any more; put them back as"
+            " they were when the study was run, or have the study run again"
+        )
+    return [names.patient(owner[case]) for case in cohort.patients]
 
 
 def image_table(site: SiteConfig, study: Study, cohort: Cohort) -> Columns:
@@ -78,7 +113,8 @@ def image_table(site: SiteConfig, study: Study, cohort: Cohort) -> Columns:
     study keeps masks: 1 where a lesion was drawn in it; score_X and p_X of each stored score of two classes.
 
     Raises:
-        DataError: a table study, scores of other images than the cohort's, or a table that cannot be read.
+        DataError: a table study, scores of other images than the cohort's, a table that cannot be read, or that lacks
+            a row of the cohort.
     """
     if study.task.modality == "table":
         raise DataError(f"study {study.name} reads a table; it has no images to list")
@@ -87,7 +123,7 @@ def image_table(site: SiteConfig, study: Study, cohort: Cohort) -> Columns:
     label = np.isin(cohort.label, positive_classes(study)).astype(np.float64)
     rows: Columns = {
         "case": list(cohort.patients),
-        "patient": [names.patient(patients.get(case, "")) for case in cohort.patients],
+        "patient": _patients(cohort, patients, names),
         **_dealt(cohort),
         "label": _texts(label),
     }
@@ -148,7 +184,8 @@ def _of_study(site: SiteConfig, study: Study, cohort: Cohort) -> Columns:
         found[shown] = _texts(values)
         if name.startswith("score:"):
             found[f"p_{shown.removeprefix('score_')}"] = _texts(_probability(values))
-            if study.model.patient != "mean" and name.count(":") == 1:
+            stored = name.removeprefix("score:")
+            if study.model.patient != "mean" and ":" not in stored and store.images(stored) is not None:
                 found[f"risk_{shown.removeprefix('score_')}"] = _texts(_risk(values))
     kinds = ["", *study.task.background_classes]
     found["background"] = [kinds[index + 1] for index in cohort.background.tolist()]
@@ -216,13 +253,6 @@ def _at(cells: Mapping[str, Mapping[str, str]], cohort: Cohort) -> Columns:
 
 def _add(columns: Columns, more: Columns, where: str) -> None:
     for name, values in more.items():
-        if name == LESION_COLUMN:
-            continue
         if name in columns:
             raise DataError(f"{where}: column '{name}' is in the table already; give it another name")
         columns[name] = values
-
-
-def _tells_a_date(name: str, values: Sequence[str], study: Study) -> bool:
-    declared = any(column.name == name and column.kind == "date" for column in study.column)
-    return declared or any(read_dates(values))

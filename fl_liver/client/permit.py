@@ -30,10 +30,10 @@ def study_permit(study: Study, min_cell: int) -> Permit:
     `histogram_epsilon` may ask for the noised histogram of its scores, with the noise that follows from it, and nothing
     else.
     """
-    floor = max(min_cell, study.analysis.min_cell)
+    floor, lesions = max(min_cell, study.analysis.min_cell), study.cohort.unit == "lesion"
     if study.histogram_noise is not None:
         return Permit(floor, _noised, study.histogram_noise)
-    return Permit(floor, partial(_exact, study))
+    return Permit(floor, partial(_exact, study), by_patient=lesions)
 
 
 def require_exact_figures(site: str, study: Study) -> None:

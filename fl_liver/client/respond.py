@@ -79,6 +79,7 @@ from fl_liver.models.registry import study_layout
 from fl_liver.parameters import vector_sha256
 from fl_liver.score_origin import made_by, score_names
 from fl_liver.stats.conversation import TablesSummer, answer, converse
+from fl_liver.stats.patients import PatientFloors, count_patients
 from fl_liver.stats.roc import roc
 from fl_liver.study import Study
 from fl_liver.update_code import update_code
@@ -370,10 +371,10 @@ def _named(site: SiteConfig, question: Named) -> RecordDict:
     floor = max(site.min_cell, study.analysis.min_cell)
     positives = int(table["label"].sum())
     figures: dict[str, Any] = {"n": len(table), "positives": positives}
-    if min(positives, len(table) - positives) < floor:
+    if min(count_patients(table.patients, table["label"] == one) for one in (0.0, 1.0)) < floor:
         return egress.release_figures(site, Figures({"not_released": f"a class has fewer than {floor} patients"}))
     talks = {name: roc(f"score:{name}", "label", min_cell=floor) for name in question.scores}
-    results = converse(talks, TablesSummer([table]))
+    results = converse(talks, PatientFloors(TablesSummer([table]), floor))
     figures |= {name: result.to_json() for name, result in results.items()}
     return egress.release_figures(site, Figures(figures))
 

@@ -105,7 +105,8 @@ class SiteTables:
         """The patients that `select_rows` names."""
         if rows not in self._cut:
             chosen = select_rows(self._cohort, rows)
-            self._cut[rows] = Table({name: column[chosen] for name, column in self.columns().items()})
+            columns = {name: column[chosen] for name, column in self.columns().items()}
+            self._cut[rows] = Table(columns, patients=self._cohort.group[chosen])
         return self._cut[rows]
 
     def for_question(self, question: Question) -> Table:

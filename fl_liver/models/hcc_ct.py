@@ -8,6 +8,7 @@ Departs from the paper:
  * One logit instead of two: the difference of the two is what a softmax over two classes reads.
  * The paper does not say how the phases of one slice enter; here each is an input channel.
  * `model.dropout` stands before the last layer; the paper names none (`dropout = 0`).
+ * The shipped study normalises groups of channels, not batches (`model.norm`; `:published` has the paper's).
  * ImageNet start only where a local file is given to `fl-liver study check`; by default weights are drawn.
 """
 

@@ -16,6 +16,8 @@ Departs from the paper:
  * The weight of the attention's term is not printed; it is the study's (`training.attention_weight`).
  * One grey input channel instead of grey copied to three: at the first layer this is the same function.
  * `model.dropout` stands before the last layer; the paper names none (`dropout = 0`).
+ * The shipped study normalises groups of channels, not batches (`model.norm`; `:published` has the paper's): averages
+   of running statistics over hospitals whose pictures differ stay far behind pooled training.
  * ImageNet start only where a local file is given to `fl-liver study check`; by default weights are drawn.
 """
 

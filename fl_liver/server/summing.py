@@ -25,6 +25,7 @@ from fl_liver.securesum.server import ServerSum
 from fl_liver.server.exchange import Answers, Exchange
 from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.conversation import Totals as SumTotals
+from fl_liver.stats.patients import asked_with_patients
 from fl_liver.study import Study
 from fl_liver.wire import question_digest
 
@@ -64,7 +65,7 @@ class BatchSummer:
         self._ended: str | None = None
 
     def total(self, questions: Sequence[Question]) -> SumTotals:
-        """One step of the batch, over all of its hospitals.
+        """One step of the batch, over all of its hospitals. Where rows are lesions, floors are of patients.
 
         Raises:
             IncompleteError: a hospital refused, or did not answer in time; the batch is over. A sum over the others
@@ -72,6 +73,11 @@ class BatchSummer:
             ProtocolError: a vector of the wrong length, of a hospital whose cohort changed during the batch, or masks
                 that did not cancel.
         """
+        if self._study.cohort.unit == "lesion":
+            return asked_with_patients(questions, self._step_of, self._study.analysis.min_cell)
+        return self._step_of(questions)
+
+    def _step_of(self, questions: Sequence[Question]) -> SumTotals:
         if self._ended is not None:
             raise IncompleteError(self._ended)
         ask = Sum(

@@ -22,6 +22,7 @@ from fl_liver.server.journal import Journal
 from fl_liver.server.snapshots import Snapshots
 from fl_liver.server.sums import Sums
 from fl_liver.stats.coarse import coarse_auc
+from fl_liver.stats.compose import or_withheld
 from fl_liver.stats.multiclass import Multiclass
 from fl_liver.study import Endpoint
 
@@ -141,7 +142,8 @@ class StudyTraining:
         return found.macro_auc if isinstance(found, Multiclass) else None
 
     def _coarse(self, rows: str, score: str, label: str) -> float | None:
-        auc = self._evaluation.ask(rows, {"auc": coarse_auc(f"score:{score}", label, key="logit32")})["auc"]
+        talk = or_withheld(coarse_auc(f"score:{score}", label, key="logit32"))
+        auc = self._evaluation.ask(rows, {"auc": talk})["auc"]
         return auc if isinstance(auc, float) else None
 
 

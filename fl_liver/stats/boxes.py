@@ -41,19 +41,27 @@ class Boxes:
 
 
 def boxes(
-    x: str, group: str, levels: Sequence[str] = (), *, resolution: float = 0.0, min_cell: int = 5
+    x: str,
+    group: str,
+    levels: Sequence[str] = (),
+    *,
+    resolution: float = 0.0,
+    min_cell: int = 5,
+    whiskers: bool = True,
 ) -> Conversation[Boxes]:
     """Quartiles and whiskers of `x` at each level of `group`; without `levels`, those that occur.
 
     Args:
         resolution: the unit to which quantiles are released; 0 releases the value (min_cell 1) or an interval.
+        whiskers: False where a patient may have several rows: all beyond a whisker could be one patient's.
     Raises:
         PrivacyError: a group is below the floor.
         DataError: a group is empty, or `x` is not a column of finite numbers.
     """
     levels, sizes = yield from groups_of(x, group, levels, min_cell=min_cell)
     of = Grouping(columns=(x,), group=group, levels=tuple(levels), resolution=resolution)
-    whiskered = [size if math.floor((size - 1) * WHISKERS[0]) + 1 >= min_cell else 0 for size in sizes]
+    beyond = [math.floor((size - 1) * WHISKERS[0]) + 1 for size in sizes]
+    whiskered = [size if whiskers and rows >= min_cell else 0 for size, rows in zip(sizes, beyond, strict=True)]
     box, ends = yield from together(
         [
             group_quantiles(of, sizes, _BOX, min_cell=min_cell),

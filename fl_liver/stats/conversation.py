@@ -23,9 +23,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One hospital's rows: columns of equal length, float64 (NaN is missing) or text (an object array of str)."""
+    """One hospital's rows: columns of equal length, float64 (NaN is missing) or text (an object array of str).
+
+    patients    (n,) whose each row is, any values; None where every row is a patient of its own
+    """
 
     columns: Mapping[str, NDArray[Any]]
+    patients: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -60,7 +64,7 @@ class Question:
         return {"kind": self.kind, "arguments": dict(self.arguments), "length": self.length, "bound": self.bound}
 
 
-Totals = list[IntVector]
+Totals = Sequence[IntVector]
 Conversation = Generator[list[Question], Totals, R]
 SiteFunction = Callable[[Question, Table], IntVector]
 

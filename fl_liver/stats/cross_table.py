@@ -11,17 +11,21 @@ from fl_liver.stats.conversation import IntVector, Question, Table, answers
 from fl_liver.stats.rows import level_index, rows_for
 
 
-def cross_table(levels: Mapping[str, Sequence[str]], complete: Sequence[str] = ()) -> Question:
+def cross_table(
+    levels: Mapping[str, Sequence[str]], complete: Sequence[str] = (), *, margins: bool = False
+) -> Question:
     """Ask for the counts over the levels of each column, in C order (the last column runs fastest).
 
     Args:
         levels: {column: its levels}; a row with another value, or none, is not counted.
         complete: further columns in which a counted row must have a value.
+        margins: the floor is about the levels of each column, not about each cell (`patients`).
     """
     arguments = {
         "columns": list(levels),
         "levels": [list(one) for one in levels.values()],
         "complete": list(complete),
+        **({"margins": True} if margins else {}),
     }
     return Question("cross_table", arguments, math.prod(len(one) for one in levels.values()))
 

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 
 from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Table
-from fl_liver.stats.plan_entry import Column, Level
+from fl_liver.stats.plan_entry import Column, Level, NewLevel
 from fl_liver.stats.readers import ordinal_from_call, ordinal_from_probability
 from fl_liver.stats.rows import binary, is_level, level_names, missing, numbers
 from fl_liver.toml_file import Section
@@ -101,7 +101,7 @@ class Bands(Derived):
 
     how: Literal["bands"]
     edges: Annotated[tuple[float, ...], Field(min_length=1)]
-    names: tuple[Level, ...]
+    names: tuple[NewLevel, ...]
 
     @model_validator(mode="after")
     def _edges_part_the_names(self) -> Self:
@@ -125,7 +125,7 @@ class Merged(Derived):
     """Levels put together under new names; every level is listed, so that a plan leaves nobody out by this."""
 
     how: Literal["merged"]
-    into: Annotated[dict[Level, tuple[Level, ...]], Field(min_length=1)]
+    into: Annotated[dict[NewLevel, tuple[Level, ...]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _no_level_twice(self) -> Self:
@@ -219,7 +219,7 @@ class Highest(Derived):
 
     how: Literal["highest"]
     of: Annotated[tuple[Column, ...], Field(min_length=2)]
-    names: tuple[Level, ...]
+    names: tuple[NewLevel, ...]
 
     @model_validator(mode="after")
     def _a_name_each(self) -> Self:

@@ -7,6 +7,7 @@ totals, and refuses
  * a step of a fit that does not follow from the steps before it, and more than 25 of them,
  * groups or cumulative counts that are not those of the opened histograms,
  * anything finer once a class is below the floor,
+ * where a patient may have several rows, a count without its patients, or patients of what is not counted,
  * a noised histogram with other noise than was agreed, or a second one.
 The totals are the server's word. A server that lies about them to everybody alike loosens the rules about bins as far
 as it lies; `require_own_part` catches a total below the hospital's own counts.
@@ -14,23 +15,25 @@ as it lies; `require_own_part` catches a total below the hospital's own counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_liver.errors import FalseTotalsError, ProtocolError
+from fl_liver.errors import FalseTotalsError, PrivacyError, ProtocolError
 from fl_liver.stats.allowed import Allowed, Order
 from fl_liver.stats.conversation import IntVector, Question
 from fl_liver.stats.cross import cross_arrays
 from fl_liver.stats.order_search import FIRST_BITS, KEY_BITS, STEP_BITS
+from fl_liver.stats.patients import PATIENTS, counted_of, has_floor, patients_question, require_patients
 from fl_liver.stats.permit import Permit
 from fl_liver.stats.refine import Leaves, children
 from fl_liver.stats.walk import CHOICE_OF_ROWS, Walk, begin, plain_arguments, walk_of, why_not
 
-_COUNTS = frozenset({"bins", "key_children", "level_bytes", "cell_counts", "class_counts", "cross_table"})
-"""Kinds whose totals steer what may be asked next; each entry is a count of rows."""
+_COUNTS = frozenset({"bins", "key_children", "level_bytes", "cell_counts", "class_counts", "cross_table", PATIENTS})
+"""Kinds whose totals steer what may be asked next; each entry is a count of rows or patients."""
 _ALL_BUT_ROWS = frozenset({"depth", "bits", "thresholds"})
 
 
@@ -51,9 +54,13 @@ class Guard:
             ProtocolError: names the rule that a question breaks.
             PrivacyError, DataError: the walk ended at a floor, or its data allow no further step.
         """
+        together = {_words(question) for question in questions} if self._permit.by_patient else set()
         for question in questions:
             try:
                 allowing = self._permit.allowing(question)
+                self._check_patients(question, together)
+                if question.kind == PATIENTS:
+                    continue
                 self._check_steps(question, allowing)
                 self._check_public_numbers(question, allowing)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -70,6 +77,32 @@ class Guard:
                 walk.opened(question, total)
             if question.kind == "key_children":
                 self._searches[plain_arguments(question, _ALL_BUT_ROWS)].opened(question, total)
+        for question, total in zip(questions, totals, strict=True):
+            if question.kind == PATIENTS:
+                self._hold_patients(question, total)
+
+    def _check_patients(self, question: Question, together: Collection[str]) -> None:
+        """Patients are counted beside the count that they belong to, and every such count comes with them."""
+        if question.kind == PATIENTS:
+            of = counted_of(question)
+            if not has_floor(of) or _words(of) not in together:
+                raise ProtocolError(
+                    f"question '{PATIENTS}': '{of.kind}' is not asked beside it or has no groups, or rows are patients"
+                )
+            return
+        wanted = self._permit.by_patient and self._permit.min_cell > 1 and has_floor(question)
+        if wanted and _words(patients_question(question)) not in together:
+            raise ProtocolError(
+                f"question '{question.kind}': a patient may have several rows here, and its patients are not asked"
+                " beside it"
+            )
+
+    def _hold_patients(self, question: Question, total: IntVector) -> None:
+        try:
+            require_patients(question, total, self._permit.min_cell)
+        except PrivacyError as error:
+            for walk in self._walks.get(walk_of(counted_of(question)), []):
+                walk.stop(error)
 
     def _check_steps(self, question: Question, allowing: Sequence[Allowed]) -> None:
         if question.kind == "key_children":
@@ -205,6 +238,12 @@ def require_own_part(questions: Sequence[Question], totals: Sequence[IntVector],
 def _are(part: Mapping[str, NDArray[Any] | None], leaves: Leaves) -> bool:
     wanted = cross_arrays([leaves])
     return all(array is not None and np.array_equal(array, wanted[f"{name}0"]) for name, array in part.items())
+
+
+def _words(question: Question) -> str:
+    """The same for questions that ask the same of the same rows."""
+    arrays = {name: [array.dtype.str, array.tobytes().hex()] for name, array in question.arrays.items()}
+    return json.dumps([question.kind, question.length, question.arguments, arrays], sort_keys=True)
 
 
 def _rows_of(question: Question) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def cohen_kappa(raters: tuple[str, str], *, min_cell: int = 5) -> Conversation[C
     """
     levels = yield from learn_levels(raters, min_cell=min_cell)
     both: dict[str, Sequence[str]] = dict.fromkeys(raters, levels)
-    (total,) = yield [cross_table(both)]
+    (total,) = yield [cross_table(both, margins=True)]
     table = shaped(total, both)
     require_somebody(int(table.sum()), f"kappa of '{raters[0]}' and '{raters[1]}'")
     for rater, counts in zip(raters, (table.sum(1), table.sum(0)), strict=True):

@@ -15,6 +15,7 @@ from fl_liver.errors import ProtocolError
 from fl_liver.stats.allowed import Allowed
 from fl_liver.stats.asked import asked_of
 from fl_liver.stats.conversation import Question
+from fl_liver.stats.patients import PATIENTS, counted_of
 from fl_liver.stats.plan import Plan
 from fl_liver.stats.plan_private import noise_of
 
@@ -26,11 +27,13 @@ class Permit:
     min_cell   smallest pooled group; the larger of the plan's and the hospital's own
     analyses   what may be asked of the patients who have a value in exactly these columns
     noise      (ε, honest hospitals) of noised histograms; None where they may not be asked
+    by_patient a patient may have several rows: a count that a floor is held against comes with its patients
     """
 
     min_cell: int
     analyses: Callable[[frozenset[str]], Sequence[Allowed]]
     noise: tuple[float, int] | None = None
+    by_patient: bool = False
 
     def allowing(self, question: Question) -> list[Allowed]:
         """The analyses that ask this question; never none.
@@ -39,7 +42,7 @@ class Permit:
             ProtocolError: no analysis asks it of these columns and patients.
             AttributeError, KeyError, TypeError, ValueError: its arguments are not as its kind has them.
         """
-        asked = asked_of(question)
+        asked = asked_of(counted_of(question) if question.kind == PATIENTS else question)
         found = [one for one in self.analyses(asked.present) if asked in one.questions]
         if not found:
             raise ProtocolError(f"question '{question.kind}' is not in the plan: no analysis there asks it of {asked}")
@@ -49,4 +52,4 @@ class Permit:
 def permit_of_plan(plan: Plan, *, min_cell: int) -> Permit:
     """What an analysis plan may ask, and nothing that it does not name."""
     permitted = tuple(one.permitted() for one in plan.analyses)
-    return Permit(min_cell, lambda _: permitted, noise_of(plan.analyses))
+    return Permit(min_cell, lambda _: permitted, noise_of(plan.analyses), by_patient=plan.patient is not None)

@@ -16,13 +16,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fl_liver.errors import ConfigError, DataError, PrivacyError
 from fl_liver.stats.conversation import Conversation, Summer, Table, converse
 from fl_liver.stats.derived import HOWS, Derived, derive, sources
+from fl_liver.stats.patients import PatientFloors, patients_of
 from fl_liver.stats.plan_description import (
     CohenKappa,
     FleissKappa,
@@ -95,15 +96,22 @@ class Plan:
         return sources(self._read(), self.derived)[0]
 
     def completed(self, table: Table) -> Table:
-        """A hospital's table with the columns that the plan makes of it and some analysis reads.
+        """A hospital's table with the columns that the plan makes and some analysis reads, and with whose its rows are.
 
         Raises:
-            DataError: as `derive`.
+            DataError: as `derive`, or a row has no patient.
         """
-        return derive(table, sources(self._read(), self.derived)[1])
+        made = derive(table, sources(self._read(), self.derived)[1])
+        return made if self.patient is None else replace(made, patients=patients_of(made, self.patient))
+
+    @property
+    def patient(self) -> str | None:
+        """The column that says whose a row is; None where every row is a patient."""
+        return next((one.patient for one in self.analyses if one.patient is not None), None)
 
     def _read(self) -> list[str]:
-        return list(dict.fromkeys(name for one in self.analyses for name in one.read()))
+        read = dict.fromkeys(name for one in self.analyses for name in one.read())
+        return [*read, *([self.patient] if self.patient is not None and self.patient not in read else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,7 @@ def read_plan(path: Path) -> Plan:
 
     Raises:
         ConfigError: no such file, not TOML, an unknown kind or key (with a did-you-mean), an impossible value,
-            a second private_roc, or one beside exact answers about its columns.
+            a second private_roc, one beside exact answers about its columns, or one where rows are not patients.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -135,26 +143,34 @@ def read_plan(path: Path) -> Plan:
 
 
 def parse_plan(raw: Mapping[str, Any], where: str) -> Plan:
-    """A plan from a mapping {"analysis": [{id, kind, …}, …], "column": [{name, how, of, …}, …]}.
+    """A plan from a mapping {"patient": column, "analysis": [{id, kind, …}, …], "column": [{name, how, of, …}, …]}.
 
+    patient: says whose a row is, where a patient may have several; all floors then count patients.
     where: names it in errors.
 
     Raises:
         ConfigError: as in `read_plan`.
     """
-    stray = sorted(set(raw) - {"analysis", "column"})
+    stray = sorted(set(raw) - {"analysis", "column", "patient"})
     if stray:
-        raise ConfigError(f"{where}: unknown key '{stray[0]}'; a plan is a list of [[analysis]] and [[column]] tables")
+        raise ConfigError(
+            f"{where}: unknown key '{stray[0]}'; a plan is a list of [[analysis]] and [[column]] tables, and 'patient'"
+            " where rows are not patients"
+        )
     entries = raw.get("analysis", [])
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{where}: no [[analysis]]; a plan holds one or more")
-    analyses = tuple(_entry(entry, place, where) for place, entry in enumerate(entries, start=1))
+    patient = raw.get("patient")
+    if patient is not None and (not isinstance(patient, str) or not patient):
+        raise ConfigError(f"{where}: patient = {patient!r}; wanted the name of the column that says whose a row is")
+    analyses = tuple(_entry(entry, patient, place, where) for place, entry in enumerate(entries, start=1))
     ids = [analysis.id for analysis in analyses]
     twice = sorted({one for one in ids if ids.count(one) > 1})
     if twice:
         raise ConfigError(f"{where}: two analyses have the id '{twice[0]}'; ids name the results and must differ")
-    check_private(analyses, where)
-    return Plan(analyses, _derived(raw.get("column", []), where))
+    derived = _derived(raw.get("column", []), where)
+    check_private(analyses, derived, where)
+    return Plan(analyses, derived)
 
 
 def run_plan(plan: Plan, summer: Summer, *, min_cell: int = DEFAULT_MIN_CELL) -> dict[str, Any]:
@@ -169,7 +185,7 @@ def run_plan(plan: Plan, summer: Summer, *, min_cell: int = DEFAULT_MIN_CELL) ->
     if min_cell < 1:
         raise ConfigError(f"min_cell = {min_cell}: wanted 1 (public data, no floor) or more")
     talks = {analysis.id: _or_refused(analysis.answer(min_cell)) for analysis in plan.analyses}
-    return converse(talks, summer)
+    return converse(talks, summer if plan.patient is None else PatientFloors(summer, min_cell))
 
 
 def refusals(results: Mapping[str, Any]) -> dict[str, Refused]:
@@ -194,9 +210,12 @@ def _derived(entries: Any, where: str) -> tuple[Derived, ...]:
     return tuple(found)
 
 
-def _entry(entry: Any, place: int, where: str) -> Analysis:
+def _entry(entry: Any, patient: str | None, place: int, where: str) -> Analysis:
     kinds: dict[str, type[Analysis]] = {_literal(one, "kind"): one for one in KINDS}
-    return _parsed(entry, kinds, "kind", f"{where}: analysis {place}", "id")
+    if isinstance(entry, dict) and "patient" in entry:
+        raise ConfigError(f"{where}: analysis {place}: 'patient' is a key of the plan; write it before the analyses")
+    one: Analysis = _parsed(entry, kinds, "kind", f"{where}: analysis {place}", "id")
+    return one if patient is None else one.model_copy(update={"patient": patient})
 
 
 def _parsed(entry: Any, known: Mapping[str, type[S]], key: str, where: str, title: str) -> S:

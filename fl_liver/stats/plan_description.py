@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from fl_liver.stats.fleiss import fleiss_kappa
 from fl_liver.stats.kappa import cohen_kappa
 from fl_liver.stats.kruskal import kruskal_wallis
 from fl_liver.stats.mcnemar import mcnemar
-from fl_liver.stats.plan_entry import Analysis, Column, Level
+from fl_liver.stats.plan_entry import Analysis, Chosen, Column, Level
 from fl_liver.stats.proportion import proportion
 from fl_liver.stats.rank_sum import rank_sum
 from fl_liver.stats.table_one import table_one
@@ -92,9 +93,13 @@ class FleissKappa(_Raters):
 class _Grouped(Analysis):
     x: Column
     group: Column
+    levels: tuple[Level, ...] | None = None
 
     def columns(self) -> tuple[str, ...]:
         return self.x, self.group
+
+    def chosen(self) -> tuple[Chosen, ...]:
+        return (Chosen(self.group, self.levels, (self.x,)),) if self.levels else ()
 
 
 class RankSum(_Grouped):
@@ -162,6 +167,12 @@ class TableOne(Analysis):
             resolution=self.resolution,
             min_cell=min_cell,
         )
+
+    def chosen(self) -> tuple[Chosen, ...]:
+        if not self.levels:
+            return ()
+        alone = Chosen(self.group, self.levels)
+        return (alone, *(replace(alone, complete=(name,)) for name in (*self.numeric, *self.categorical)))
 
     def allows(self) -> Allowed:
         return of_table(self.group, self.numeric, self.categorical, self.levels, self.resolution)

@@ -14,7 +14,7 @@ from fl_liver.stats.conversation import Conversation
 from fl_liver.stats.decision_curve import decision_curve
 from fl_liver.stats.diagnostic import diagnostic
 from fl_liver.stats.multiclass import multiclass
-from fl_liver.stats.plan_entry import Analysis, Column, Level, Share, named
+from fl_liver.stats.plan_entry import Analysis, Chosen, Column, Level, Share, named
 from fl_liver.stats.reader_mean import reader_mean
 from fl_liver.stats.readers import Scale, low_confidence, readers_against_model
 from fl_liver.stats.readers_with_ai import readers_with_ai
@@ -94,6 +94,9 @@ class CompareUnpaired(Analysis):
 
     def columns(self) -> tuple[str, ...]:
         return self.score, self.label, self.strata
+
+    def chosen(self) -> tuple[Chosen, ...]:
+        return (Chosen(self.strata, self.levels, (self.score, self.label)),)
 
     def converse(self, min_cell: int) -> Conversation[Any]:
         return compare_unpaired(self.score, self.label, self.strata, self.levels, min_cell=min_cell)

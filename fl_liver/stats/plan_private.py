@@ -12,6 +12,7 @@ from fl_liver.errors import ConfigError
 from fl_liver.stats import private_roc
 from fl_liver.stats.allowed import Allowed, of_one
 from fl_liver.stats.conversation import Conversation
+from fl_liver.stats.derived import Derived, sources
 from fl_liver.stats.plan_entry import Analysis, Column
 
 _RESERVED = ("not_released", "strata", "centres")
@@ -80,11 +81,14 @@ class PrivateRoc(Analysis):
         return of_one("noised_histogram", scores=self.scores, label=self.label)
 
 
-def check_private(analyses: Sequence[Analysis], where: str) -> None:
+def check_private(analyses: Sequence[Analysis], derived: Sequence[Derived], where: str) -> None:
     """Hold a plan against the rules of noised answers; `where` names it in errors.
 
+    Columns are compared as the hospitals' tables have them: one that the plan makes is as good as what it is made of.
+
     Raises:
-        ConfigError: two private_roc entries, or one beside an analysis that reads its label or one of its scores.
+        ConfigError: two private_roc entries; one beside an analysis that reads its label or one of its scores, or what
+            they are made of; or one of rows of which a patient has several.
     """
     noised = _private(analyses)
     if len(noised) > 1:
@@ -93,8 +97,15 @@ def check_private(analyses: Sequence[Analysis], where: str) -> None:
             " answer spends epsilon again: name all scores in one entry"
         )
     for entry in noised:
+        if entry.patient is not None:
+            raise ConfigError(
+                f"{where}: '{entry.id}' is a private_roc, and the plan says patient = '{entry.patient}'; epsilon is of"
+                " a row, and a patient of several rows would have less privacy than it says: bring tables of one row a"
+                " patient"
+            )
+        own = sources(entry.columns(), derived)[0]
         for other in analyses:
-            shared = [name for name in other.read() if name in entry.columns()]
+            shared = [name for name in sources(other.read(), derived)[0] if name in own]
             if other is not entry and shared:
                 raise ConfigError(
                     f"{where}: '{other.id}' ({other.kind}) asks for exact counts of '{shared[0]}', of which"

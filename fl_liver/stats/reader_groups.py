@@ -5,6 +5,9 @@ because the R pairs of one patient are not independent. Over the n patients of a
 
     estimate = Σd / (R·n)     z = Σd / √Σd²     95 %: estimate ± 1.96 · √((Σd² − (Σd)²/n) / (n − 1) · n) / (R·n)
 
+Where all patients of a class have one and the same d, their variance is 0 and the interval would have no width: it is
+NaN then, and `flags` says so (compare `roc`). z and p stand: they are of the hypothesis that Σd is 0.
+
 z is that of Obuchowski, Stat Med 17 (1998) 1495–1507, and of Durkalski et al., Stat Med 22 (2003) 2417–2428, with
 clusters of one size; with one reader it is McNemar's test without continuity correction.
 """
@@ -30,12 +33,16 @@ SUMS_PER_GROUP = 4
 
 @dataclass(frozen=True, slots=True)
 class PooledDifference:
-    """A share of right calls less another, over readers and patients; z and p null where no pair differs."""
+    """A share of right calls less another, over readers and patients; z and p null where no pair differs.
+
+    flags   "degenerate_variance": no two patients differ, and `ci95` is null
+    """
 
     estimate: float
     ci95: tuple[float, float]
     z: float
     p: float
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,8 @@ def reader_group(
 
 
 def pooled_difference(total: int, squares: int, patients: int, readers: int) -> PooledDifference:
-    """From Σd and Σd² over patients; NaN where there is nobody, z and p also where no pair differs.
+    """From Σd and Σd² over patients; NaN where there is nobody, the interval also where no two patients differ, z and p
+    where no pair differs.
 
     >>> round(pooled_difference(5 - 1, 5 + 1, 30, 1).p, 6)       # R mcnemar.test(correct = FALSE), b = 5, c = 1
     0.10247
@@ -108,10 +116,13 @@ def pooled_difference(total: int, squares: int, patients: int, readers: int) -> 
     if patients == 0:
         return PooledDifference(math.nan, (math.nan, math.nan), math.nan, math.nan)
     estimate = total / (readers * patients)
-    spread = max(squares - total * total / patients, 0.0) * patients / max(patients - 1, 1)
-    half = float(stats.norm.ppf(0.975)) * math.sqrt(spread) / (readers * patients)
     z = total / math.sqrt(squares) if squares else math.nan
-    return PooledDifference(estimate, (estimate - half, estimate + half), z, 2 * float(stats.norm.sf(abs(z))))
+    p = 2 * float(stats.norm.sf(abs(z)))
+    spread = squares * patients - total * total  # integers: exactly 0 where no two patients differ
+    if spread <= 0:
+        return PooledDifference(estimate, (math.nan, math.nan), z, p, ("degenerate_variance",))
+    half = float(stats.norm.ppf(0.975)) * math.sqrt(spread / (patients - 1)) / (readers * patients)
+    return PooledDifference(estimate, (estimate - half, estimate + half), z, p)
 
 
 def means(of: Sequence[Diagnostic]) -> dict[str, float]:

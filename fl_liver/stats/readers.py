@@ -1,8 +1,8 @@
 """Readers against a model on the same patients, and how sure they were.
 
 Wang 2021 compares three radiologists with the model by a one-sample t-test of the readers' values against the model's
-(2 degrees of freedom; it treats the patients as fixed): `readers_t_test` offers it. The paired exact McNemar test of
-each reader against the model uses the patients, and is what we recommend: `readers_against_model` gives both.
+(2 degrees of freedom; it treats the patients as fixed). The paired exact McNemar test of each reader against the model
+uses the patients, and is what we recommend: `readers_against_model` gives both.
 Khalili 2020 puts call and confidence on one scale from 1 to 10 and calls 4 to 7 the low-confidence zone.
 """
 
@@ -43,13 +43,16 @@ LOW_CONFIDENCE = (4, 7)
 def ordinal_from_call(malignant: ArrayLike, confidence: ArrayLike) -> NDArray[np.int64]:
     """(n,) ten-point scale from a reader's call (0/1) and confidence (1 low to 5 high).
 
+    Raises:
+        DataError: anything else, as 5.9 or a missing value: nothing is rounded.
+
     >>> ordinal_from_call([0, 0, 1, 1], [5, 1, 1, 5]).tolist()          # Khalili 2020, methods
     [1, 5, 6, 10]
     """
-    call, sure = np.asarray(malignant, dtype=np.int64), np.asarray(confidence, dtype=np.int64)
-    if not np.isin(call, (0, 1)).all() or not ((sure >= 1) & (sure <= 5)).all():
-        raise DataError("confidence scale: wanted calls 0 or 1 and confidences 1 to 5")
-    return np.where(call == 1, 5 + sure, 6 - sure)
+    call, sure = np.asarray(malignant, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
+    if not np.isin(call, (0, 1)).all() or not np.isin(sure, (1, 2, 3, 4, 5)).all():
+        raise DataError("confidence scale: wanted calls 0 or 1 and confidences 1 to 5, whole numbers")
+    return np.where(call == 1, 5 + sure, 6 - sure).astype(np.int64)
 
 
 def ordinal_from_probability(p: ArrayLike) -> NDArray[np.int64]:
@@ -171,15 +174,6 @@ def readers_against_model(
             for (name, places), part in zip(groups.items(), sums, strict=True)
         },
     )
-
-
-def readers_t_test(readers: Sequence[float], model: float) -> float:
-    """Two-sided p of the one-sample t-test of the readers' values against the model's; NaN where they do not differ.
-
-    >>> round(readers_t_test([39 / 54, 42 / 54, 41 / 54], 44 / 54), 4)         # Wang 2021 prints 0.064
-    0.0634
-    """
-    return t_test([one - model for one in readers])
 
 
 def _counts(calls: IntVector) -> dict[str, int]:

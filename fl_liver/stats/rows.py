@@ -8,7 +8,7 @@ question itself names are always complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,12 +80,22 @@ def rows_for(question: Question, table: Table, columns: Sequence[str]) -> Table:
     Raises:
         ProtocolError: a column is not there.
     """
-    keep = np.ones(len(table), np.bool_)
-    for column, level in question.arguments.get("where", {}).items():
-        keep &= is_level(table[column], level)
-    for column in {*columns, *question.arguments.get("complete", ()), *question.arguments.get("among", ())}:
-        keep &= ~missing(table[column])
+    keep = complete_rows(question.arguments, table, columns)
     return Table({column: table[column][keep] for column in columns})
+
+
+def complete_rows(arguments: Mapping[str, Any], table: Table, columns: Iterable[str]) -> NDArray[np.bool_]:
+    """(n,) True for the rows of a question with these arguments: `where`, `complete`, `among`, complete in `columns`.
+
+    Raises:
+        ProtocolError: a column is not there.
+    """
+    keep = np.ones(len(table), np.bool_)
+    for column, level in arguments.get("where", {}).items():
+        keep &= is_level(table[column], level)
+    for column in {*columns, *arguments.get("complete", ()), *arguments.get("among", ())}:
+        keep &= ~missing(table[column])
+    return keep
 
 
 def numbers(table: Table, column: str) -> NDArray[np.float64]:

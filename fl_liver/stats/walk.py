@@ -75,6 +75,10 @@ class Walk:
             self._after_the_end += 1
             self._asked.append(question)
 
+    def stop(self, error: PrivacyError) -> None:
+        """End it without a result: a floor that is not its own."""
+        self.next, self.result, self.stopped = None, None, error
+
     def _advance(self, totals: Totals | None) -> None:
         self.next = None
         try:

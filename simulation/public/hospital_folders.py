@@ -1,11 +1,13 @@
 """Virtual hospitals written from a public data set: tables, and where a study reads them, images one patient at a time.
 
 What is written of a patient is noted in `public.jsonl` once it is whole, so a run that was cut off goes on with the
-next patient. Nobody who belongs to another division of the set is left in a folder.
+next patient, and one whose files were damaged is tried, and told, again by every run. Nobody who belongs to another
+division of the set is left in a folder.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -18,20 +20,20 @@ import pandas as pd
 import tomli_w
 from numpy.typing import NDArray
 
-from fl_liver.client.cohort.codes import UnusableError
 from fl_liver.client.cohort.layout import BOX_FILE, DICOM_FOLDER, MAPPING_FILE, MASK_FOLDER
 from fl_liver.client.cohort.lesions.boxes import COLUMNS
 from fl_liver.client.site import SiteConfig
-from fl_liver.errors import ConfigError, DataError
+from fl_liver.errors import ConfigError, DataError, FLLiverError
 from fl_liver.study import Study
 from simulation.public.cohort import PublicCohort
 from simulation.public.images import PublicImages, Written
 
 JOURNAL = "public.jsonl"
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 """Raise when the same set would give other bytes, so that old folders are made again."""
 
 Assignment = Sequence[tuple[str, NDArray[np.int64]]]
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_virtual_hospitals(
@@ -59,7 +61,7 @@ def write_virtual_hospitals(
         The folders, in the order of `assignment`.
     Raises:
         ConfigError: a patient is in no hospital or in two, or `external` names a hospital that is not there.
-        DataError: the images of nobody in a hospital could be written.
+        DataError: the images of nobody in a hospital could be written, or the disk is full.
     """
     _check_assignment(cohort, assignment, external)
     done = 0
@@ -116,27 +118,45 @@ def _write_images(
     written = _begun(folder, _head(cohort, patients))
     with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
         for patient in patients:
-            if patient not in written:
-                written[patient] = _write_patient(images, patient, folder, on_fault)
-                row = {"patient": patient, "boxes": written[patient].boxes, "lesions": written[patient].lesions}
+            found = None if patient in written else _write_patient(images, patient, folder, on_fault)
+            if found is not None:
+                written[patient] = found
+                row = {"patient": patient, "boxes": found.boxes, "lesions": found.lesions}
                 journal.write(json.dumps(row) + "\n")
                 journal.flush()
             count()
     if not any((folder / DICOM_FOLDER).iterdir()):
         raise DataError(f"{cohort.name}: no images of any patient of {folder.name} could be written; is the set whole?")
-    _write_image_tables(images, folder, [box for patient in patients for box in written[patient].boxes])
+    boxes = [box for patient in patients if patient in written for box in written[patient].boxes]
+    _write_image_tables(images, folder, boxes)
     return written
 
 
-def _write_patient(images: PublicImages, patient: str, folder: Path, on_fault: Callable[[str], None]) -> Written:
-    """One damaged file in a set of 100 GB costs its patient, not the run."""
-    shutil.rmtree(folder / DICOM_FOLDER / patient, ignore_errors=True)
+def _write_patient(images: PublicImages, patient: str, folder: Path, on_fault: Callable[[str], None]) -> Written | None:
+    """None where it cannot be: one damaged file in a set of 100 GB costs its patient, not the run."""
+    if patient != Path(patient).name or patient == "..":
+        on_fault(f"{patient}: images left out (the id is no name of a folder)")
+        return None
+    _clear(folder, patient)
     try:
         return images.write(patient, folder)
-    except (DataError, UnusableError, OSError) as error:
-        shutil.rmtree(folder / DICOM_FOLDER / patient, ignore_errors=True)
-        on_fault(f"{patient}: images left out ({error})")
-        return Written()
+    except Exception as error:  # the one broad catch of foreign images: decoders raise a dozen types on damaged files
+        _clear(folder, patient)
+        if isinstance(error, FLLiverError) and not isinstance(error, DataError):
+            raise
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise DataError(f"{folder}: the disk is full; make room and run again, it goes on from here") from error
+        ours = isinstance(error, FLLiverError | OSError)
+        reason = " ".join((str(error) if ours else f"{type(error).__name__}: {error}").split())
+        on_fault(f"{patient}: images left out ({reason})")
+        return None
+
+
+def _clear(folder: Path, patient: str) -> None:
+    """Nothing of what a call that was cut off, or failed, wrote of one patient."""
+    shutil.rmtree(folder / DICOM_FOLDER / patient, ignore_errors=True)
+    shutil.rmtree(folder / MASK_FOLDER / patient, ignore_errors=True)
+    (folder / MASK_FOLDER / f"{patient}.nii.gz").unlink(missing_ok=True)
 
 
 def _write_image_tables(images: PublicImages, folder: Path, boxes: list[tuple[str, ...]]) -> None:
@@ -172,7 +192,7 @@ def _begun(folder: Path, head: dict[str, Any]) -> dict[str, Written]:
 
 def _lesion_rows(table: pd.DataFrame, written: dict[str, Written]) -> pd.DataFrame:
     """One row a lesion, named by its label in the mask in the column `lesion`."""
-    labels = table["patient_id"].map(lambda patient: list(written[patient].lesions))
+    labels = table["patient_id"].map(lambda patient: list(written[patient].lesions) if patient in written else [])
     rows = table.assign(lesion=labels).explode("lesion").dropna(subset="lesion")
     first = ["patient_id", "lesion"]
     return rows[first + [name for name in rows if name not in first]]

@@ -15,9 +15,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fl_liver.client.cohort.layout import DICOM_FOLDER, MASK_FOLDER
 from fl_liver.errors import DataError
@@ -49,7 +51,8 @@ def read_msd(folder: Path) -> PublicCohort:
     Returns:
         Columns patient_id, tumour (0/1), slice_mm, pixel_mm. Every label file is read once for `tumour`.
     Raises:
-        DataError: another folder, or a file that is no volume.
+        DataError: another folder, a label of another set, or no file that is a volume. Patients whose files are
+            damaged are left out, with a note.
     """
     labels = {nifti_stem(path): path for path in sorted((folder / "labelsTr").glob("liver_*.nii*"))}
     images = {nifti_stem(path): path for path in sorted((folder / "imagesTr").glob("liver_*.nii*"))}
@@ -84,30 +87,28 @@ def _cohort(name: str, folder: Path, pairs: dict[str, _Pair], images: int, wante
         raise DataError(
             f"{folder}: no volume with a label (found {listing(folder)}; wanted {wanted}); give another folder"
         )
-    spacings = [spacing_mm(pair.image) for pair in pairs.values()]
-    clinical = pd.DataFrame(
-        {
-            "patient_id": list(pairs),
-            "tumour": [_tumour(pair.label) for pair in pairs.values()],
-            "slice_mm": [round(between, 3) for _, between in spacings],
-            "pixel_mm": [round(within, 4) for within, _ in spacings],
-        }
-    )
+    rows, faults = _rows(pairs)
+    if not rows:
+        raise DataError(f"{folder}: none of {len(pairs)} volumes with a label can be read; the first: {faults[0]}")
+    clinical = pd.DataFrame(rows)
     columns = {
         "slice_mm": np.array(band(clinical["slice_mm"], (1.5, 3, 5), "mm"), dtype=np.str_),
         "pixel_mm": np.array(band(clinical["pixel_mm"], (0.7, 0.8), "mm"), dtype=np.str_),
     }
-    without = images - len(pairs)
+    left_out = {
+        "volumes without a label are left out": images - len(pairs),
+        f"patients whose files cannot be read are left out; the first: {next(iter(faults), '')}": len(faults),
+    }
     return PublicCohort(
         name=name,
         clinical=clinical,
         outcomes=("tumour",),
         partition_columns=columns,
         refused=REFUSED,
-        notes=(f"{without} volumes without a label are left out",) if without else (),
+        notes=tuple(f"{count} {what}" for what, count in left_out.items() if count),
         images=PublicImages(
             modality="CT",
-            patients=frozenset(pairs),
+            patients=frozenset(clinical["patient_id"]),
             lesions="masks",
             write=_Writer(name, pairs),
             sequences=("portal",),
@@ -138,9 +139,26 @@ class _Writer:
         return Written(lesions=lesions)
 
 
-def _tumour(path: Path) -> int:
+def _rows(pairs: dict[str, _Pair]) -> tuple[list[dict[str, str | int | float]], list[str]]:
+    """A row each of the patients whose files can be read, and what is wrong with the others'."""
+    rows: list[dict[str, str | int | float]] = []
+    faults: list[str] = []
+    for patient, pair in pairs.items():
+        try:
+            within, between = spacing_mm(pair.image)
+            labels, _ = read_nifti(pair.label)
+        except (DataError, OSError) as error:
+            faults.append(str(error))
+            continue
+        tumour = _tumour(labels, pair.label)
+        rows.append(
+            {"patient_id": patient, "tumour": tumour, "slice_mm": round(between, 3), "pixel_mm": round(within, 4)}
+        )
+    return rows, faults
+
+
+def _tumour(labels: NDArray[Any], path: Path) -> int:
     """1 where a tumour is drawn; labels other than 0, 1 and 2 are not those of this set."""
-    labels, _ = read_nifti(path)
     strange = sorted(set(np.unique(labels).tolist()) - {0, LIVER, TUMOUR})
     if strange:
         raise DataError(f"{path}: label {strange[0]:g}, wanted 0, 1 liver, 2 tumour; is it another data set's?")

@@ -40,6 +40,7 @@ _IMAGES = (".jpg", ".jpeg", ".png")
 _TWO_D, _TISSUE, _NO_UNIT = 1, 1, 0
 _SCAN_OVER_LIVER = 1.05
 _LEAST_SQUARE_PX = 16
+_LEAST_POINTS, _MOST_PX = 3, 65535
 _SIZES_PX = (600, 900, 1200)
 Polygon = list[tuple[float, float]]
 QUESTION = Question(
@@ -62,6 +63,7 @@ QUESTION = Question(
 @dataclass(frozen=True, slots=True)
 class _Still:
     image: Path
+    width: int
     polygons: dict[str, Path] = field(repr=False)
 
 
@@ -71,18 +73,9 @@ def read(folder: Path) -> PublicCohort:
     Returns:
         Columns patient_id, diagnosis (benign, malignant, normal), malignant (0/1, missing where there is no mass).
     Raises:
-        DataError: another folder, or an unknown class in the place of one of the three.
+        DataError: another folder, or no image that can be used. A damaged image is left out, with a note.
     """
-    stills: dict[str, _Still] = {}
-    unmarked = 0
-    for name, code in CLASSES.items():
-        for path in _images(folder, name):
-            polygons = {kind: folder / name / "segmentation" / kind / f"{path.stem}.json" for kind in _KINDS}
-            there = {kind: file for kind, file in polygons.items() if file.is_file()}
-            if code != "normal" and "mass" not in there:
-                unmarked += 1
-            else:
-                stills[f"{code}-{path.stem}"] = _Still(path, there)
+    stills, notes = _stills(folder)
     clinical = pd.DataFrame({"patient_id": sorted(stills)})
     clinical["diagnosis"] = clinical["patient_id"].str.partition("-")[0]
     malignant = clinical["diagnosis"].map({"benign": 0, "malignant": 1})
@@ -91,9 +84,9 @@ def read(folder: Path) -> PublicCohort:
         name="liver_us",
         clinical=clinical,
         outcomes=("diagnosis", "malignant"),
-        partition_columns={"width": _widths([stills[patient].image for patient in clinical["patient_id"]])},
+        partition_columns={"width": _bands([stills[patient].width for patient in clinical["patient_id"]])},
         refused={"patient_id": "it begins with the diagnosis, and an id is no finding"},
-        notes=(f"{unmarked} images of a mass that nobody drew are left out",) if unmarked else (),
+        notes=notes,
         images=PublicImages(
             modality="US",
             patients=frozenset(stills),
@@ -106,6 +99,8 @@ def read(folder: Path) -> PublicCohort:
 
 
 _KINDS = ("liver", "mass", "outline")
+_DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises on damaged files: an UnidentifiedImageError is an OSError, and a broken PNG a SyntaxError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +109,7 @@ class _Writer:
 
     def __call__(self, patient: str, folder: Path) -> Written:
         still = self.stills[patient]
-        grey = np.asarray(Image.open(still.image).convert("L"))
+        grey = _grey(still.image)
         polygons = {kind: _polygons(path) for kind, path in still.polygons.items()}
         file = new_file("liver_us", patient, "US", UltrasoundImageStorage)
         set_pixels(file, grey, "MONOCHROME2")
@@ -135,6 +130,29 @@ Edges = tuple[int, int, int, int]
 """x_min, y_min, x_max, y_max in pixels, upper ones excluded."""
 
 
+def _stills(folder: Path) -> tuple[dict[str, _Still], tuple[str, ...]]:
+    """Patient → image and polygons, and notes on those who are left out."""
+    stills: dict[str, _Still] = {}
+    unmarked: list[Path] = []
+    damaged: list[Path] = []
+    for name, code in CLASSES.items():
+        for path in _images(folder, name):
+            polygons = {kind: folder / name / "segmentation" / kind / f"{path.stem}.json" for kind in _KINDS}
+            there = {kind: file for kind, file in polygons.items() if file.is_file()}
+            width = _width(path)
+            if code != "normal" and "mass" not in there:
+                unmarked.append(path)
+            elif width is None:
+                damaged.append(path)
+            else:
+                stills[f"{code}-{path.stem}"] = _Still(path, width, there)
+    notes = [f"{len(unmarked)} images of a mass that nobody drew are left out"] if unmarked else []
+    notes += [f"{len(damaged)} damaged images are left out; the first: {damaged[0]}"] if damaged else []
+    if not stills:
+        raise DataError(f"{folder}: no image that can be used ({'; '.join(notes)}); fetch the set again")
+    return stills, tuple(notes)
+
+
 def _images(folder: Path, name: str) -> list[Path]:
     found = [path for path in (folder / name / "image").glob("*") if path.suffix.lower() in _IMAGES]
     if not found:
@@ -146,13 +164,24 @@ def _images(folder: Path, name: str) -> list[Path]:
 
 
 def _polygons(path: Path) -> list[Polygon]:
-    """One polygon, or several of one image."""
+    """One polygon, or several of one image.
+
+    Raises:
+        DataError: another form, fewer than 3 points, or a point that is in no image.
+    """
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         several = found if isinstance(found[0][0], list) else [found]
-        return [[(float(x), float(y)) for x, y in one] for one in several]
+        polygons = [[(float(x), float(y)) for x, y in one] for one in several]
     except (OSError, ValueError, TypeError, IndexError, KeyError) as error:
         raise DataError(f"{path}: no polygon ({type(error).__name__}); wanted [[x, y], …]") from error
+    least = min(map(len, polygons))
+    if least < _LEAST_POINTS:
+        raise DataError(f"{path}: a polygon of {least} points, wanted at least {_LEAST_POINTS}; draw it again")
+    far = [edge for one in polygons for point in one for edge in point if not abs(edge) <= _MOST_PX]
+    if far:
+        raise DataError(f"{path}: a point at {far[0]:g} px, wanted at most {_MOST_PX}; draw it again")
+    return polygons
 
 
 def _edges(polygons: list[Polygon], shape: tuple[int, ...]) -> Iterator[Edges]:
@@ -215,11 +244,24 @@ def _row(patient: str, sop_uid: str, kind: str, edges: Edges) -> tuple[str, ...]
     return (patient, sop_uid, kind, *(str(edge) for edge in edges), "0")
 
 
-def _widths(paths: list[Path]) -> NDArray[np.str_]:
-    """Bands of the pictures' widths: the one thing that tells machines apart here."""
-    texts = []
-    for path in paths:
+def _width(path: Path) -> int | None:
+    """Of the header alone; None where it is none."""
+    try:
         with Image.open(path) as image:
-            place = sum(image.width >= edge for edge in _SIZES_PX)
-        texts.append(("under-600px", "600-899px", "900-1199px", "1200px-up")[place])
-    return np.array(texts, dtype=np.str_)
+            return int(image.width)
+    except _DAMAGED:
+        return None
+
+
+def _grey(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except _DAMAGED as error:
+        raise DataError(f"{path}: no image ({type(error).__name__}); fetch the file again") from error
+
+
+def _bands(widths: list[int]) -> NDArray[np.str_]:
+    """Bands of the pictures' widths: the one thing that tells machines apart here."""
+    names = ("under-600px", "600-899px", "900-1199px", "1200px-up")
+    return np.array([names[sum(width >= edge for edge in _SIZES_PX)] for width in widths], dtype=np.str_)

@@ -7,13 +7,14 @@ Lou et al., "SDR-Former", arXiv 2402.17246; Ningbo Medical Center Lihuili Hospit
 voxels from x_min and y_min up to, not including, x_max and y_max, slices z_min to z_max both included. There is no
 outline, so a mask is a cuboid, larger than its lesion. In- and opposed-phase images have no place in a study here and
 are left out. Class −1 is the challenge's test part, whose classes were not published; patients with lesions of two
-classes are left out, too. The cropped lesions of `classification_dataset/` have lost their geometry and are not read.
+classes are left out, too. Series of one study were acquired in one session, so they share a frame of reference; those
+of two studies do not. The cropped lesions of `classification_dataset/` have lost their geometry and are not read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fl_liver.client.cohort.layout import DICOM_FOLDER, MASK_FOLDER
-from fl_liver.client.cohort.series.grid import Grid, from_sitk
+from fl_liver.client.cohort.series.grid import Grid
 from fl_liver.errors import DataError
 from fl_liver.study_cohort import SequenceKind
 from simulation.public.cohort import PublicCohort
 from simulation.public.images import PublicImages, Written
-from simulation.public.nifti import in_lps, nifti_stem, read_nifti, write_mask
+from simulation.public.nifti import nifti_stem, painted_like, read_nifti, write_mask
 from simulation.public.question import Question
 from simulation.public.series_files import SeriesName, write_series
 from simulation.public.tables import listing
@@ -67,6 +68,7 @@ DIAGNOSES = {
 }
 """The codes of `mri_clinical` (Zhen 2020), whose seven classes are almost these."""
 MALIGNANT = ("icc", "metastasis", "hcc")
+_MOST_LESIONS = 1000
 _EDGES = ("z_min", "y_min", "x_min", "z_max", "y_max", "x_max")
 QUESTION = Question(
     title="Which of seven focal liver lesions in MR?",
@@ -76,13 +78,18 @@ QUESTION = Question(
 )
 
 
+Box = tuple[int, tuple[int, ...]]
+"""A lesion's label in the mask, and its six voxel edges in the order of `_EDGES`, upper ones excluded."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """One series: its file, and (label, six voxel edges, upper ones excluded) of each lesion."""
+    """One series: its study and file, and the box of each lesion."""
 
     kind: SequenceKind
+    study: str
     path: Path
-    boxes: tuple[tuple[int, tuple[int, ...]], ...]
+    boxes: tuple[Box, ...]
 
 
 def read(folder: Path) -> PublicCohort:
@@ -94,21 +101,21 @@ def read(folder: Path) -> PublicCohort:
         DataError: another folder, an annotation of another form or with a class or phase that the set does not know, or
             no patient with a class and images.
     """
-    annotation = _annotation(folder)
-    kinds = {patient: _class_of(patient, items) for patient, items in annotation.items()}
-    known = {patient: kind for patient, kind in kinds.items() if kind is not None}
-    imaged = {patient: _series(folder / "images" / patient, annotation[patient]) for patient in known}
+    kinds, imaged, unreadable = _annotated(folder)
+    known = {patient: kind for patient, kind in kinds.items() if kind is not None and patient in imaged}
     patients = sorted(patient for patient, series in imaged.items() if any(one.boxes for one in series))
     if not patients:
         raise DataError(
             f"{folder}: {len(known)} patients with a class, none with volumes below images/; fetch those too"
+            + (f"; the annotation of {len(unreadable)} others cannot be read" if unreadable else "")
         )
     clinical = pd.DataFrame({"patient_id": patients, "kind": [known[patient] for patient in patients]})
     clinical["diagnosis"] = clinical["kind"].map(DIAGNOSES)
     clinical["malignant"] = clinical["kind"].isin(MALIGNANT).astype(np.int64)
     counts = {
-        "whose class is not published, or who have lesions of two": len(kinds) - len(known),
+        "whose class is not published, or who have lesions of two": sum(kind is None for kind in kinds.values()),
         "without volumes or boxes": len(known) - len(patients),
+        f"whose annotation cannot be read (first {next(iter(unreadable), '')})": len(unreadable),
     }
     present = {one.kind for patient in patients for one in imaged[patient]}
     sequences = tuple(kind for kind in PHASES.values() if kind is not None and kind in present)
@@ -133,58 +140,100 @@ def read(folder: Path) -> PublicCohort:
     )
 
 
+def _annotated(folder: Path) -> tuple[dict[str, str | None], dict[str, tuple[_Series, ...]], list[str]]:
+    """The class of each patient, series of those who have one, and whose annotation cannot be read."""
+    kinds: dict[str, str | None] = {}
+    imaged: dict[str, tuple[_Series, ...]] = {}
+    unreadable: list[str] = []
+    for patient, items in _annotation(folder).items():
+        try:
+            kinds[patient] = _class_of(patient, items)
+            if kinds[patient] is not None:
+                imaged[patient] = _series(folder / "images" / patient, items)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            unreadable.append(patient)
+    return kinds, imaged, unreadable
+
+
 @dataclass(frozen=True, slots=True)
 class _Writer:
     series: dict[str, tuple[_Series, ...]] = field(repr=False)
 
     def __call__(self, patient: str, folder: Path) -> Written:
-        drawn: list[Grid] = []
-        labels: set[int] = set()
+        masks: list[_Mask] = []
         for number, one in enumerate(self.series[patient], start=1):
             values, grid = read_nifti(one.path)
-            name = SeriesName("lld_mmri", patient, "MR", one.kind, number)
+            name = SeriesName("lld_mmri", patient, "MR", one.kind, number, frame=one.study)
             write_series(values, grid, name, folder / DICOM_FOLDER / patient / one.kind)
-            # Series on one lattice would otherwise get the union of their boxes.
-            if one.boxes and not any(grid.agrees_with(other) for other in drawn):
-                mask = _cuboids(one)
-                write_mask(mask, grid, folder / MASK_FOLDER / patient / f"{one.kind}.nii.gz")
-                labels |= set(np.unique(mask).tolist()) - {0}
-                drawn.append(grid)
+            if one.boxes:
+                mask = next((mask for mask in masks if grid.agrees_with(mask.grid)), None)
+                if mask is None:
+                    mask = _Mask(one.kind, grid, np.zeros(grid.shape, dtype=np.uint16))
+                    masks.append(mask)
+                mask.draw(one)
+        labels: set[int] = set()
+        for mask in masks:
+            write_mask(mask.labels, mask.grid, folder / MASK_FOLDER / patient / f"{mask.kind}.nii.gz")
+            labels |= mask.drawn
         return Written(lesions=tuple(sorted(labels)))
 
 
-def _cuboids(one: _Series) -> NDArray[np.uint16]:
-    """The boxes as labels, drawn in the file's own order of voxels, then turned as the volume was."""
-    import SimpleITK
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mask:
+    """What is drawn on one lattice, called after its first series; a cohort takes it for all series on that lattice."""
 
-    image = SimpleITK.ReadImage(str(one.path))
-    labels = np.zeros(image.GetSize()[::-1], dtype=np.uint16)
-    for label, (z0, y0, x0, z1, y1, x1) in one.boxes:
-        here = labels[max(z0, 0) : z1, max(y0, 0) : y1, max(x0, 0) : x1]
-        here[here == 0] = label
-    if not labels.any():
-        raise DataError(f"{one.path}: the boxes lie outside the volume of {image.GetSize()} voxels")
-    drawn = SimpleITK.GetImageFromArray(labels)
-    drawn.CopyInformation(image)
-    turned, _ = from_sitk(in_lps(drawn))
-    return turned.astype(np.uint16)
+    kind: SequenceKind
+    grid: Grid
+    labels: NDArray[np.uint16]
+
+    @property
+    def drawn(self) -> set[int]:
+        return set(np.flatnonzero(np.bincount(self.labels.ravel())).tolist()) - {0}
+
+    def draw(self, one: _Series) -> None:
+        """Add lesions that are not here yet: one that has a box on several series would get the union of its boxes."""
+        there = self.drawn
+        lacking = [box for box in one.boxes if box[0] not in there]
+        if lacking:
+            own = _cuboids(one.path, lacking)
+            self.labels[self.labels == 0] = own[self.labels == 0]
+
+
+def _cuboids(path: Path, boxes: Sequence[Box]) -> NDArray[np.uint16]:
+    """The boxes as labels, turned as the volume was; of two that overlap the smaller is whole, so that none hides."""
+
+    def paint(labels: NDArray[np.uint16]) -> None:
+        for label, (z0, y0, x0, z1, y1, x1) in sorted(boxes, key=_voxels):
+            here = labels[max(z0, 0) : max(z1, 0), max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+            here[here == 0] = label
+        if not labels.any():
+            size = " × ".join(map(str, labels.shape[::-1]))
+            raise DataError(f"{path}: the boxes lie outside the volume of {size} voxels; is it another version?")
+
+    return painted_like(path, paint)
+
+
+def _voxels(box: Box) -> int:
+    z0, y0, x0, z1, y1, x1 = box[1]
+    return (z1 - z0) * (y1 - y0) * (x1 - x0)
 
 
 def _annotation(folder: Path) -> dict[str, list[dict[str, Any]]]:
     path = folder / ANNOTATION
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["Annotation_info"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return dict(sorted(json.loads(path.read_text(encoding="utf-8"))["Annotation_info"].items()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: no annotation ({type(error).__name__}; found {listing(folder)}; wanted images/ and {ANNOTATION});"
             " give the folder that holds both"
         ) from error
-    return dict(sorted(found.items()))
 
 
 def _lesions(item: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(label in the mask, lesion) of one series; the set counts lesions from "0"."""
     for key, lesion in sorted(item["annotation"]["lesion"].items(), key=lambda pair: int(pair[0])):
+        if not 0 <= int(key) < _MOST_LESIONS:
+            raise ValueError(key)
         yield int(key) + 1, lesion
 
 
@@ -213,7 +262,7 @@ def _series(folder: Path, items: list[dict[str, Any]]) -> tuple[_Series, ...]:
         kind, path = PHASES[item["phase"]], files.get((str(item["studyUID"]), str(item["seriesUID"])))
         if kind is not None and path is not None:
             boxes = tuple((label, _edges(lesion["bbox"]["3D_box"])) for label, lesion in _lesions(item))
-            found[kind] = _Series(kind, path, boxes)
+            found[kind] = _Series(kind, str(item["studyUID"]), path, boxes)
     return tuple(found[kind] for kind in PHASES.values() if kind in found and kind is not None)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl_liver.client.cohort.layout import DICOM_FOLDER, MASK_FOLDER
+from fl_liver.errors import DataError
 from fl_liver.study_cohort import SequenceKind
 from simulation.public.images import PublicImages, Written
 from simulation.public.nifti import nifti_stem, read_nifti, separate_lesions, write_mask
@@ -53,6 +54,8 @@ class _Writer:
     def __call__(self, patient: str, folder: Path) -> Written:
         files = self.files[patient]
         labels, grid = read_nifti(files[MASK])
+        if not (labels > 0).any():
+            raise DataError(f"{files[MASK]}: nothing is drawn in this mask; fetch the file again")
         parted = separate_lesions(labels > 0, grid)
         write_mask(parted, grid, folder / MASK_FOLDER / f"{patient}.nii.gz")
         for number, (name, kind) in enumerate(PHASES.items(), start=1):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Grid]:
     if image.GetDimension() != 3:
         raise DataError(f"{path}: {image.GetDimension()} axes, wanted 3; is it a volume of one series?")
     _refuse_cut(path, image.GetNumberOfPixels())
-    values, grid = from_sitk(in_lps(image))
+    values, grid = from_sitk(_attempt(path, lambda: in_lps(image)))
     if values.ndim != 3:
         raise DataError(f"{path}: several values a voxel, wanted one; is it a volume of one series?")
     return values, grid
@@ -60,6 +61,28 @@ def in_lps(image: Any) -> Any:
     import SimpleITK
 
     return SimpleITK.DICOMOrient(image, "LPS")
+
+
+def painted_like(path: Path, paint: Callable[[NDArray[np.uint16]], None]) -> NDArray[np.uint16]:
+    """A mask painted in a file's own order of voxels, then turned as `read_nifti` turns it.
+
+    Of the file only the header is read.
+
+    Args:
+        paint: draws into zeros of the file's (k, j, i).
+    Raises:
+        DataError: no such file, or not a volume.
+    """
+    import SimpleITK
+
+    header = _reader(path)
+    _attempt(path, header.ReadImageInformation)
+    labels = np.zeros(header.GetSize()[::-1], dtype=np.uint16)
+    paint(labels)
+    drawn = SimpleITK.GetImageFromArray(labels)
+    drawn.SetDirection(header.GetDirection())  # the one thing that says how axes are turned
+    turned, _ = from_sitk(in_lps(drawn))
+    return turned.astype(np.uint16)
 
 
 def spacing_mm(path: Path) -> tuple[float, float]:
@@ -120,16 +143,26 @@ def _attempt(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _refuse_cut(path: Path, voxels: int) -> None:
-    """SimpleITK takes a file that was cut short, and what is missing for zeros."""
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-        header = file.read(352)
-        order = "<" if header[:4] == b"\x5c\x01\0\0" else ">"
-        bits, offset = struct.unpack_from(order + "h", header, 72)[0], struct.unpack_from(order + "f", header, 108)[0]
-        wanted, there = int(offset) + voxels * bits // 8, len(header)
-        try:
-            while there < wanted and (block := file.read(_BLOCK)):
+    """SimpleITK takes a file that was cut short, and what is missing for zeros; in a large one it overlooks damage.
+
+    Reads to the end: a gzip file says there whether it is whole.
+    """
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            header = file.read(352)
+            wanted, there = _promised(header, voxels), len(header)
+            while there <= wanted and (block := file.read(_BLOCK)):
                 there += len(block)
-        except EOFError:
-            there = -1
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: the compressed file is cut short or damaged ({error}); fetch it again") from None
+    except (ValueError, OverflowError, struct.error) as error:
+        raise DataError(f"{path}: a header that contradicts itself ({type(error).__name__}); fetch it again") from None
     if there < wanted:
         raise DataError(f"{path}: the file is cut short (its header promises {wanted} bytes); fetch it again")
+
+
+def _promised(header: bytes, voxels: int) -> int:
+    """Bytes of a whole file."""
+    order = "<" if header[:4] == b"\x5c\x01\0\0" else ">"
+    bits, offset = struct.unpack_from(order + "h", header, 72)[0], struct.unpack_from(order + "f", header, 108)[0]
+    return int(offset) + voxels * int(bits) // 8

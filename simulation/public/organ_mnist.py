@@ -11,7 +11,6 @@ of a split, so figures are better than those of new scans would be. Left and rig
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -74,17 +73,21 @@ def read(folder: Path) -> PublicCohort:
 
 def _arrays(path: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             images, labels = file[f"{part}_images"], file[f"{part}_labels"].reshape(-1)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            shape = " × ".join(map(str, images.shape))
+    except Exception as error:  # the one broad catch of archives: numpy and zipfile raise a dozen types on damaged ones
         raise DataError(
             f"{path}: no {part}_images and {part}_labels ({type(error).__name__}); fetch it again"
         ) from error
-    if images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8 or len(images) != len(labels):
-        shape = " × ".join(map(str, images.shape))
+    shaped = images.shape[1:] == (SIDE, SIDE) and images.dtype == np.uint8
+    if not shaped or not len(images) or len(images) != len(labels):
         raise DataError(f"{path}: {part}_images of {shape} {images.dtype}; wanted n × 28 × 28 uint8, one label each")
-    if (labels >= len(ORGANS)).any():
-        raise DataError(f"{path}: label {int(labels.max())} in {part}; wanted 0 to 10")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: {part}_labels are {labels.dtype}; wanted whole numbers from 0 to 10")
+    strange = labels[(labels < 0) | (labels >= len(ORGANS))]
+    if len(strange):
+        raise DataError(f"{path}: label {int(strange[0])} in {part}; wanted 0 to 10")
     return images, labels.astype(np.int64)
 
 

@@ -87,5 +87,5 @@ def _tables(path: Path) -> Iterator[pd.DataFrame]:
                 yield sheet.rename(columns=lambda name: str(name).strip()).map(lambda cell: str(cell).strip())
         else:
             yield read_table(path)
-    except (DataError, ValueError, OSError, KeyError):
-        return  # a licence text or a manifest; `find_table` names what it looked at
+    except Exception:  # the one broad catch of tables: openpyxl raises a dozen types on damaged workbooks
+        return  # a licence text, a manifest or half a download; `find_table` names what it looked at

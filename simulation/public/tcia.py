@@ -3,15 +3,19 @@
     metadata.csv                                                            one row a series; also one folder above
     <collection>/<patient>/<date-study description>/<number-description>/1-001.dcm …
 
-Any other depth and any other names do as well: a folder's files are one series, and its first header says of whom.
+Any other depth and any other names do as well: a folder's files are one series, and its first header that can be read
+says of whom. An element that is no value of its kind counts as absent.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import os
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from fl_liver.client.cohort.lesions.seg import read_seg
 from fl_liver.client.cohort.series.grid import Grid
 from fl_liver.errors import ConfigError, DataError
 from simulation.public.nifti import separate_lesions
-from simulation.public.tables import listing
+from simulation.public.tables import listing, number
 
 _HEADER = (
     *("PatientID", "StudyInstanceUID", "StudyDate", "SeriesInstanceUID", "SeriesDescription", "Modality"),
@@ -74,7 +79,7 @@ def tcia_series(root: Path, patient: Callable[[str], bool], wanted: str) -> dict
     for folder, below, names in os.walk(root):
         below.sort()
         files = tuple(Path(folder) / name for name in sorted(names) if name.lower().endswith(".dcm"))
-        header = _header(files[0], _HEADER) if files else None
+        header = _first_header(files, _HEADER)
         if header is not None and patient(str(header.get("PatientID", ""))):
             one = _series(header, files)
             found[one.patient].append(one)
@@ -87,9 +92,9 @@ def incomplete(root: Path, found: dict[str, list[TciaSeries]]) -> tuple[str, ...
     """One note on series that have fewer files than NBIA's metadata.csv says; () where there is no such file."""
     promised: dict[str, int] = {}
     for path in sorted((*root.glob("metadata.csv"), *root.glob("*/metadata.csv"), *root.parent.glob("metadata.csv"))):
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file, suppress(csv.Error):
             for row in csv.DictReader(file):
-                if row.get("Series UID") and str(row.get("Number of Images", "")).isdigit():
+                if row.get("Series UID") and str(row.get("Number of Images", "")).isdecimal():
                     promised[row["Series UID"]] = int(row["Number of Images"])
     short = [one for many in found.values() for one in many if len(one.files) < promised.get(one.series_uid, 0)]
     if not short:
@@ -105,15 +110,17 @@ def incomplete(root: Path, found: dict[str, list[TciaSeries]]) -> tuple[str, ...
 def segmentation(series: TciaSeries) -> Segmentation | None:
     """What a series of modality SEG says of itself; None where it is no segmentation of one series."""
     header = _header(series.files[0], ("SegmentSequence", "ReferencedSeriesSequence"))
-    references = list(header.get("ReferencedSeriesSequence", ())) if header is not None else []
+    references = _items(header, "ReferencedSeriesSequence") if header is not None else []
     if header is None or len(references) != 1:
         return None
-    images = references[0].get("ReferencedInstanceSequence", ())
+    segments = [(one.get("SegmentNumber"), one) for one in _items(header, "SegmentSequence")]
     return Segmentation(
         series.files[0],
-        {int(one.SegmentNumber): str(one.get("SegmentLabel", "")).strip() for one in header.get("SegmentSequence", ())},
+        {number: str(one.get("SegmentLabel", "")).strip() for number, one in segments if isinstance(number, int)},
         str(references[0].get("SeriesInstanceUID", "")),
-        frozenset(str(one.get("ReferencedSOPInstanceUID", "")) for one in images),
+        frozenset(
+            str(one.get("ReferencedSOPInstanceUID", "")) for one in _items(references[0], "ReferencedInstanceSequence")
+        ),
     )
 
 
@@ -174,28 +181,62 @@ def scanner_columns(series: Sequence[TciaSeries]) -> dict[str, NDArray[np.str_]]
 
 
 def _places_once(headers: Sequence[Dataset]) -> bool:
-    places = [tuple(round(float(v), 2) for v in header.get("ImagePositionPatient") or ()) for header in headers]
+    places = [_place(header) for header in headers]
     return len(set(places)) == len(places)
+
+
+def _place(header: Dataset) -> tuple[float, ...]:
+    """ImagePositionPatient; () where it is none."""
+    try:
+        return tuple(round(float(value), 2) for value in header.get("ImagePositionPatient") or ())
+    except (TypeError, ValueError):  # one number alone, or an empty one among three
+        return ()
+
+
+def _first_header(files: Sequence[Path], tags: Sequence[str]) -> Dataset | None:
+    """Of the first file that can be read: one damaged file is no reason to lose a series."""
+    return next((header for path in files if (header := _header(path, tags)) is not None), None)
 
 
 def _header(path: Path, tags: Sequence[str]) -> Dataset | None:
     """Some elements of a file; None where it is none that pydicom reads."""
     try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's warnings quote values
+            header = dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+            _convert(header)
     except Exception:  # the one broad catch of a foreign header: pydicom raises a dozen types on damaged files
         return None
+    return header
+
+
+def _convert(header: Dataset) -> None:
+    """pydicom makes values of an element's bytes when it is first asked for them: here, not far from any catch.
+
+    What is no value of its kind, such as a thickness of "1,25", goes.
+    """
+    for tag in list(header.keys()):
+        try:
+            element = header[tag]
+            for item in element.value if element.VR == "SQ" else ():
+                _convert(item)
+        except Exception:  # the same dozen types
+            del header[tag]
+
+
+def _items(header: Dataset, keyword: str) -> list[Dataset]:
+    """Items of a sequence; none where it is absent, or no sequence."""
+    return list(header[keyword].value) if keyword in header and header[keyword].VR == "SQ" else []
 
 
 def _series(header: Dataset, files: tuple[Path, ...]) -> TciaSeries:
     def text(keyword: str) -> str:
         value: Any = header.get(keyword)
-        if value is None:
-            return ""
-        return " ".join(
-            (str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else str(value[0])).split()
-        )
+        if isinstance(value, MultiValue):
+            value = value[0] if value else None
+        return "" if value is None else " ".join(str(value).split())
 
-    thickness = text("SliceThickness")
+    thickness = number(text("SliceThickness"))
     return TciaSeries(
         patient=text("PatientID"),
         study_uid=text("StudyInstanceUID"),
@@ -205,7 +246,7 @@ def _series(header: Dataset, files: tuple[Path, ...]) -> TciaSeries:
         description=text("SeriesDescription"),
         scanner=_scanner(text("Manufacturer"), text("ManufacturerModelName")),
         kernel=text("ConvolutionKernel"),
-        thickness_mm=float(thickness) if thickness else float("nan"),
+        thickness_mm=thickness if math.isfinite(thickness) else float("nan"),
         files=files,
     )
 

@@ -146,8 +146,11 @@ class _Writer:
 
     def __call__(self, patient: str, folder: Path) -> Written:
         one = self.imaged[patient]
+        files = self.files(one)
+        if not all(files.values()):
+            raise DataError(f"{one.drawn.path}: none of the images that it was drawn on is there; resume the download")
         labels, grid = drawn_lesions(one.drawn, one.lesions, separate=self.separate)
         write_mask(labels, grid, folder / MASK_FOLDER / f"{patient}.nii.gz")
-        for name, files in self.files(one).items():
-            link_files(files, folder / DICOM_FOLDER / patient / name)
+        for name, paths in files.items():
+            link_files(paths, folder / DICOM_FOLDER / patient / name)
         return Written(lesions=tuple(int(label) for label in np.unique(labels) if label))

@@ -15,7 +15,7 @@ from fl_liver import cli
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.cohort.pseudonym import site_pseudonyms
-from fl_liver.client.export import image_table, site_table, table_text, write_table
+from fl_liver.client.export import image_table, site_table, write_table
 from fl_liver.client.scores import ImageLogits, ScoreStore
 from fl_liver.client.site import SiteConfig
 from fl_liver.errors import ConfigError, DataError
@@ -45,7 +45,7 @@ def test_a_row_a_patient_with_what_the_study_and_its_models_say(make_site: MakeS
     """Every column is as long as the cohort; who was not scored has empty fields."""
     site = make_site("H01")
     cohort, logits = scored(site, table_study)
-    found = site_table(site, table_study, cohort)
+    found = site_table(site, table_study, cohort).columns
     assert found["case"] == found["patient"] == list(cohort.patients)
     assert {len(values) for values in found.values()} == {40}
     assert found["score_federated"][0] == found["p_federated"][0] == ""
@@ -55,24 +55,6 @@ def test_a_row_a_patient_with_what_the_study_and_its_models_say(make_site: MakeS
     for part, test in zip(found["part"], found["test"], strict=True):
         assert test == (part if part == "internal" else "")
     assert set(found["part"]) == {"train", "calibration", "internal"}
-
-
-def test_clinical_columns_stand_as_they_are_but_ids_and_dates_do_not(make_site: MakeSite, table_study: Study) -> None:
-    site = make_site("H01", patients=12)
-    with (site.data / "clinical.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row |= {"afp": "<3", "seen": "", "visit": "", "name_of_study": "a, b"}
-    rows[3]["seen"], rows[5]["visit"] = "2019-05-04", "04.05.2019 10:30"
-    write_rows(site.data / "clinical.csv", [list(rows[0]), *(list(row.values()) for row in rows)])
-    cohort = load_cohort(site, table_study)
-    found = site_table(site, table_study, cohort)
-    assert found["afp"] == ["<3"] * 12
-    assert {"patient_id", "seen", "visit"}.isdisjoint(found)
-    names = site_pseudonyms(site.work)
-    ages = {names.patient(row["patient_id"]): row["age_years"] for row in rows}
-    assert found["age_years"] == [ages[case] for case in found["case"]]
-    assert not any(row["patient_id"] in table_text(found) for row in rows)
 
 
 def test_readers_and_explanations_are_joined_by_the_patient(
@@ -85,7 +67,7 @@ def test_readers_and_explanations_are_joined_by_the_patient(
     names = site_pseudonyms(site.work)
     explained = tmp_path / "explain.csv"
     write_rows(explained, [["pseudonym", "hit:Grad-CAM"], [names.patient("P004"), 1], [names.patient("P999"), 0]])
-    found = site_table(site, table_study, load_cohort(site, table_study), explained)
+    found = site_table(site, table_study, load_cohort(site, table_study), explained).columns
     place = {names.patient(f"P{number:03d}"): number for number in range(12)}
     order = [place[case] for case in found["case"]]
     assert found["reader_1_confidence"] == ["" if number == 0 else str(number) for number in order]
@@ -114,9 +96,10 @@ def test_of_lesions_each_has_its_own_row_and_its_patients_pseudonym(make_site: M
         findings=(),
         group=np.repeat(np.arange(3), 2),
     )
-    found = site_table(site, study, cohort)
+    found = site_table(site, study, cohort, named=["stage", "said"]).columns
     assert found["stage"] == [f"{i}{k}" for i, k in cases]
     assert found["said"] == ["", "", "no", "yes", "", ""]
+    assert found["lesion"] == ["1", "2"] * 3, "of the clinical table; readers.csv does not bring it again"
     assert found["patient"] == [names.patient(f"P{i:03d}") for i, _ in cases]
     assert len(set(found["case"])) == 6
 
@@ -125,7 +108,7 @@ def test_several_classes_have_a_score_and_a_probability_each(make_site: MakeSite
     study = table_study.changed(task={"classes": {"a": "0", "b": "1", "c": "2"}, "positive": ["b", "c"]})
     site = make_site("H01", study=study)
     cohort, logits = scored(site, study, classes=3)
-    found = site_table(site, study, cohort)
+    found = site_table(site, study, cohort).columns
     assert [float(x) for x in found["score_federated_b"][1:]] == pytest.approx(logits[:, 1].tolist())
     total = sum(float(found[f"p_federated_{name}"][5]) for name in "abc")
     assert total == pytest.approx(1)
@@ -134,16 +117,19 @@ def test_several_classes_have_a_score_and_a_probability_each(make_site: MakeSite
 
 
 def test_wangs_risk_is_given_back_from_the_stored_log_odds(make_site: MakeSite, table_study: Study) -> None:
-    """Stored as log(10ʳ − 1): r = 1 is log 9."""
+    """Stored as log(10ʳ − 1): r = 1 is log 9. What a regression made of it is no risk: its log-odds are others."""
     study = table_study.changed(model={"patient": "risk"})
     site = make_site("H01", study=study)
     cohort = load_cohort(site, study)
-    store = ScoreStore(site.study_folder(study.sha256), 40)
-    store.keep("federated", np.arange(3), np.log([[9.0], [10**0.2 - 1], [10**-9.0]]))
-    found = site_table(site, study, cohort)["risk_federated"]
-    assert [float(x) for x in found[:2]] == pytest.approx([1.0, 0.2])
-    assert float(found[2]) == pytest.approx(1e-9 / np.log(10), rel=1e-6)
-    assert "risk_federated" not in site_table(site, table_study, load_cohort(site, table_study))
+    store, logits = ScoreStore(site.study_folder(study.sha256), 40), np.log([[9.0], [10**0.2 - 1], [10**-9.0]])
+    store.keep("federated", np.arange(3), logits, images=ImageLogits(np.arange(3), logits, 40))
+    store.keep("fusion", np.arange(3), 2 * logits)
+    found = site_table(site, study, cohort).columns
+    assert [float(x) for x in found["risk_federated"][:2]] == pytest.approx([1.0, 0.2])
+    assert float(found["risk_federated"][2]) == pytest.approx(1e-9 / np.log(10), rel=1e-6)
+    assert "p_fusion" in found
+    assert "risk_fusion" not in found
+    assert "risk_federated" not in site_table(site, table_study, load_cohort(site, table_study)).columns
 
 
 def images_of(site: SiteConfig, lesions: int = 6) -> Cohort:
@@ -224,6 +210,22 @@ def test_images_that_changed_since_they_were_scored_and_tables_are_refused(
         image_table(site, table_study, images_of(site))
 
 
+def test_rows_that_left_the_clinical_table_are_not_made_one_patient(
+    make_site: MakeSite, image_study: Study, table_study: Study
+) -> None:
+    """All of them had one pseudonym, that of nobody; a statistic clustered by patient took them for one."""
+    site = make_site("H01")
+    cohort = load_cohort(site, table_study)
+    with (site.data / "clinical.csv").open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    write_rows(site.data / "clinical.csv", rows[:38])
+    with pytest.raises(DataError, match=r"3 of 40 rows of the cohort are not in the clinical table any more; put them"):
+        site_table(site, table_study, cohort)
+    write_lesions(site, patients=2)
+    with pytest.raises(DataError, match="2 of 6 rows of the cohort are not in the clinical table any more"):
+        image_table(site, image_study, images_of(site))
+
+
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
@@ -238,7 +240,7 @@ def test_a_wrong_table_of_readers_is_refused(
     site = make_site("H01")
     write_rows(site.data / "readers.csv", rows)
     with pytest.raises(DataError, match=match):
-        site_table(site, table_study, load_cohort(site, table_study))
+        site_table(site, table_study, load_cohort(site, table_study), named=["part"])
 
 
 def test_only_the_owner_can_read_the_file(make_site: MakeSite, table_study: Study, tmp_path: Path) -> None:
@@ -250,16 +252,47 @@ def test_only_the_owner_can_read_the_file(make_site: MakeSite, table_study: Stud
         write_table(tmp_path / "nowhere" / "out.csv", columns)
 
 
+def test_the_command_takes_what_the_papers_plan_reads(
+    make_site: MakeSite, table_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, out = make_site("H01"), tmp_path / "north.csv"
+    (site.data / "site.toml").write_text('site = "H01"\n')
+    with (site.data / "clinical.csv").open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    write_rows(site.data / "clinical.csv", [[*rows[0], "mrn", "bmi"], *([*row, "M1", 22] for row in rows[1:])])
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[[analysis]]\nid = "a"\nkind = "rank_sum"\nx = "bmi"\ngroup = "label"\n')
+    monkeypatch.setattr("fl_liver.study_files.shipped_plan", lambda _: plan)
+    asked = ["site", "table", table_study.sha256[:12], "--out", str(out), "--dir", str(site.data)]
+    assert cli.run_app(cli.app, asked) == 0
+    with out.open(encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert {row["bmi"] for row in found} == {"22"}
+    assert "mrn" not in found[0]
+
+
 def test_the_command_writes_the_table_and_sends_nothing(
     make_site: MakeSite, table_study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = make_site("H01")
     scored(site, table_study)
     (site.data / "site.toml").write_text('site = "H01"\n')
+    with (site.data / "clinical.csv").open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    write_rows(site.data / "clinical.csv", [[*rows[0], "mrn", "bmi"], *([*row, "M1", 22] for row in rows[1:])])
+    write_rows(site.data / "readers.csv", [["patient_id", "reader_1_diagnosis", "read_on"], ["P001", 1, "2024-03-01"]])
     out = tmp_path / "north.csv"
     asked = ["site", "table", table_study.sha256[:12], "--out", str(out), "--dir", str(site.data)]
+    assert cli.run_app(cli.app, [*asked, "--column", "bmi"]) == 0
+    said = capsys.readouterr().out
+    assert "it stays in the hospital" in said
+    assert "kept of clinical table: malignant, age_years, bmi\n" in said
+    assert "left out of clinical table: mrn\n" in said
+    assert "left out of readers.csv: read_on\n" in said
+    assert "M1" not in out.read_text()
+    assert cli.run_app(cli.app, [*asked, "--column", "read_on"]) == 2
+    assert cli.run_app(cli.app, [*asked, "--images", "--column", "bmi"]) == 78
     assert cli.run_app(cli.app, asked) == 0
-    assert "it stays in the hospital" in capsys.readouterr().out
     with out.open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 40
     asked[2] = "0" * 12

@@ -20,6 +20,7 @@ from fl_liver.server.summing import BatchSummer
 from fl_liver.stats.conversation import Question
 from fl_liver.study import Study
 from fl_liver.wire import from_record, to_record
+from tests.client.cohort.tiny_volumes import ct_study
 
 MakeGrid = Callable[[Callable[[Message], Message | None]], Grid]
 SITES = ("H01", "H02", "H03")
@@ -229,3 +230,25 @@ def test_a_hospital_that_commits_to_another_cohort_within_a_batch_is_refused(
     batch.total(ASKED)
     with pytest.raises(ProtocolError, match="H01 committed to another cohort than at the first step of batch"):
         batch.total(ASKED)
+
+
+def test_a_study_of_lesions_counts_their_patients_beside_every_count(local_grid: MakeGrid) -> None:
+    """Nine lesions of a class at three hospitals, of four patients: their count cannot be read, other answers can."""
+    kinds: list[list[str]] = []
+
+    def reply(question: Sum, node: int) -> Totals:
+        kinds.append([one.kind for one in question.questions])
+        lesions, patients = [30, 3], [10, {11: 2, 12: 1, 13: 1}[node]]
+        return totals(question, [*lesions, node, *patients])
+
+    arguments = {"columns": [["label", ["0", "1"]]], "complete": [], "rows": "internal"}
+    asked = [Question("cell_counts", arguments, 2), Question("moments", {"rows": "internal"}, 1)]
+    found = summer(local_grid, ct_study(unit="lesion"), reply).total(asked)
+    assert kinds[0] == ["cell_counts", "moments", "patients"]
+    assert len(found) == 2
+    assert found[1].tolist() == [36]
+    for read in (lambda: found[0], lambda: list(found), lambda: list(found[:1])):
+        with pytest.raises(PrivacyError, match=r"a group by label .*: fewer than 5 patients over all sites"):
+            read()
+    plain = summer(local_grid, ct_study(), lambda question, node: totals(question, [30, 3, node])).total(asked)
+    assert plain[0].tolist() == [90, 9], "where rows are patients nothing more is asked"

@@ -140,6 +140,7 @@ def spoil_three_patients(hospital: Path) -> None:
     shutil.rmtree(patients[2])
 
 
+@pytest.mark.slow
 def test_patients_that_cannot_be_used_are_counted_and_the_run_goes_on(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_too_few_hospitals_end_in_one_line_with_every_reason(
     )
 
 
+@pytest.mark.slow
 def test_a_hospital_that_did_not_approve_this_study_sits_out(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +271,7 @@ def test_a_learning_rate_that_explodes_ends_in_one_line_and_no_model(
     assert not list((tmp_path / "run").glob("checkpoints/**/*.safetensors"))
 
 
+@pytest.mark.slow
 def test_one_hospitals_nan_loss_is_told_without_its_name(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +292,7 @@ def test_one_hospitals_nan_loss_is_told_without_its_name(
     assert "the loss is nan" in (hospitals / "H02" / "work" / "site.log").read_text()
 
 
+@pytest.mark.slow
 def test_one_hospital_that_cannot_train_is_missed_in_that_round_only(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +311,7 @@ def test_one_hospital_that_cannot_train_is_missed_in_that_round_only(
     assert "H02" in run.summary["incomplete"]
 
 
+@pytest.mark.slow
 def test_a_curve_that_cannot_be_drawn_does_not_end_the_run(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +331,7 @@ def test_a_curve_that_cannot_be_drawn_does_not_end_the_run(
     assert run.summary["models"]["federated"]["internal"]["n"] > 0
 
 
+@pytest.mark.slow
 def test_a_crash_of_one_hospitals_client_is_a_missed_round_and_its_trace_stays_there(
     simulate: Simulate, hospitals_in: HospitalsIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

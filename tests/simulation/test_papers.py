@@ -19,7 +19,7 @@ from fl_liver.client.cohort.pseudonym import site_pseudonyms
 from fl_liver.client.scores import ImageLogits, ScoreStore
 from fl_liver.stats.plan import parse_plan, read_plan
 from fl_liver.study import Study
-from fl_liver.study_files import load_study
+from fl_liver.study_files import load_study, shipped_image_plan, shipped_plan
 from simulation import papers
 from simulation.phantom.readers import reader_header
 from simulation.phantom.registry import PHANTOMS, phantom_of
@@ -64,7 +64,7 @@ def columns_of(study: Study) -> set[str]:
 def test_every_plan_reads_what_its_studys_hospitals_have(name: str) -> None:
     """A plan with a column that no hospital has would say nothing of it."""
     study, of_images = study_of(name), name.endswith("-images")
-    plan = papers.shipped_image_plan(study) if of_images else papers.shipped_plan(study)
+    plan = shipped_image_plan(study) if of_images else shipped_plan(study)
     assert plan is not None
     assert plan.stem == name
     assert set(read_plan(plan).columns()) <= (image_columns_of(study) if of_images else columns_of(study))
@@ -120,7 +120,9 @@ def hospital(make_site: MakeSite, study: Study, name: str) -> Path:
         rows = list(csv.reader(file))
     rare = ["rare", *("1" if name == "H01" and line < 3 else "0" for line in range(len(rows) - 1))]
     with (site.data / "clinical.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([*row, mark] for row, mark in zip(rows, rare, strict=True))
+        unread = ["unread", *(["x"] * (len(rows) - 1))]
+        seen = ["seen", "04/05/1960", *([""] * (len(rows) - 2))]
+        csv.writer(file).writerows([*row, *more] for row, *more in zip(rows, rare, unread, seen, strict=True))
     cohort = load_cohort(site, study)
     n = len(cohort.patients)
     scores = np.random.default_rng(int(name[1:])).normal(cohort.label, 1.0)[:, None]
@@ -150,6 +152,8 @@ def test_a_papers_tables_are_answered_over_every_hospital(
     with (run / "analysis" / "H05.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["score_federated"] for row in rows} == {""}
+    assert {row["unread"] for row in rows} == {"x"}, "kept for plans that somebody writes later"
+    assert "seen" not in rows[0], "dates are not kept of phantoms either"
     assert stat.S_IMODE((run / "analysis" / "H01.csv").stat().st_mode) == 0o600
 
 

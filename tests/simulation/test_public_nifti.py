@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fl_liver.client.cohort.layout import hospital_folder
 from fl_liver.client.cohort.lesions.masks import on_grid_of, read_mask_file
@@ -15,7 +16,7 @@ from fl_liver.client.cohort.series.grid import Grid, Volume
 from fl_liver.client.cohort.series.survey import Place, survey
 from fl_liver.client.cohort.series.volume import read_volume
 from fl_liver.errors import DataError
-from simulation.public.nifti import read_nifti, separate_lesions, spacing_mm, write_mask
+from simulation.public.nifti import painted_like, read_nifti, separate_lesions, spacing_mm, write_mask
 from simulation.public.series_files import SeriesName, link_files, write_series
 from tests.simulation.public_trees import require_shared, write_nifti
 
@@ -77,6 +78,25 @@ def test_hounsfield_units_are_kept_and_fractions_are_stored_as_finely_as_they_ca
     write_series(*read_nifti(write_nifti(tmp_path / "f.nii", fractions, RAS)),
                  SeriesName("s", "P1", "MR", "t2"), other / "dicom" / "P1" / "a")  # fmt: skip
     assert np.sort(read_back(other).values.ravel()) == pytest.approx(np.sort(fractions.ravel()), abs=2e-5)
+
+
+@pytest.mark.parametrize("span", [(0, 65535), (30000, 60000), (-1000, 64535), (-32768, 32767)])
+def test_whole_numbers_of_sixteen_bits_are_kept_whatever_their_sign(tmp_path: Path, span: tuple[int, int]) -> None:
+    """MR of uint16 above 32767: with a slope, every second number would be off by up to a half."""
+    whole = np.linspace(*span, 210).round().reshape(7, 6, 5)
+    grid = Grid((7, 6, 5), (0, 0, 0), (0, 0, 5), (0, 2, 0), (2, 0, 0))
+    for kind in (np.float64, np.int32):
+        root = tmp_path / kind.__name__
+        write_series(whole.astype(kind), grid, SeriesName("s", "P1", "MR", "t2"), root / "dicom" / "P1" / "a")
+        assert np.array_equal(read_back(root).values, whole)
+
+
+def test_a_volume_with_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    grid = Grid((7, 6, 5), (0, 0, 0), (0, 0, 5), (0, 2, 0), (2, 0, 0))
+    values = np.zeros((7, 6, 5), dtype=np.float32)
+    values[0, 0, :2] = np.inf, np.nan
+    with pytest.raises(DataError, match="s: 2 voxels of the t2 series are not finite; fetch the file again"):
+        write_series(values, grid, SeriesName("s", "P1", "MR", "t2"), tmp_path / "a")
 
 
 def test_a_mask_and_its_volume_stay_on_each_other(tmp_path: Path) -> None:
@@ -147,6 +167,41 @@ def test_a_file_that_is_no_volume_is_refused_and_named(tmp_path: Path, damage: s
         read_nifti(path)
 
 
+@pytest.mark.parametrize("damage", ["checksum", "middle"])
+def test_damage_in_a_large_compressed_volume_is_found(tmp_path: Path, damage: str) -> None:
+    """SimpleITK reads such a file without a word, with other voxels in it."""
+    voxels = np.random.default_rng(0).integers(-99, 99, (120, 120, 50)).astype(np.int16)
+    path = write_nifti(tmp_path / "v.nii.gz", voxels, RAS)
+    data = bytearray(path.read_bytes())
+    at = slice(-8, -6) if damage == "checksum" else slice(len(data) * 9 // 10, len(data) * 9 // 10 + 4000)
+    data[at] = bytes(255 - value for value in data[at]) if damage == "checksum" else b"\xff" * 4000
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"v\.nii\.gz: the compressed file is cut short or damaged"):
+        read_nifti(path)
+
+
+def test_a_header_that_promises_nothing_and_complex_voxels_are_refused(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "v.nii", np.zeros((7, 6, 5), np.float64), RAS)
+    data = path.read_bytes()
+    path.write_bytes(data[:108] + np.array(np.nan, "<f4").tobytes() + data[112:])
+    with pytest.raises(DataError, match=r"a header that contradicts itself .ValueError"):
+        read_nifti(path)
+    path.write_bytes(data[:70] + np.array([32, 64], "<i2").tobytes() + data[74:])
+    with pytest.raises(DataError, match=r"not a NIfTI volume that can be read"):
+        read_nifti(path)
+
+
+@pytest.mark.parametrize("affine", [LAS, RAS, CORONAL, OBLIQUE], ids=["LAS", "RAS", "coronal", "oblique"])
+def test_a_mask_painted_in_a_files_order_lies_as_the_file_is_read(tmp_path: Path, affine: list[list[float]]) -> None:
+    voxels = np.arange(1, 211, dtype=np.int16).reshape(7, 6, 5)
+    path = write_nifti(tmp_path / "v.nii", voxels, affine)
+
+    def paint(labels: NDArray[np.uint16]) -> None:
+        labels[:] = voxels.T
+
+    assert np.array_equal(painted_like(path, paint), read_nifti(path)[0])
+
+
 def test_the_slice_distance_is_told_from_the_header_alone(tmp_path: Path) -> None:
     thick: list[list[float]] = [[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, 5, 0]]
     path = write_nifti(tmp_path / "v.nii", np.zeros((7, 6, 5), np.int16), thick)
@@ -165,6 +220,46 @@ def test_linked_files_are_no_symbolic_links(tmp_path: Path) -> None:
     found = sorted((tmp_path / "hospital").iterdir())
     assert [one.name for one in found] == ["1-1.dcm", "link.dcm"]
     assert not any(one.is_symlink() for one in found)
+
+
+def test_files_that_were_linked_before_are_linked_again_and_never_written_through(tmp_path: Path) -> None:
+    source, copy = tmp_path / "set" / "1-1.dcm", tmp_path / "hospital" / "1-1.dcm"
+    source.parent.mkdir()
+    source.write_bytes(b"x")
+    for _ in range(2):
+        link_files([source], copy.parent)
+        assert copy.samefile(source)
+    source.rename(source.with_suffix(".old"))
+    source.write_bytes(b"another")
+    link_files([source], copy.parent)
+    assert copy.read_bytes() == b"another"
+    assert source.with_suffix(".old").read_bytes() == b"x"
+
+
+def test_two_files_of_one_name_are_refused_and_both_stay_as_they_are(tmp_path: Path) -> None:
+    """The second was once copied through the first one's hard link, into the user's own data set."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1-1.dcm").write_bytes(name.encode())
+    with pytest.raises(DataError, match=r"2 files are called 1-1\.dcm; wanted names of their own in one folder"):
+        link_files([tmp_path / "a" / "1-1.dcm", tmp_path / "b" / "1-1.dcm"], tmp_path / "hospital")
+    assert [(tmp_path / name / "1-1.dcm").read_bytes() for name in ("a", "b")] == [b"a", b"b"]
+    with pytest.raises(DataError, match="the hospital's folder is the data set's own"):
+        link_files([tmp_path / "a" / "1-1.dcm"], tmp_path / "a")
+    assert (tmp_path / "a" / "1-1.dcm").read_bytes() == b"a"
+
+
+def test_where_links_cannot_be_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("another disk")
+
+    monkeypatch.setattr("os.link", refuse)
+    (tmp_path / "1-1.dcm").write_bytes(b"x")
+    for _ in range(2):
+        link_files([tmp_path / "1-1.dcm"], tmp_path / "hospital")
+    copy = tmp_path / "hospital" / "1-1.dcm"
+    assert copy.read_bytes() == b"x"
+    assert not copy.samefile(tmp_path / "1-1.dcm")
 
 
 def test_a_real_ct_keeps_every_hounsfield_unit_and_its_place(tmp_path: Path) -> None:

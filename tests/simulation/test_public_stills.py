@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,11 @@ def test_the_table_study_runs_on_them_and_image_studies_do_not(tmp_path: Path) -
         (64, {}, "train_images of 60 × 64 × 64 uint8; wanted n × 28 × 28"),
         (28, {"val_labels": np.full((20, 1), 11)}, "label 11 in val; wanted 0 to 10"),
         (28, {"test_labels": np.zeros((19, 1))}, "one label each"),
+        (28, {"test_labels": np.full((20, 1), -1)}, "label -1 in test; wanted 0 to 10"),
+        (28, {"test_labels": np.full((20, 1), np.nan)}, "test_labels are float64; wanted whole numbers from 0 to 10"),
+        (28, {"test_labels": np.full((20, 1), "6")}, "test_labels are <U1; wanted whole numbers"),
+        (28, {"val_images": np.zeros((0, 28, 28), np.uint8), "val_labels": np.zeros((0, 1), np.uint8)}, "0 × 28 × 28"),
+        (28, {"val_images": np.array(7, np.uint8)}, "val_images of  uint8; wanted n × 28 × 28"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path: Path, side: int, change: dict[str, np.ndarray], message: str) -> None:
@@ -192,6 +198,15 @@ def test_two_files_or_a_damaged_one_are_refused(tmp_path: Path) -> None:
     (tmp_path / "organcmnist.npz").write_bytes(b"no zip")
     with pytest.raises(DataError, match=r"2 files organ\[acs\]mnist.npz"):
         read_public(None, tmp_path)
+    whole = (tmp_path / "organamnist.npz").read_bytes()
     (tmp_path / "organamnist.npz").unlink()
+    with pytest.raises(DataError, match="no train_images and train_labels"):
+        read_public(None, tmp_path)
+    with zipfile.ZipFile(tmp_path / "organcmnist.npz", "w") as archive:
+        archive.writestr("train_images", "no array")
+        archive.writestr("train_labels", "no array")
+    with pytest.raises(DataError, match=r"no train_images and train_labels .AttributeError"):
+        read_public(None, tmp_path)
+    (tmp_path / "organcmnist.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="no train_images and train_labels"):
         read_public(None, tmp_path)

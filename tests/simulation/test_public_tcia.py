@@ -186,6 +186,10 @@ def test_a_table_is_known_by_its_columns_and_what_was_looked_at_is_named(tmp_pat
         pd.DataFrame({"a": ["007"], "c": ["NA"]}).to_excel(book, sheet_name="data", index=False)
     assert find_table(tmp_path, ("a", "b"), "table")["b"].tolist() == ["2"]
     assert find_table(tmp_path, ("a", "c"), "table").iloc[0].tolist() == ["007", "NA"]
+    workbook = (tmp_path / "book.xlsx").read_bytes()
+    (tmp_path / "another.xlsx").write_bytes(workbook[: len(workbook) // 2])  # half a download stops nobody
+    assert find_table(tmp_path, ("a", "c"), "table").iloc[0].tolist() == ["007", "NA"]
+    (tmp_path / "another.xlsx").unlink()
     with pytest.raises(DataError, match=r"no table .looked at LICENSE.txt, data.csv, book.xlsx; wanted columns a, z"):
         find_table(tmp_path, ("a", "z"), "table")
 

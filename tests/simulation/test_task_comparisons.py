@@ -117,6 +117,24 @@ def test_of_several_classes_each_is_compared_and_other_classes_are_not(
     assert line["auc"][0] == pytest.approx(roc_auc_score(label == 0, a), abs=1e-12)
 
 
+def test_each_hospitals_cohort_of_a_task_is_read_once(
+    make_site: MakeSite, table_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images and all, however many pairs a task is in; a task that is in none is not read."""
+    lonely = table_study.changed(task={"classes": {"u": "0", "v": "1", "w": "2"}, "positive": ["u"]})
+    studies = {name: table_study.with_top(seed=seed) for seed, name in enumerate("CDEF", 9)} | {"X": lonely}
+    homes, cohorts = ran(make_site, monkeypatch, studies)
+    reads: list[tuple[str, str]] = []
+
+    def load(site: SiteConfig, study: Study) -> Cohort:
+        reads.append((site.site, study.sha256))
+        return cohorts[site.site, study.sha256]
+
+    monkeypatch.setattr(module, "load_cohort", load)
+    assert len(task_comparisons(studies, homes)) == 6 * 2
+    assert sorted(reads) == sorted((name, studies[task].sha256) for name in homes for task in "CDEF")
+
+
 def test_a_floor_forbids_and_two_hospitals_are_too_few(
     make_site: MakeSite, table_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

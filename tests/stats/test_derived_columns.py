@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from fl_liver.analyse import read_tables
-from fl_liver.errors import ConfigError, DataError
-from fl_liver.stats.conversation import Table, TablesSummer
-from fl_liver.stats.plan import Plan, parse_plan, run_plan
+from fl_liver.errors import ConfigError, DataError, ProtocolError
+from fl_liver.guarded_summer import GuardedSummer
+from fl_liver.stats.conversation import Question, Table, TablesSummer
+from fl_liver.stats.permit import permit_of_plan
+from fl_liver.stats.plan import Plan, Refused, parse_plan, run_plan
 
 NAN = float("nan")
 
@@ -144,6 +147,122 @@ def test_among_keeps_the_patients_who_have_a_value_there() -> None:
     assert "test" in chosen.columns()
     for name, one in wanted.items():
         assert found[name].to_json() == one.to_json()
+
+
+MISSING_NAMES = [
+    {"how": "bands", "edges": [90], "names": ["young", "{}"]},
+    {"how": "merged", "into": {"young": [0], "{}": [1]}},
+    {"how": "highest", "of": ["s", "t"], "names": ["young", "{}"]},
+]
+
+
+@pytest.mark.parametrize("name", ["", "NA"])
+@pytest.mark.parametrize("rule", MISSING_NAMES, ids=lambda rule: str(rule["how"]))
+def test_no_rule_makes_a_patient_missing_by_the_name_of_a_level(rule: dict[str, Any], name: str) -> None:
+    """`among` would leave him out, and everybody's answer less the others' would be his."""
+    text = json.dumps({"name": "made", "of": ["s"], **rule}).replace("{}", name)
+    with pytest.raises(ConfigError, match=f"a level '{name}' would be read as a missing value; give it another name"):
+        plan(json.loads(text))
+
+
+@pytest.mark.parametrize("factor", [float("inf"), float("nan")])
+def test_no_factor_makes_a_patient_missing(factor: float) -> None:
+    with pytest.raises(ConfigError, match="'factor': Input should be a finite number"):
+        plan({"name": "made", "how": "times", "of": ["p"], "factor": factor})
+
+
+OLDEST: dict[str, Any] = {"id": "all", "kind": "proportion", "column": "y"}
+
+
+def one_left_out(lacking: int) -> list[Table]:
+    """Three hospitals, 180 patients; `lacking` of them have no value of `test`, each with another y than the next."""
+    y = (np.arange(180) % 2).astype(float)
+    test = np.array(["internal"] * 180, dtype=object)
+    test[:lacking] = ""
+    sex = np.array(["F", "F", "M", "M"] * 45, dtype=object)
+    part = {"y": y, "test": test, "sex": sex, "x": np.where(np.arange(180) < 100, 1.0, NAN)}
+    return [Table({name: values[site::3] for name, values in part.items()}) for site in range(3)]
+
+
+@pytest.mark.parametrize("entry", [{}, {"by": "sex"}, {"kind": "roc", "score": "x", "label": "y"}])
+def test_a_subset_leaves_out_nobody_or_as_many_as_the_floor(entry: dict[str, Any]) -> None:
+    """87 of 180 beside 86 of 179 is one patient's label; nobody and many tell of nobody."""
+    asked = {**{key: value for key, value in OLDEST.items() if not entry.get("score") or key != "column"}, **entry}
+    pair = parse_plan({"analysis": [asked, {**asked, "id": "some", "among": ["test"]}]}, "plan")
+    for lacking, answered in ((0, True), (1, False), (4, False), (12, True)):
+        found = run_plan(pair, TablesSummer(one_left_out(lacking)))
+        assert not isinstance(found["all"], Refused)
+        assert isinstance(found["some"], Refused) is not answered, lacking
+        if not answered:
+            assert "those whom among = test leaves out: fewer than 5 patients over all sites" in found["some"].reason
+
+
+def test_whom_an_analysis_lacks_anyway_a_subset_does_not_leave_out() -> None:
+    """One patient has no `test`, and no x either: `among` changes nothing."""
+    tables = one_left_out(1)
+    tables[0].columns["x"][0] = NAN
+    entry = {"id": "some", "kind": "roc", "score": "x", "label": "y", "among": ["test"]}
+    found = run_plan(parse_plan({"analysis": [entry]}, "plan"), TablesSummer(tables))
+    assert not isinstance(found["some"], Refused)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"kind": "table_one", "group": "kind", "numeric": ["y"], "levels": ["a"]},
+        {"kind": "rank_sum", "x": "p", "group": "kind", "levels": ["a", "b"]},
+        {"kind": "kruskal_wallis", "x": "p", "group": "kind", "levels": ["a", "b"]},
+        {"kind": "compare_unpaired", "score": "p", "label": "y", "strata": "kind", "levels": ["a", "b"]},
+        {"kind": "table_one", "group": "kind", "numeric": ["y"], "levels": ["a", "b"], "by": "sex"},
+    ],
+    ids=lambda entry: str(entry["kind"]),
+)
+def test_levels_that_an_entry_does_not_name_hold_nobody_or_as_many_as_the_floor(entry: dict[str, Any]) -> None:
+    """One old patient beside `levels = ["young"]`: everybody's mean less the others' is his."""
+    asked = parse_plan({"analysis": [{"id": "some", **entry}]}, "plan")
+    for others, answered in ((0, True), (1, False), (4, False), (16, True)):
+        tables = one_left_out(0)
+        for site, table in enumerate(tables):
+            kind = np.array(["a", "a", "b", "a", "b"] * 12, dtype=object)
+            kind[: len(range(site, others, 3))] = "c"
+            if entry["levels"] == ["a"]:
+                kind[kind == "b"] = "a"
+            table.columns.update(kind=kind, p=np.random.default_rng(site).random(60))  # type: ignore[attr-defined]
+        whole = {f"S{place}": one for place, one in enumerate(tables)}
+        found = run_plan(asked, GuardedSummer(whole, permit_of_plan(asked, min_cell=5)))["some"]
+        assert isinstance(found, Refused) is not answered, others
+        if not answered:
+            match = f"those with another kind than {', '.join(entry['levels'])}: fewer than 5 patients"
+            assert match in found.reason
+
+
+def test_levels_are_named_among_the_patients_of_each_described_column() -> None:
+    """Ten have another level, of whom one has an age: the mean age is of all but him."""
+    tables = one_left_out(0)
+    for site, table in enumerate(tables):
+        kind, age = np.array(["a"] * 60, dtype=object), np.linspace(30, 80, 60)
+        kind[:4] = "b"
+        age[1 if site == 0 else 0 : 4] = NAN
+        table.columns.update(kind=kind, age=age)  # type: ignore[attr-defined]
+    entry = {"id": "some", "kind": "table_one", "group": "kind", "numeric": ["age"], "levels": ["a"]}
+    found = run_plan(parse_plan({"analysis": [entry]}, "plan"), TablesSummer(tables))["some"]
+    assert isinstance(found, Refused)
+    assert "those with another kind than a: fewer than 5 patients" in found.reason
+
+
+def test_a_permit_lets_a_plan_ask_whom_its_subset_leaves_out_and_nothing_else_of_them() -> None:
+    tables = {f"S{place}": one for place, one in enumerate(one_left_out(12))}
+    for more in ({}, {"by": "sex"}):
+        asked = parse_plan({"analysis": [{**OLDEST, "among": ["test"], **more}]}, "plan")
+        summer = GuardedSummer(tables, permit_of_plan(asked, min_cell=5))
+        assert not isinstance(run_plan(asked, summer)["all"], Refused)
+        for arguments in (
+            {"columns": ["y"]},
+            {"columns": ["y"], "among": ["x"]},
+            {"columns": ["x"], "among": ["test"]},
+        ):
+            with pytest.raises(ProtocolError, match="question 'left_out' is not in the plan"):
+                summer.total([Question("left_out", arguments, 1)])
 
 
 def test_two_columns_of_one_name_and_no_list_are_refused() -> None:

@@ -16,7 +16,8 @@ from fl_liver.stats import hcc_risk_score
 from fl_liver.stats.conversation import Conversation, Table, TablesSummer, converse
 from fl_liver.stats.design import Factor
 from fl_liver.stats.nomogram import nomogram
-from fl_liver.stats.readers import low_confidence, ordinal_from_call, readers_against_model, readers_t_test
+from fl_liver.stats.reader_groups import t_test
+from fl_liver.stats.readers import low_confidence, ordinal_from_call, readers_against_model
 
 
 def over_sites(talk: Conversation[Any], columns: dict[str, NDArray[Any]]) -> Any:
@@ -93,7 +94,7 @@ def test_readers_have_the_accuracy_and_paired_tests_of_pooled_counting() -> None
 
 
 def test_one_reader_has_no_t_test() -> None:
-    assert np.isnan(readers_t_test([0.8], 0.7))
+    assert np.isnan(t_test([0.8 - 0.7]))
 
 
 def test_low_confidence_compares_a_reader_with_a_model_on_the_same_patients() -> None:
@@ -116,6 +117,15 @@ def test_a_zone_with_too_few_patients_is_refused() -> None:
 def test_a_confidence_outside_one_to_five_is_refused() -> None:
     with pytest.raises(DataError, match="confidences 1 to 5"):
         ordinal_from_call([0, 1], [0, 3])
+
+
+@pytest.mark.parametrize(
+    ("call", "sure"), [([1, 0], [5.9, 1.2]), ([0.7, 1], [3, 3]), ([1, np.nan], [3, 3]), ([1, 0], [3, np.nan])]
+)
+def test_a_confidence_between_two_points_is_refused_and_not_cut_down(call: list[float], sure: list[float]) -> None:
+    with pytest.raises(DataError, match="confidences 1 to 5, whole numbers"):
+        ordinal_from_call(call, sure)
+    assert ordinal_from_call([1.0, 0.0], [5.0, 1.0]).tolist() == [10, 5]
 
 
 def test_risk_score_is_the_printed_formula_and_halves_with_a_second_equal_image() -> None:

@@ -155,6 +155,45 @@ def test_exact_counts_beside_noised_ones_are_refused_in_either_order(
         refused(folder, ConfigError, match)
 
 
+def with_columns(folder: Path, *columns: dict[str, Any]) -> None:
+    lines = [["[[column]]", *(f"{key} = {json.dumps(value)}" for key, value in one.items())] for one in columns]
+    text = "\n".join(line for one in lines for line in one)
+    (folder / "plan.toml").write_text(text + "\n" + (folder / "plan.toml").read_text())
+
+
+AGAIN = {"name": "again", "how": "times", "factor": 1.0, "of": ["y"]}
+SCORE = {"name": "a2", "how": "times", "factor": 1.0, "of": ["a"]}
+
+
+def test_a_made_column_is_what_it_is_made_of(folder: Path) -> None:
+    """`y` and `a` times one, under other names: the exact AUC beside the noised one."""
+    write_plan(folder, ENTRY, {"id": "exact", "kind": "roc", "score": "a2", "label": "again"})
+    with_columns(folder, AGAIN, SCORE)
+    refused(folder, ConfigError, r"'exact' \(roc\) asks for exact counts of 'a'.*a plan may not mix them")
+    write_plan(folder, ENTRY, {"id": "exact", "kind": "proportion", "column": "twice"})
+    with_columns(folder, AGAIN, {**AGAIN, "name": "twice", "of": ["again"]})
+    refused(folder, ConfigError, r"'exact' \(proportion\) asks for exact counts of 'y'")
+
+
+def test_noised_answers_about_a_made_column_are_about_what_it_is_made_of(folder: Path) -> None:
+    for entry in ({"label": "again"}, {"scores": ["a2", "b"]}):
+        exact = (
+            {"kind": "proportion", "column": "y"} if "label" in entry else {"kind": "roc", "score": "a", "label": "z"}
+        )
+        write_plan(folder, {"id": "exact", **exact}, {**ENTRY, **entry})
+        with_columns(folder, AGAIN, SCORE)
+        refused(folder, ConfigError, "a plan may not mix them")
+        write_plan(folder, {"id": "exact", "kind": "proportion", "column": "again", "by": "z"}, {**ENTRY, **entry})
+        with_columns(folder, AGAIN, SCORE)
+        refused(folder, ConfigError, "a plan may not mix them")
+
+
+def test_a_made_column_of_other_columns_may_stand_beside_it(folder: Path) -> None:
+    write_plan(folder, ENTRY, {"id": "other", "kind": "proportion", "column": "z2"})
+    with_columns(folder, {**AGAIN, "name": "z2", "of": ["z"]})
+    assert run(folder) == 0
+
+
 def test_an_analysis_of_other_columns_may_stand_beside_it(folder: Path) -> None:
     write_plan(folder, ENTRY, {"id": "other", "kind": "proportion", "column": "z"})
     assert run(folder) == 0

@@ -21,7 +21,7 @@ from fl_liver.stats.delong import Z95, interval, newcombe_variance
 from fl_liver.stats.diagnostic import diagnostic_from_counts
 from fl_liver.stats.mcnemar import exact_mcnemar
 from fl_liver.stats.proportion import clopper_pearson, proportion
-from fl_liver.stats.readers import readers_t_test
+from fl_liver.stats.reader_groups import t_test
 
 PAPERS = Path(__file__).resolve().parents[2] / "../shared/oracles/papers.json"
 COHORTS = (1446, 369, 328)  # Yang 2020: training, internal and external validation
@@ -105,7 +105,7 @@ def test_zhen_2020_printed_p_of_0_375_needs_a_net_difference_of_3_and_not_the_pr
 def test_wang_2021_help_of_the_model_is_significant_in_no_form_that_gives_0_017() -> None:
     """Prints P = 0.017 over three readers; the paired t-test of the printed accuracies gives 0.013."""
     before, after = np.array([61, 67, 67]) / 82, np.array([65, 72, 73]) / 82
-    found = readers_t_test(list(after - before), 0.0)
+    found = t_test(list(after - before))
     assert found == pytest.approx(0.013072457560346515, rel=1e-9)
     assert abs(found - 0.017) > 0.003
 

@@ -86,10 +86,27 @@ def test_with_one_reader_the_pooled_test_is_mcnemars() -> None:
     assert pooled_difference(5 - 1, 5 + 1, 30, 1).p == pytest.approx(0.102470434860, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("sums", "estimate", "p"),
+    [((10, 10, 10, 1), 1.0, 0.0015654), ((0, 0, 6, 3), 0.0, np.nan), ((-14, 28, 7, 3), -2 / 3, 0.0081510)],
+)
+def test_a_difference_that_is_the_same_in_every_patient_has_no_interval_and_says_why(
+    sums: tuple[int, int, int, int], estimate: float, p: float
+) -> None:
+    """An interval without width would be the surest of all; z is Σd/√Σd², as ever."""
+    found = pooled_difference(*sums)
+    assert found.estimate == pytest.approx(estimate)
+    assert np.isnan(found.ci95).all()
+    assert found.flags == ("degenerate_variance",)
+    assert found.p == pytest.approx(p, abs=1e-7, nan_ok=True)
+    assert pooled_difference(9, 9, 10, 1).flags == ()
+
+
 def test_where_ai_changes_nothing_there_is_no_test() -> None:
     rows = complete(cohort())
     found = over_sites(readers_with_ai("y", ALONE, ALONE), rows)
-    assert found.to_json()["pooled"]["difference"]["accuracy"] == {"estimate": 0, "ci95": [0, 0], "z": None, "p": None}
+    nothing = {"estimate": 0, "ci95": [None, None], "z": None, "p": None, "flags": ["degenerate_variance"]}
+    assert found.to_json()["pooled"]["difference"]["accuracy"] == nothing
     assert found.to_json()["reader_t_p"]["accuracy"] is None
 
 

@@ -51,9 +51,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
-    """m images of n patients, in the cohort's order.
+    """m images of n patients (or lesions, where they are the study's unit), in the cohort's order.
 
     patients     (n,) index into the cohort's patients
+    group        (n,) the same number for all lesions of a patient, see `Cohort.group`
     rows         (m,) index into the cohort's images
     owner        (m,) place in `patients` of each image
     chosen       (n,) index of each patient's image with the largest lesion, or the first one
@@ -66,6 +67,7 @@ class Explained:
     """
 
     patients: NDArray[np.int64]
+    group: NDArray[np.int64]
     rows: NDArray[np.int64]
     owner: NDArray[np.int64]
     chosen: NDArray[np.int64]
@@ -76,12 +78,17 @@ class Explained:
     probability: NDArray[np.float64] = field(repr=False)
     shown: tuple[Shown, ...] = field(repr=False)
 
-    def rate(self, method: str, *, a_patient: bool = True) -> HitRate:
-        """Of each patient's image with the largest lesion, or of all images: then patients with many count more."""
-        rows = self.chosen if a_patient else np.arange(len(self.owner))
-        rows = rows[np.isfinite(self.hits[method][rows, 0])]
-        hit = self.hits[method][rows] > 0
-        return hit_rate(hit[:, 0], hit[:, 1], self.lesion_share[rows])
+    def rate(self, method: str) -> HitRate:
+        """Of one image a patient, that with the largest lesion, whatever the study's unit: lesions of one patient are
+        not independent, and patients with many would count more.
+        """
+        places = np.flatnonzero(np.isfinite(self.hits[method][self.chosen, 0]))
+        images = self.chosen[places]
+        order = np.lexsort((places, -self.lesion_share[images], self.group[places]))
+        _, first = np.unique(self.group[places][order], return_index=True)
+        images = images[order][first]
+        hit = self.hits[method][images] > 0
+        return hit_rate(hit[:, 0], hit[:, 1], self.lesion_share[images])
 
 
 def explain_cohort(
@@ -121,6 +128,7 @@ def explain_cohort(
     disease = np.concatenate([part.disease for part in parts])
     return Explained(
         patients=patients,
+        group=cohort.group[patients],
         rows=rows,
         owner=owner,
         chosen=chosen,

@@ -1,7 +1,7 @@
-"""Grad-CAM: where the last feature map speaks for the class asked.
+"""Grad-CAM: where the last feature map speaks for the class that the network holds likeliest.
 
 Selvaraju et al., ICCV 2017 (arXiv 1610.02391), equations 1 and 2: L = relu(Σ_k α_k A_k), α_k = mean over positions of
-∂y/∂A_k, with y the logit asked, before any softmax. High is important; nothing is inverted.
+∂y/∂A_k, with y that class's logit, before any softmax. High is important; nothing is inverted.
 
 Departs from the paper: where the last map is smaller than 4 × 4, as that of 64 px images after ResNet's five halvings,
 the deepest one that is not is taken; at the published sizes that is the last one.
@@ -12,27 +12,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fl_liver.client.explain.stages import asked_logit, over_image, said, seen
+from fl_liver.client.explain.stages import likeliest_logit, over_image, seen
 from fl_liver.models.lesion_model import LesionModel
 
 LEAST_SIDE_PX = 4
 
 
-def grad_cam(
-    model: LesionModel, inputs: dict[str, Tensor], asked: Tensor | None = None, endpoint: str = ""
-) -> dict[str, Tensor]:
-    """Image name → (B, H, W) float32 in 0 … 1, its maximum 1; zeros where nothing speaks for the class.
-
-    Args:
-        asked: (B,) int64, see `stages.asked_logit`; by default what the model itself says.
-    """
+def grad_cam(model: LesionModel, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Image name → (B, H, W) float32 in 0 … 1, its maximum 1; zeros where nothing speaks for the class."""
     with torch.enable_grad():
         # An input that wants gradients: a trunk whose weights are frozen still has a graph.
         watched = {name: value.detach().requires_grad_(name != "features") for name, value in inputs.items()}
         found = seen(model, watched)
-        wanted = said(model, found.outputs, endpoint) if asked is None else asked
         maps = {name: _map_of(scales) for name, scales in found.scales.items()}
-        total = asked_logit(model, found.outputs, wanted, endpoint).sum()
+        total = likeliest_logit(model, found.outputs).sum()
         slopes = torch.autograd.grad(total, list(maps.values()), allow_unused=True)
     return {
         name: over_image(weighted(one.detach(), slope), inputs[name])

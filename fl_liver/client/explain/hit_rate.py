@@ -54,7 +54,7 @@ def hits(maps: NDArray[np.float32], masks: NDArray[np.float32], top: float | Non
 
 
 def hit_rate(maximum: NDArray[np.bool_], top: NDArray[np.bool_], share: NDArray[np.float64]) -> HitRate:
-    """Of images that are taken as independent: one a patient, or the interval is too narrow.
+    """Of images that are taken as independent: one a patient (`Explained.rate`), or the interval is too narrow.
 
     share   (m,) of the image that the lesion covers
     """

@@ -23,6 +23,11 @@ from fl_liver.models.lesion_model import LesionModel
 WEIGHTS = (0.18, 0.15, 0.37, 0.40, 0.72)
 """Of the scales, largest map first, as published; a sixth counts as the fifth."""
 _ABOVE_ZERO = 1e-7
+_NO_GAP = 1e-6
+"""log2 m − mean log2 x, below which channels are equal: a float32 logarithm of x / m = 1 is off by 2e-7, and channels
+that differ by 0.2 % give 3e-6."""
+_NO_SPREAD = 1e-5
+"""Of a map, as a share of its mean: what rounding leaves where all positions are equal is some 1e-7."""
 
 
 def smoe(model: LesionModel, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -36,7 +41,8 @@ def smoe_scale(activation: Tensor) -> Tensor:
     """(B, C, h, w) → (B, h, w), 0 or above."""
     x = activation.float().relu() + _ABOVE_ZERO
     mean = x.mean(1)
-    return (mean * (mean.log2() - x.log2().mean(1))).clamp_min(0)
+    gap = -(x / mean[:, None]).log2().mean(1)  # the formula's difference, whose terms alone may be −23
+    return torch.where(gap > _NO_GAP, mean * gap, torch.zeros_like(gap))
 
 
 def combined(scales: tuple[Tensor, ...], image: Tensor) -> Tensor:
@@ -52,7 +58,8 @@ def combined(scales: tuple[Tensor, ...], image: Tensor) -> Tensor:
 
 
 def _on_normal(values: Tensor) -> Tensor:
-    """Φ of each map's own standardised values; ½ everywhere where they are all the same."""
+    """Φ of each map's own standardised values; ½ everywhere where they are all the same but for rounding."""
     mean, spread = values.mean((1, 2), keepdim=True), values.std((1, 2), keepdim=True)
-    standard = (values - mean) / spread.clamp_min(torch.finfo(torch.float32).tiny)
-    return cast(Tensor, torch.special.ndtr(standard))
+    alike = spread <= _NO_SPREAD * mean
+    standard = (values - mean) / torch.where(alike, torch.ones_like(spread), spread)
+    return cast(Tensor, torch.special.ndtr(torch.where(alike, torch.zeros_like(values), standard)))

@@ -68,22 +68,15 @@ def _recorded(trunks: list[Trunk]) -> Iterator[list[dict[str, Tensor]]]:
             hook.remove()
 
 
-def asked_logit(model: LesionModel, outputs: Outputs, asked: Tensor, endpoint: str = "") -> Tensor:
-    """The number whose reasons are wanted, (B,).
+def likeliest_logit(model: LesionModel, outputs: Outputs) -> Tensor:
+    """The number whose reasons are shown, (B,): the logit of the class that the model holds likeliest for each image.
 
-    asked     (B,) int64 class of each image; with one logit 1 is disease and 0 its absence, whose logit is the negative
-    endpoint  a further question of the study, by name; "" for its own
+    With one logit, of disease, that of its absence is the negative.
     """
-    logits = model.readout(outputs, endpoint)
+    logits = model.readout(outputs)
     if logits.shape[1] == 1:
-        return logits[:, 0] * (2 * asked - 1)
-    return logits.gather(1, asked[:, None])[:, 0]
-
-
-def said(model: LesionModel, outputs: Outputs, endpoint: str = "") -> Tensor:
-    """What the model holds likelier for each image, (B,) int64, as `asked_logit` takes it."""
-    logits = model.readout(outputs, endpoint)
-    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+        return torch.where(logits[:, 0] > 0, logits[:, 0], -logits[:, 0])
+    return logits.gather(1, logits.argmax(1, keepdim=True))[:, 0]
 
 
 def over_image(maps: Tensor, image: Tensor) -> Tensor:

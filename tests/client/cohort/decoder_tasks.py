@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fl_liver.client.cohort.codes import unusable
 
 CANARY = "Ziegenpeter"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 _spoilt = False
 
 

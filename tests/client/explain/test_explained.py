@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +78,30 @@ def test_hits_are_counted_where_a_lesion_is_drawn_and_once_a_patient(explain: Ma
     done = explain([[1.0, -0.5]], planted_cohort())
     assert done.hits["Grad-CAM"][:, 0].tolist()[2:] == [1, 0, 1, 0]
     assert np.isnan(done.hits["Grad-CAM"][1]).all()
-    of_images, of_patients = done.rate("Grad-CAM", a_patient=False), done.rate("Grad-CAM")
-    assert (of_images.maximum.x, of_images.maximum.n) == (3, 5)
+    of_patients = done.rate("Grad-CAM")
     # Each patient's image with the largest lesion: 0, 2 and 4, a quarter of the image each.
     assert done.chosen.tolist() == [0, 2, 4]
     assert (of_patients.maximum.x, of_patients.maximum.n, of_patients.by_chance) == (3, 3, 0.25)
+
+
+def test_of_a_patients_lesions_the_largest_alone_is_counted(explain: Make) -> None:
+    """Lesions of one patient are not independent: n is patients. b and c are one; b's is made the larger, then c's."""
+    cohort = replace(planted_cohort(), group=np.array([0, 1, 1]))
+    rates = []
+    for larger, smaller in ((2, 4), (4, 2)):
+        cohort.images["mask"][(smaller, *TOP_RIGHT)] = 0
+        cohort.images["mask"][smaller, 20:28, 4:12] = 1  # where nothing speaks for the class: a miss
+        cohort.images["mask"][(larger, *TOP_RIGHT)] = 1
+        found = explain([[1.0, -0.5]], cohort).rate("Grad-CAM").maximum
+        rates.append((found.x, found.n))
+    assert rates == [(2, 2), (2, 2)]
+
+
+def test_a_lesion_that_nobody_drew_does_not_stand_for_its_patient(explain: Make) -> None:
+    cohort = replace(planted_cohort(), group=np.array([0, 0, 1]))
+    cohort.images["mask"][:2] = 0
+    found = explain([[1.0, -0.5]], cohort).rate("Grad-CAM").maximum
+    assert (found.x, found.n) == (2, 2)
 
 
 def test_the_class_that_is_asked_is_the_one_the_network_holds_likeliest(explain: Make) -> None:
@@ -194,6 +214,7 @@ def nodules(count: int) -> tuple[Cohort, NDArray[np.int64]]:
         "label": truth,
         "part": np.full(count, 2, np.int8),
         "owner": np.arange(count),
+        "group": np.arange(count),
         "images": {"lesion": images, "mask": masks},
     }
     return Cohort(**{**{name: getattr(base, name) for name in base.__slots__}, **people}), truth

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fl_liver.client.explain.attention import attention_map
 from fl_liver.client.explain.grad_cam import grad_cam
 from fl_liver.client.explain.saliency import input_gradient
-from fl_liver.client.explain.smoe import smoe, smoe_scale
+from fl_liver.client.explain.smoe import combined, smoe, smoe_scale
 from fl_liver.client.explain.stages import over_image, seen
 from fl_liver.errors import ConfigError
 from fl_liver.models.lesion_model import Labels, LesionModel, Outputs
@@ -27,16 +27,14 @@ from tests.client.explain.conftest import (
 )
 
 BRIGHT_MINUS_DARK = [[1.0, -1.0]]
-
-
-def asked(value: int) -> Tensor:
-    return torch.tensor([value])
+"""Of the fixture's image, whose squares are equal, the logit is 0."""
+DISEASE, ABSENCE = [[1.0, -0.5]], [[0.5, -1.0]]
+"""The logit is above 0, for which the bright square speaks; below 0, for which the dark one does."""
 
 
 def test_grad_cam_points_at_what_speaks_for_the_class_and_never_at_what_speaks_against(image: Tensor) -> None:
-    model = Planted(BRIGHT_MINUS_DARK).eval()
-    disease = grad_cam(model, {"lesion": image}, asked(1))["lesion"][0]
-    absence = grad_cam(model, {"lesion": image}, asked(0))["lesion"][0]
+    disease = grad_cam(Planted(DISEASE).eval(), {"lesion": image})["lesion"][0]
+    absence = grad_cam(Planted(ABSENCE).eval(), {"lesion": image})["lesion"][0]
     assert inside(disease, TOP_RIGHT) == 1
     assert inside(absence, BOTTOM_LEFT) == 1
     assert disease.max() == absence.max() == 1
@@ -44,20 +42,21 @@ def test_grad_cam_points_at_what_speaks_for_the_class_and_never_at_what_speaks_a
 
 def test_grad_cam_is_high_where_it_matters_not_inverted(image: Tensor) -> None:
     """MONAI 1.6's default turns the map over: its maximum then lies where nothing is."""
-    heat = grad_cam(Planted(BRIGHT_MINUS_DARK).eval(), {"lesion": image}, asked(1))["lesion"][0]
+    heat = grad_cam(Planted(DISEASE).eval(), {"lesion": image})["lesion"][0]
     assert heat[8, 24] > 0.99
     assert heat[24, 24] == 0
 
 
-def test_grad_cam_asks_for_the_class_of_several_that_is_named_or_held_likeliest(image: Tensor) -> None:
+def test_grad_cam_asks_for_the_class_of_several_that_is_held_likeliest(image: Tensor) -> None:
+    """The second of three; where every class is spoken against alone, nothing is shown."""
     model = Planted([[1.0, 0.0], [0.0, 1.5], [-1.0, -1.0]]).eval()
-    assert inside(grad_cam(model, {"lesion": image}, asked(0))["lesion"][0], TOP_RIGHT) == 1
     assert inside(grad_cam(model, {"lesion": image})["lesion"][0], BOTTOM_LEFT) == 1
-    assert not grad_cam(model, {"lesion": image}, asked(2))["lesion"].any()
+    against = Planted([[-2.0, -2.0], [-2.0, -3.0], [-1.0, -1.0]]).eval()
+    assert not grad_cam(against, {"lesion": image})["lesion"].any()
 
 
 def test_of_two_branches_each_image_gets_its_own_map(image: Tensor) -> None:
-    maps = grad_cam(PlantedPair().eval(), {"lesion": image, "background": image.flip(3)}, asked(1))
+    maps = grad_cam(PlantedPair().eval(), {"lesion": image, "background": image.flip(3)})
     assert not maps["lesion"].any()
     assert inside(maps["background"][0], TOP_LEFT) == 1
     assert set(smoe(PlantedPair().eval(), {"lesion": image, "background": image})) == {"lesion", "background"}
@@ -83,10 +82,12 @@ def test_grad_cam_of_a_network_that_ends_in_a_mean_is_the_class_activation_map_o
     """relu(Σ w_k A_k), CVPR 2016: another formula, without gradients, that must give the same map."""
     model = MeanNet().eval()
     images = torch.randn(2, 1, 128, 128)
+    inputs = {"lesion": images}
     with torch.no_grad():
         last = model.trunk.feature_map(images)
-        plain = (model.fc.weight[1][None, :, None, None] * last).sum(1).relu()
-    made = grad_cam(model, {"lesion": images}, torch.tensor([1, 1]))["lesion"]
+        likeliest = model.fc.weight[model(inputs).logits.argmax(1)]
+        plain = (likeliest[:, :, None, None] * last).sum(1).relu()
+    made = grad_cam(model, inputs)["lesion"]
     assert last.shape[2:] == (4, 4)
     torch.testing.assert_close(made, over_image(plain, images), atol=1e-5, rtol=1e-4)
 
@@ -96,7 +97,7 @@ def test_a_map_of_two_by_two_is_passed_over_for_a_finer_one() -> None:
     model, images = MeanNet().eval(), torch.randn(24, 1, 64, 64)
     sides = [one.shape[2] for one in seen(model, {"lesion": images}).scales["lesion"]]
     assert sides == [32, 16, 8, 4, 2]
-    heat = grad_cam(model, {"lesion": images}, torch.arange(24) % 3)["lesion"].sum(0)
+    heat = grad_cam(model, {"lesion": images})["lesion"].sum(0)
     # Resized, a 2 × 2 map is one plane over the corner's 16 × 16 px; a 4 × 4 one over 8 × 8.
     assert len(set(heat[:8, :8].flatten().tolist())) == 1
     assert len(set(heat[:16, :16].flatten().tolist())) > 4
@@ -104,7 +105,7 @@ def test_a_map_of_two_by_two_is_passed_over_for_a_finer_one() -> None:
 
 def test_saliency_lies_in_the_quadrant_that_the_answer_is_made_of(image: Tensor) -> None:
     bright = image + 2  # everywhere above 0, so that channel 0 has a slope everywhere
-    heat = input_gradient(Planted([[1.0, 0.0]], BOTTOM_RIGHT).eval(), {"lesion": bright}, asked(1))["lesion"][0]
+    heat = input_gradient(Planted([[1.0, 0.0]], BOTTOM_RIGHT).eval(), {"lesion": bright})["lesion"][0]
     assert inside(heat, BOTTOM_RIGHT) == 1
     assert heat[BOTTOM_RIGHT].min() == heat[BOTTOM_RIGHT].max() == 1
 
@@ -120,7 +121,7 @@ def test_saliency_adds_the_channels_without_their_signs() -> None:
         def loss(self, outputs: Outputs, labels: Labels) -> Tensor:
             return outputs.logits.sum()
 
-    heat = input_gradient(Opposed(), {"lesion": torch.randn(1, 2, 2, 2)}, asked(0))["lesion"][0]
+    heat = input_gradient(Opposed(), {"lesion": torch.randn(1, 2, 2, 2)})["lesion"][0]
     torch.testing.assert_close(heat, torch.tensor([[1 / 6, 0], [0, 1.0]]))
 
 
@@ -165,6 +166,26 @@ def test_smoe_weighs_its_scales_as_published_and_runs_no_gradient(image: Tensor)
     torch.testing.assert_close(heat[0], total / total.max(), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("equal", ["channels", "positions", "both", "dead"])
+def test_smoe_draws_no_structure_where_there_is_but_rounding(equal: str) -> None:
+    """Equal activations differ in the last digit from position to position: no place may stand out for that."""
+    torch.manual_seed(5)
+    shape = {"channels": (1, 1, 9, 9), "positions": (1, 64, 1, 1), "both": (1, 1, 1, 1), "dead": (1, 1, 1, 1)}[equal]
+    maps = (torch.rand(shape) + 0.3).expand(1, 64, 9, 9) * (0.0 if equal == "dead" else 1.0)
+    maps = maps * (1 + 1e-7 * torch.randn(1, 64, 9, 9))
+    heat = combined((maps,), torch.zeros(1, 1, 36, 36))
+    assert float(heat.max() - heat.min()) < 1e-5
+
+
+def test_smoe_still_tells_a_small_difference() -> None:
+    """One position whose channels differ by a hundredth."""
+    maps = torch.ones(1, 64, 9, 9)
+    maps[0, ::2, 4, 4] = 1.01
+    heat = combined((maps,), torch.zeros(1, 1, 9, 9))[0]
+    assert heat[4, 4] == 1
+    assert float(heat[0, 0]) < 0.5
+
+
 def test_the_attention_map_is_the_networks_own(image: Tensor) -> None:
     heat = attention_map(Planted(BRIGHT_MINUS_DARK).eval(), {"lesion": image})["lesion"][0]
     assert float(heat[8, 24]) == pytest.approx(1, abs=1e-3)
@@ -183,7 +204,7 @@ def test_methods_that_a_network_cannot_have_are_refused(image: Tensor) -> None:
             return outputs.logits.sum()
 
     with pytest.raises(ConfigError, match="reads no image"):
-        grad_cam(Table(), {"features": torch.ones(1, 3)}, asked(1))
+        grad_cam(Table(), {"features": torch.ones(1, 3)})
     with pytest.raises(ConfigError, match="no supervised attention"):
         attention_map(PlantedPair().eval(), {"lesion": image, "background": image})
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fl_liver.server.report.analysis.asked import quoted
 from fl_liver.server.report.analysis.content import Content, Titled, facts, numbers, p_cell, proportion_cell
 from fl_liver.server.report.analysis.performance import NAME_LENGTH, curves_beside, flag_notes, roc_drawing
-from fl_liver.server.report.analysis.readers_with_ai import group_table
+from fl_liver.server.report.analysis.readers_with_ai import all_alike_note, group_table
 from fl_liver.server.report.confusion import CELL_IN, confusion_panel
 from fl_liver.server.report.forest import Row
 from fl_liver.server.report.number_text import count, decimal, fraction, p_value, with_interval
@@ -83,8 +83,8 @@ def readers(entry: Any, result: Summary) -> Content:
     calls |= {name: table(result, "readers", name, "accuracy") for name in entry.readers}
     tables = [_side_by_side(calls), _mcnemar_of_readers(entry, result), _over_readers(result)]
     of_groups = table(result, "groups")
-    if not isinstance(of_groups, Missing) and of_groups:
-        groups = {name: table(of_groups, name) for name in of_groups}
+    groups = {} if isinstance(of_groups, Missing) else {name: table(of_groups, name) for name in of_groups}
+    if groups:
         tables.append(group_table("Readers by experience against the model", "readers", "model", groups))
     points = {name: _point(of) for name, of in calls.items() if name != entry.model and not isinstance(of, Missing)}
     curves = curves_beside([entry.model], result)
@@ -96,7 +96,7 @@ def readers(entry: Any, result: Summary) -> Content:
     said = ", ".join(
         f"{name} {proportion_cell(of, 'accuracy').text}" for name, of in calls.items() if isinstance(of, dict)
     )
-    return Content(f"accuracy: {said}", tuple(tables), drawings, (EXACT, note))
+    return Content(f"accuracy: {said}", tuple(tables), drawings, (EXACT, note, *all_alike_note(groups)))
 
 
 def low_confidence(entry: Any, result: Summary) -> Content:

@@ -26,7 +26,7 @@ from fl_liver.stats.cross_table import cross_table, shaped
 from fl_liver.stats.floors import require_floor
 from fl_liver.stats.levels import learn_levels
 from fl_liver.stats.plan_description import CohenKappa, KruskalWallis, RankSum
-from fl_liver.stats.plan_entry import Analysis
+from fl_liver.stats.plan_entry import Analysis, Chosen
 from fl_liver.stats.plan_performance import CompareJoint, ComparePaired, CompareUnpaired, Readers, ReadersWithAi, Roc
 from fl_liver.stats.result import json_fields
 from fl_liver.stats.roc import roc
@@ -125,8 +125,19 @@ class GroupBoxes(Beside):
     def columns(self) -> tuple[str, ...]:
         return self.x, self.group
 
+    def chosen(self) -> tuple[Chosen, ...]:
+        return (Chosen(self.group, self.levels, (self.x,)),) if self.levels else ()
+
     def converse(self, min_cell: int) -> Conversation[Any]:
-        return boxes(self.x, self.group, self.levels, resolution=self.resolution, min_cell=min_cell)
+        every_row_a_patient = self.patient is None
+        return boxes(
+            self.x,
+            self.group,
+            self.levels,
+            resolution=self.resolution,
+            min_cell=min_cell,
+            whiskers=every_row_a_patient or min_cell == 1,
+        )
 
     def allows(self) -> Allowed:
         return of_ranks(self.x, self.group, self.levels, quantiles=True, unit=self.resolution)
@@ -144,7 +155,7 @@ class RaterCounts(Beside):
     def converse(self, min_cell: int) -> Conversation[RaterTable]:
         levels = yield from learn_levels(self.raters, min_cell=min_cell)
         both: dict[str, Sequence[str]] = dict.fromkeys(self.raters, levels)
-        (total,) = yield [cross_table(both)]
+        (total,) = yield [cross_table(both, margins=True)]
         counts = shaped(total, both)
         for rater, margin in zip(self.raters, (counts.sum(1), counts.sum(0)), strict=True):
             require_floor({f"{rater} = {level}": int(m) for level, m in zip(levels, margin, strict=True)}, min_cell)
@@ -165,6 +176,7 @@ def _beside(entry: Analysis) -> list[Beside]:
             "id": f"\0{key} {name} {entry.id}",
             "by": entry.by,
             "among": entry.among,
+            "patient": entry.patient,
             "of": entry.id,
             "key": key,
             "name": name,

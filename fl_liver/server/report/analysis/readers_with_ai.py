@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fl_liver.server.report.analysis.content import Content, Titled, proportion_cell
 from fl_liver.server.report.analysis.performance import NAME_LENGTH, curves_beside
 from fl_liver.server.report.number_text import count, decimal, fraction, p_value
-from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, number, table, triple
+from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, find, number, table, triple
 from fl_liver.server.report.roc import Curve, roc_panel
 from fl_liver.server.report.style import INK, Drawing, axes_at, clipped, in_house_style, look_number
 from fl_liver.server.report.tables import Cell, TextTable, cell, interval_cell
@@ -24,6 +24,10 @@ NOTE = (
 T_TEST = (
     "The paired t-test over readers, as printed in Wang 2021, treats the patients as fixed; with three readers it has "
     "two degrees of freedom."
+)
+ALL_ALIKE = (
+    "A difference without an interval: it is the same in every patient, so that its variance is 0; how sure it is, "
+    "these patients do not say."
 )
 
 
@@ -44,7 +48,8 @@ def readers_with_ai(entry: Any, result: Summary) -> Content:
     star = _balanced(entry, result)
     curves = [] if entry.model is None else curves_beside([entry.model], result)
     drawing = _points_drawing(entry, result, curves, star)
-    return Content(said, tuple(one for one in tables if one is not None), (drawing,), (NOTE, T_TEST))
+    notes = (NOTE, T_TEST, *all_alike_note(groups))
+    return Content(said, tuple(one for one in tables if one is not None), (drawing,), notes)
 
 
 def group_table(title: str, mine: str, theirs: str, groups: Mapping[str, Summary | Missing]) -> Titled:
@@ -65,6 +70,12 @@ def group_table(title: str, mine: str, theirs: str, groups: Mapping[str, Summary
             )
     head = ("Readers", "", f"Mean {mine}", f"Mean {theirs}", "Difference [95 %]", "p")
     return Titled(title, TextTable(head, tuple(rows), names=2))
+
+
+def all_alike_note(groups: Mapping[str, Summary | Missing]) -> tuple[str, ...]:
+    """A sentence where some pooled difference has no interval."""
+    found = [find(of, "difference", key, "flags") for of in groups.values() for key in SHARES]
+    return (ALL_ALIKE,) if any("degenerate_variance" in one for one in found if not isinstance(one, Missing)) else ()
 
 
 def _each(entry: Any, result: Summary) -> Titled:

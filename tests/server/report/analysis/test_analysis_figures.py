@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 from typing import Any
@@ -177,3 +178,17 @@ def test_readers_without_and_with_ai_are_filled_and_hollow_points_that_are_joine
     balanced = twice["curves"]["p"]["balanced"]
     star = next(one for one in axes.lines if one.get_marker() == "*")
     assert np.allclose(star.get_xydata(), [(1 - balanced["specificity"], balanced["sensitivity"])])
+
+
+@pytest.mark.parametrize(("name", "of"), [("twice", "pooled"), ("readers", "groups")])
+def test_a_difference_without_an_interval_stands_alone_and_is_explained(name: str, of: str) -> None:
+    """Readers who all changed alike: no brackets and no "nan", and a sentence that says why."""
+    (entry,), result = plan(name).analyses, copy.deepcopy(results()[name])
+    assert not [note for note in SECTIONS[entry.kind](entry, result).notes if "without an interval" in note]
+    group = result[of] if of == "pooled" else result[of]["junior"]
+    group["difference"]["sensitivity"] |= {"estimate": 1.0, "ci95": [None, None], "flags": ["degenerate_variance"]}
+    content = SECTIONS[entry.kind](entry, result)
+    assert [note for note in content.notes if "without an interval" in note]
+    cells = [[cell.text for cell in row] for table in content.tables for row in table.table.rows]
+    assert [row for row in cells if row[1:2] == ["Sensitivity"] and row[4] == "1.000"]
+    assert not [row for row in cells if "nan" in " ".join(row).lower()]
