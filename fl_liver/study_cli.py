@@ -18,9 +18,9 @@ def study_list() -> None:
     from fl_liver.study_files import load_study, shipped_studies, tasks_of
 
     for name in shipped_studies():
-        typer.echo(f"{name:24s}{load_study(name).title}")
+        typer.echo(f"{name:36s}{load_study(name).title}")
         for task in tasks_of(name):
-            typer.echo(f"  {f'{name}:{task}':22s}{load_study(f'{name}:{task}').title}")
+            typer.echo(f"  {f'{name}:{task}':34s}{load_study(f'{name}:{task}').title}")
 
 
 @app.command(

@@ -2,7 +2,7 @@
 
 A paper that trained several models of one kind is one file: `[variant.NAME]` holds what a variant changes, section by
 section, key by key. `mri_clinical:G` is the study in mri_clinical.toml with `[variant.G]` laid over it, and
-`mri_clinical:G+published` that one at the paper's size.
+`mri_clinical:published+G` that one at the paper's size.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ def load_study(name_or_path: str | Path) -> Study:
 
 
 def at_published_size(name_or_path: str | Path) -> str:
-    """The name of a study, or of one of its variants, at the size of its paper."""
-    name = str(name_or_path)
-    return f"{name}+{PUBLISHED}" if _parted(name)[1] else f"{name}:{PUBLISHED}"
+    """The name of a study, or of one of its variants, at the size of its paper.
+
+    A variant lies over the size: what it is about, such as another network, stays.
+    """
+    base, wanted = _parted(str(name_or_path))
+    return f"{base}:{PUBLISHED}+{wanted}" if wanted else f"{base}:{PUBLISHED}"
 
 
 def tasks_of(name_or_path: str | Path) -> tuple[str, ...]:

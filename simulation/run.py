@@ -121,7 +121,7 @@ class Simulation:
         if self.options.all_tasks:
             with seconds.phase("tasks", journal):
                 summary["tasks"] = aside.tasks(self.options, study)
-                summary["task_comparisons"] = aside.between_tasks(summary["tasks"])
+                summary |= aside.between_tasks(summary["tasks"])
         if self.options.repeats is not None:
             with seconds.phase("repeats", journal):
                 summary["repeats"] = aside.repeats(self.options, study)

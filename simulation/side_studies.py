@@ -21,6 +21,8 @@ from simulation.federate import VirtualFederation
 from simulation.hospitals import Hospitals, approve_everywhere
 from simulation.options import Options, at_point, grid_of, repeats_of, resolve_study, with_folds
 from simulation.task_comparisons import task_comparisons
+from simulation.task_ensembles import task_ensembles
+from simulation.task_rows import TaskRows
 from simulation.tasks import check_study_in_worker
 
 OnStudy = Callable[[str, int, int, str], None]
@@ -90,11 +92,12 @@ class SideStudies:
             self.on_study("tasks", number, len(names), name)
         return found
 
-    def between_tasks(self, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """DeLong's paired test of every two tasks with the same classes; of the lines of `tasks`."""
+    def between_tasks(self, tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Of the lines of `tasks`, those that ask the same: DeLong's paired test of every two, and the mean of all."""
         names = [line["task"] for line in tasks if "refused" not in line]
         studies = {name: load_checked(self.folder / "tasks" / name / "study.toml")[0] for name in names}
-        return task_comparisons(studies, self.hospitals.folders)
+        rows = TaskRows(studies, self.hospitals.folders)
+        return {"task_comparisons": task_comparisons(rows), "task_ensembles": task_ensembles(rows, tasks)}
 
     def repeats(self, options: Options, study: Study) -> dict[str, Any] | None:
         """Cross-validation on several splits: the AUCs of every fold, their means and standard deviations."""

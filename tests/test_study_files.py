@@ -75,6 +75,18 @@ def test_merging_goes_section_by_section() -> None:
     }
 
 
+def test_each_architecture_is_a_task_once_and_stays_itself_at_the_published_size() -> None:
+    """Schmauch 2019 averages networks: one of them is the study as it stands, and none becomes another at full size."""
+    name = "lesion_us_attention"
+    tasks = {task: load_study(f"{name}:{task}") for task in tasks_of(name)}
+    assert {task: study.model.trunk for task, study in tasks.items()} == {task: task for task in tasks}
+    whole = load_study(name)
+    assert [task for task, study in tasks.items() if study.with_top(title=whole.title) == whole] == ["resnet18"]
+    for task in tasks:
+        full = load_study(at_published_size(f"{name}:{task}")).model
+        assert (full.trunk, full.width, full.image_px, full.norm) == (task, 64, 240, "batch")
+
+
 @pytest.mark.parametrize("name", shipped_studies())
 def test_every_shipped_study_and_variant_can_be_read(name: str) -> None:
     assert load_study(name).name == name

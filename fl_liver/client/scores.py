@@ -219,10 +219,10 @@ def mean_probability(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.float6
     [[0.510825623766]]
     """
     stack = np.stack(scores)
-    total: NDArray[np.float64] = np.logaddexp.reduce(-np.logaddexp(0, -stack)) - np.logaddexp.reduce(
-        -np.logaddexp(0, stack)
-    )
-    return total
+    with np.errstate(invalid="ignore"):  # rows that were not scored are NaN, and stay NaN
+        top: NDArray[np.float64] = np.logaddexp.reduce(-np.logaddexp(0, -stack))
+        bottom: NDArray[np.float64] = np.logaddexp.reduce(-np.logaddexp(0, stack))
+    return top - bottom
 
 
 def weighted_sum(intercept: float, parts: Sequence[tuple[float, ArrayLike]]) -> NDArray[np.float64]:

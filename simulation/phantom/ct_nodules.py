@@ -24,7 +24,7 @@ SMALLEST_MM, LARGEST_MM = 4.5, 9.8
 _MALIGNANT_COUNT, _BENIGN_COUNT = (0.10, 0.12, 0.18, 0.25, 0.35), (0.36, 0.27, 0.18, 0.12, 0.07)
 _MIXED = 0.16
 """Of patients with malignant nodules, those who have benign ones too: 7 of 45."""
-LIVER_METASTASIS = {True: 0.70, False: 0.025}
+LIVER_METASTASIS = {True: 0.70, False: 0.05}
 """Probability of a metastasis of 1 cm or more, by whether any nodule is malignant."""
 _EXTRAHEPATIC = {True: 0.35, False: 0.05}
 """By whether there is such a metastasis; of no use beside it, as in the paper."""

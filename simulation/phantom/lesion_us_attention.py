@@ -27,8 +27,8 @@ EXTERNAL_SIZES = (72, 60)
 VIEWS = 2
 CLASS_COUNTS: dict[Subtype, int] = {"none": 258, "hemangioma": 17, "hcc": 6, "fnh": 8, "cyst": 30, "metastasis": 48}
 """Table 1."""
-CONFOUNDING = (0.6, 0.95)
-"""Stronger than in `scanners`: a lesion in a whole scan is harder to find than a machine is to know."""
+CONFOUNDING = (0.35, 0.7)
+"""Never almost certain, as in `scanners`: a lesion in a whole scan is harder to find than a machine is to know."""
 SEVERAL: dict[Subtype, float] = {"metastasis": 0.6, "cyst": 0.3, "hcc": 0.25, "hemangioma": 0.15}
 """Probability of two or three lesions instead of one."""
 CLINICAL_COLUMNS = (

@@ -16,8 +16,8 @@ from simulation.phantom.virtual import VirtualHospital
 
 HASHES = {
     "lesion_us_fusion": "49463241ad0211fa",
-    "lesion_us_attention": "4ac7f6e4ea494934",
-    "nodule_ct": "943bf1151063c237",
+    "lesion_us_attention": "dd12c4f4898def9c",
+    "nodule_ct": "ea5db9411524964f",
     "hcc_ct": "4e7094a3fcbc42ba",
     "mri_clinical": "768fe33c8efad497",
 }

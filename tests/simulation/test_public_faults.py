@@ -206,15 +206,15 @@ def test_an_empty_mask_of_mct_ltdiag_and_an_odd_annotation_of_lld_mmri_cost_thei
 # --- DICOM -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("thickness", ["1,25", "abcd"])
-def test_a_thickness_that_is_no_number_is_unknown_and_the_series_stays(tmp_path: Path, thickness: str) -> None:
+@pytest.mark.parametrize("thickness", [b"DS\x04\x001,25", b"DS\x04\x00abcd", b"FD\x04\x00abcd", b"ZZ\x04\x00abcd"])
+def test_a_thickness_that_is_no_number_is_unknown_and_the_series_stays(tmp_path: Path, thickness: bytes) -> None:
     write_ct(tmp_path / "a", "P1", scan([]))
     write_ct(tmp_path / "b", "P2", scan([], 5))
     for path in (tmp_path / "a").iterdir():
         data = path.read_bytes()
-        element = b"\x18\x00\x50\x00DS\x04\x00"  # SliceThickness, of four bytes
-        assert data.count(element + b"5.0 ") == 1
-        path.write_bytes(data.replace(element + b"5.0 ", element + thickness.encode()))
+        tag, value = b"\x18\x00\x50\x00", b"DS\x04\x005.0 "
+        assert data.count(tag + value) == 1
+        path.write_bytes(data.replace(tag + value, tag + thickness))
     found = tcia_series(tmp_path, lambda _: True, "…")
     assert {patient: series[0].thickness_mm for patient, series in found.items()} == {
         "P1": pytest.approx(float("nan"), nan_ok=True),
@@ -241,10 +241,14 @@ def test_odd_places_and_segments_without_a_number_are_passed_over(tmp_path: Path
     assert set(one_volume(series, set())) <= set(paths)
     header = pydicom.dcmread(paths[0])
     header.ReferencedSeriesSequence = [pydicom.Dataset()]
-    header.SegmentSequence = [pydicom.Dataset(), pydicom.Dataset()]
-    header.SegmentSequence[1].SegmentNumber = 2
-    header.SegmentSequence[1].SegmentLabel = "Mass"
+    header.SegmentSequence = [pydicom.Dataset() for _ in range(3)]
+    for number, label in ((1, "Liver"), (2, "Mass")):
+        header.SegmentSequence[number].SegmentNumber = number
+        header.SegmentSequence[number].SegmentLabel = label
     header.save_as(paths[0])
+    liver = b"\x62\x00\x04\x00US\x02\x00\x01\x00"
+    assert paths[0].read_bytes().count(liver) == 1
+    paths[0].write_bytes(paths[0].read_bytes().replace(liver, liver.replace(b"US", b"FD")))  # two bytes of eight
     drawn = segmentation(series)
     assert drawn is not None
     assert (drawn.segments, drawn.images) == ({2: "Mass"}, frozenset())

@@ -81,3 +81,5 @@ def test_every_task_of_a_study_is_run(tmp_path: Path) -> None:
     assert set(refused) <= set("EFG")
     assert all("BELOW_FLOOR" in why for why in refused.values())
     assert all("n" in line["external"] for line in summary["tasks"] if line["task"] not in refused)
+    sets = [[task for task in of if task not in refused] for of in ("AB", "CD", "EFG")]
+    assert [line["of"] for line in summary["task_ensembles"]] == [of for of in sets if len(of) > 1]

@@ -9,6 +9,7 @@ import pytest
 
 from fl_liver.cli import run_app
 from fl_liver.errors import ConfigError, FLLiverError
+from simulation import side_studies
 from simulation.__main__ import app
 from simulation.engine import make_engine
 from simulation.hospitals import Hospitals
@@ -74,6 +75,17 @@ def test_no_point_of_a_grid_is_trained_where_the_network_refuses_one(
     aside = SideStudies(make_engine("serial", 1), Hospitals(study, {}, {}), tmp_path, "cpu", lambda *_: None)
     with pytest.raises(ConfigError, match=r"has no use for model\.trunk 'resnet18'"):
         aside.grid(options, study)
+
+
+def test_a_refused_task_is_in_no_comparison_and_no_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = resolve_study(Options(study="clinical"))
+    monkeypatch.setattr(side_studies, "load_checked", lambda path: (study.with_top(title=path.parent.name), None))
+    monkeypatch.setattr(side_studies, "task_comparisons", lambda rows: sorted(rows.studies))
+    monkeypatch.setattr(side_studies, "task_ensembles", lambda rows, lines: [rows.alike(), lines])
+    aside = SideStudies(make_engine("serial", 1), Hospitals(study, {}, {}), tmp_path, "cpu", lambda *_: None)
+    tasks: list[dict[str, Any]] = [{"task": "E", "refused": "BELOW_FLOOR"}, {"task": "F"}, {"task": "G"}]
+    found = aside.between_tasks(tasks)
+    assert found == {"task_comparisons": ["F", "G"], "task_ensembles": [[("F", "G")], tasks]}
 
 
 def test_repeats_are_splits_times_folds() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fl_liver.server.report.number_text import count, decimal, fraction, p_value
-from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, number, records, table
+from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, find, number, records, table
 from fl_liver.server.report.pieces import text as words
 from fl_liver.server.report.style import PARTS, look_of
 from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interval_cell, models_in_order, or_empty
 
 COMPOSITE = "Composite of all"
+MEAN_TITLE = "Their mean probability, for patients tested in all of them"
 
 
 def endpoints_table(summary: Summary) -> TextTable | None:
@@ -51,22 +52,28 @@ def cross_validation_table(summary: Summary) -> TextTable | None:
 
 
 def tasks_table(summary: Summary) -> TextTable | None:
-    """One row a variant of the study; None where only one was run."""
+    """One row a variant of the study, then the means of those that ask the same; None where only one was run."""
+    lines = [(words(line, "task"), words(line, "title"), line) for line in _listed(summary, "tasks")]
+    lines += [(_mean_of(line), MEAN_TITLE, line) for line in _listed(summary, "task_ensembles")]
     rows = [
         (
-            Cell(words(line, "task")),
-            Cell(words(line, "title")),
+            Cell(name),
+            Cell(title),
             *(interval_cell(_of(line, part)) for part in PARTS),
             *(_accuracy(line, part) for part in PARTS),
         )
-        for line in _listed(summary, "tasks")
+        for name, title, line in lines
     ]
     head = ("Task", "Question", "Internal AUC [95 %]", "External AUC [95 %]", "Internal accuracy", "External accuracy")
     return TextTable(head, tuple(rows), names=2) if rows else None
 
 
 def between_tasks_table(summary: Summary) -> TextTable | None:
-    """Tasks with the same classes against each other, on the same patients; None where only one was run."""
+    """Tasks that ask the same against each other, on the same patients, then each mean against the best of its tasks.
+
+    None where only one was run.
+    """
+    means = [line for one in _listed(summary, "task_ensembles") for line in _listed(one, "against_best")]
     rows = [
         (
             Cell(f"{words(line, 'a')} − {words(line, 'b')}"),
@@ -75,7 +82,7 @@ def between_tasks_table(summary: Summary) -> TextTable | None:
             interval_cell(why if isinstance(why := table(line), Missing) else estimate(line, "difference")),
             cell(number(line, "p"), p_value),
         )
-        for line in _listed(summary, "task_comparisons")
+        for line in (*_listed(summary, "task_comparisons"), *means)
     ]
     head = ("AUC of task … minus task …", "Class", "Patients", "Difference [95 %]", "p")
     return TextTable(head, tuple(rows), names=3) if rows else None
@@ -110,6 +117,11 @@ def snapshots_in_words(summary: Summary) -> str:
     found = or_empty(table(summary, "snapshots"))
     said = [f"{_heading(summary, name)}: round {words(found, name, 'round')}" for name in found]
     return f"Each question is answered by the model of its best round: {'; '.join(said)}." if said else ""
+
+
+def _mean_of(line: Summary) -> str:
+    found = find(line, "of")
+    return f"Mean of {', '.join(map(str, [] if isinstance(found, Missing) else found))}"
 
 
 def _accuracy(line: Summary, part: str) -> Cell:

@@ -53,6 +53,19 @@ def test_values_that_leave_int16_become_float(tmp_path: Path) -> None:
     assert frame.min() == frame.max() == 40000
 
 
+@pytest.mark.parametrize(("stored", "intercept"), [(30_000, -40_000), (-30_000, 40_000)])
+def test_an_intercept_may_lie_outside_int16_where_the_sum_does_not(tmp_path: Path, stored: int, intercept: int) -> None:
+    dataset = still("P1", 1)
+    dataset.PixelData = np.full((64, 80), stored, np.int16).tobytes()
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 1
+    dataset.RescaleSlope, dataset.RescaleIntercept = 1, intercept
+    save(dataset, tmp_path / "a.dcm")
+    frame = read_frames(tmp_path / "a.dcm", read_header(tmp_path / "a.dcm"), [0])[0]
+    assert frame.dtype == np.int16
+    assert frame.min() == frame.max() == stored + intercept
+
+
 def test_frames_of_a_clip_are_found_at_their_place(write_still: WriteStill, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_still(frames=5)
     wanted = dcmread(path).pixel_array

@@ -186,6 +186,8 @@ def _grey(stored: Stored, header: Header) -> Grey:
     if (header.slope, header.intercept) == (1.0, 0.0) and header.bits_allocated == 8 and not header.signed:
         return image.astype(np.uint8, copy=False)
     if _stays_int16(image, header):
+        if abs(header.intercept) > 32767:  # it does not fit where every sum does
+            return (image.astype(np.int64) + int(header.intercept)).astype(np.int16)
         return image.astype(np.int16, copy=False) + np.int16(header.intercept)
     return image.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
 
