@@ -12,7 +12,7 @@ from tests.faults.live import LiveRun, Stage
 SHORT_S, LONG_S = 12.0, 150.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     one = Stage(tmp_path_factory.mktemp("stage"))
     try:
@@ -38,7 +38,7 @@ def hurried(stage: Stage, table_study: Study) -> Iterator[LiveRun]:
     yield from _live(stage, table_study, "hurried", SHORT_S)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def patient(stage: Stage, table_study: Study) -> Iterator[LiveRun]:
     """Rounds wait so long that whoever comes back is part of them."""
     yield from _live(stage, table_study, "patient", LONG_S)
