@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import signal
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable
@@ -105,6 +106,13 @@ class LocalGrid(Grid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         raise NotImplementedError
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard() -> None:
+    """A shell starts its background jobs deaf to it, and so every process of these tests: `make test &` is one."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -105,9 +105,8 @@ def test_a_hospital_with_a_full_disk_lets_nothing_leave_and_takes_part_again_whe
     site, hospital = "H04", hurried.stage.hospitals["H04"]
     if not hurried.stage.small_disks:
         pytest.skip("needs the right to mount a small disk")
-    before = audit.verify(hospital.folder / "work").entries
     with full(hospital.folder):
-        passed = clock()
+        before, passed = audit.verify(hospital.folder / "work").entries, clock()
         number = hurried.until_checkpoint() + 1
         record = hurried.record_of(number, 60)
         closed = passed()
