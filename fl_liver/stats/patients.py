@@ -27,7 +27,7 @@ _MANY_TIMES = frozenset({"level_bytes", "rating_sums"})
 """Kinds that count one row several times, once for each rater."""
 
 
-def _cells(question: Question, counts: IntVector) -> IntVector:  # noqa: ARG001
+def _cells(_: Question, counts: IntVector) -> IntVector:
     return counts
 
 
@@ -45,11 +45,11 @@ def _table_or_margins(question: Question, counts: IntVector) -> IntVector:
     return _margins(question, counts) if question.arguments.get("margins") else counts
 
 
-def _categories(question: Question, counts: IntVector) -> IntVector:  # noqa: ARG001
+def _categories(_: Question, counts: IntVector) -> IntVector:
     return counts[:-2]
 
 
-def _classes_of_calls(question: Question, counts: IntVector) -> IntVector:  # noqa: ARG001
+def _classes_of_calls(_: Question, counts: IntVector) -> IntVector:
     classes: IntVector = counts[:8].reshape(2, 2, 2).sum(axis=(1, 2))
     return classes
 
