@@ -17,7 +17,7 @@ from fl_liver.toml_file import Section
 
 Point = dict[str, dict[str, object]]
 """One combination of a grid: section → key → value."""
-QUICK_SCALE, QUICK_LEAST = 0.35, 22
+QUICK_SCALE, QUICK_LEAST = 0.3, 22
 """Phantom hospitals of `--quick` have this share of their patients."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,19 @@ class Finished:
     explained: Sequence[Rendered]
 
 
+_Explained = tuple[Sequence["Rendered"], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """A study that was run: its summary, the hospitals where they now are (a deployment gives each one a folder), and
+    the figures that explain its model, which are drawn while other work goes on."""
+
+    summary: dict[str, Any]
+    hospitals: Hospitals
+    explaining: Future[_Explained] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Simulation:
     """A run in its folder. `begin` may be called on a folder of an interrupted run: what is done is not done again."""
@@ -70,11 +84,12 @@ class Simulation:
                     tried, best = aside.grid(self.options, study)
                     study = self._checked_study(engine, replace(hospitals, study=best.with_top(initial=None)))
                     approve_everywhere(study, hospitals.folders)
-            summary, hospitals = self._study(engine, study, hospitals, journal, seconds)
+            ran = self._study(engine, study, hospitals, journal, seconds)
+            summary, hospitals = ran.summary, ran.hospitals
             summary["grid"] = tried
             self._aside(aside, study, summary, journal, seconds)
             with seconds.phase("explanations", journal):
-                explained, summary["not_drawn"] = self._explained(engine, study, journal)
+                explained, summary["not_drawn"] = self._explained(ran, journal)
             with seconds.phase("paper's tables", journal):
                 summary["paper"] = self._paper(study, hospitals, summary)
         finally:
@@ -93,13 +108,19 @@ class Simulation:
         write_summary(self.folder, summary)
         return Finished(summary, explained)
 
-    def _explained(self, engine: Engine, study: Study, journal: Journal) -> tuple[Sequence[Rendered], list[str]]:
-        """Of the first external hospital; only of phantom patients. Why a figure is missing is said, too."""
+    def _explain(self, engine: Engine, study: Study) -> Future[_Explained] | None:
+        """Of the first external hospital; only of phantom patients. Begun as soon as there is a model."""
         if self.options.data is not None:
-            return [], []
+            return None
         shown = self.folder / HOSPITALS / (study.sites.external or study.sites.train)[0]
         model, study_file = self.folder / "model.safetensors", self.folder / "study" / "study.toml"
-        figures, missing = engine.submit(explanations, str(study_file), str(shown), str(model)).result()
+        return engine.submit(explanations, str(study_file), str(shown), str(model))
+
+    def _explained(self, ran: _Ran, journal: Journal) -> _Explained:
+        """What was begun then; why a figure is missing is said, too."""
+        if ran.explaining is None:
+            return [], []
+        figures, missing = ran.explaining.result()
         for why in missing:
             journal.write("warning", text=f"a figure that explains the model is not drawn: {why}")
         return figures, missing
@@ -147,15 +168,12 @@ class Simulation:
         self.display.say(f"study hash {study.sha256}")
         return study
 
-    def _study(
-        self, engine: Engine, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds
-    ) -> tuple[dict[str, Any], Hospitals]:
-        """The summary, and the hospitals where they now are: a deployment gives each a folder of its own."""
+    def _study(self, engine: Engine, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds) -> _Ran:
         summary: dict[str, Any] | None = None
         if self.options.deploy:
             summary, hospitals = self._deployed(study, hospitals, journal, seconds)
             if not self.options.baselines:
-                return summary, hospitals
+                return _Ran(summary, hospitals, self._explain(engine, study))
         federation = VirtualFederation(engine, hospitals.folders, self.options.computes_on)
         with seconds.phase("cohorts", journal):
             participants = gather(federation.exchange(), study, Journal(self.folder / "journal.jsonl"))
@@ -167,12 +185,13 @@ class Simulation:
         if summary is None:
             with seconds.phase("federation", journal):
                 summary = federation.run(study_file, self.folder, self.display.listen)
+        explaining = self._explain(engine, study)
         if baselines:
             with seconds.phase("baselines", journal):
                 runner.wait()
             with seconds.phase("baseline figures", journal):
                 self._judge(federation, study, participants, baselines, journal, summary)
-        return summary, hospitals
+        return _Ran(summary, hospitals, explaining)
 
     def _deployed(
         self, study: Study, hospitals: Hospitals, journal: Journal, seconds: Seconds
