@@ -45,7 +45,8 @@ class BaselineFigures:
         """Each hospital's own model: the mean AUC on the external patients with its interval, and on its own patients.
 
         The external interval is that of a mean of correlated AUCs (contrast 1/M of DeLong's covariance). The internal
-        mean is over hospitals whose own test part has both classes; it has no interval, its patients differ by model.
+        mean is over hospitals whose own test part has enough of both classes, "models" of "of_models": it has no
+        interval, its patients differ by model, and where those hospitals are few it stands for them alone.
         """
         training = self._participants.training(study)
         return {
@@ -116,7 +117,8 @@ class BaselineFigures:
         if not by_model:
             return {"not_released": "no hospital's own test part is large enough, or none consents"}
         mean = math.fsum(by_model.values()) / len(by_model)
-        return {"auc": mean, "ci95": None, "n": None, "positives": None, "models": len(by_model), "by_model": by_model}
+        counts = {"n": None, "positives": None, "models": len(by_model), "of_models": len(training)}
+        return {"auc": mean, "ci95": None, **counts, "by_model": by_model}
 
     @property
     def _floor(self) -> int:

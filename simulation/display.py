@@ -126,4 +126,6 @@ def _cell(figure: dict[str, Any] | None) -> str:
     interval = figure.get("ci95")
     shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
     count = f"  n = {figure['n']}" if figure.get("n") is not None else ""
+    if "of_models" in figure:
+        count = f"  mean of {figure['models']} of {figure['of_models']} hospitals"
     return f"{figure['auc']:.3f}{shown}{count}"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from fl_liver.server.report.number_text import count, with_interval
-from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, number, records, table, text
+from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, mean_of, number, records, table, text
 from fl_liver.server.report.style import (
     GRID,
     LOOKS,
@@ -102,7 +102,7 @@ def _site(entries: Summary, name: str) -> Row:
 def _patients(entry: Summary | Missing) -> str:
     n, positives = number(entry, "n"), number(entry, "positives")
     if isinstance(n, Missing):
-        return ""
+        return mean_of(entry)
     return count(n) if isinstance(positives, Missing) else f"{count(n)} ({count(positives)})"
 
 

@@ -117,6 +117,12 @@ def estimate(tree: object, value_key: str, interval_key: str = "ci95") -> Estima
     return Estimate(value, *_ends(interval, interval_key))
 
 
+def mean_of(tree: object) -> str:
+    """Of how many hospitals' own models a figure is the mean, "3 of 8 hospitals"; "" of any other figure."""
+    told, of = number(tree, "models"), number(tree, "of_models")
+    return "" if isinstance(told, Missing) or isinstance(of, Missing) else f"{told:.0f} of {of:.0f} hospitals"
+
+
 def triple(tree: object, *path: str) -> Estimate | Missing:
     """[estimate, low, high], as proportions stand in a result; a bare number is an estimate without interval."""
     found = find(tree, *path)

@@ -9,7 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fl_liver.server.report.number_text import count, decimal, fraction, odds_to_probability, p_value, with_interval
-from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, number, records, series, table, triple
+from fl_liver.server.report.pieces import (
+    Estimate,
+    Missing,
+    Summary,
+    estimate,
+    mean_of,
+    number,
+    records,
+    series,
+    table,
+    triple,
+)
 from fl_liver.server.report.pieces import text as words
 from fl_liver.server.report.style import LOOKS, PARTS, look_of
 
@@ -98,7 +109,8 @@ def models_table(summary: Summary) -> TextTable | Missing:
                 cells += [absent(measured), Cell("–", absent=True), Cell("–", absent=True)]
                 continue
             cells.append(interval_cell(estimate(measured, "auc")))
-            cells += [cell(number(measured, key), count) for key in ("n", "positives")]
+            counts = [cell(number(measured, key), count) for key in ("n", "positives")]
+            cells += [Cell(of), counts[1]] if (of := mean_of(measured)) else counts
         rows.append(tuple(cells))
     columns = ("AUC [95 %]", "n", "Positive")
     head = (

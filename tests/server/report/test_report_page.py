@@ -11,9 +11,11 @@ import pytest
 
 from fl_liver.errors import DataError
 from fl_liver.server.report import write_report
+from fl_liver.server.report.forest import draw_forest
 from fl_liver.server.report.page import draw_figures, page_html
 from fl_liver.server.report.pieces import Missing
-from fl_liver.server.report.style import Rendered
+from fl_liver.server.report.style import Drawing, Rendered
+from simulation.display import result_table
 from tests.server.report.study_summary import multiclass_summary, sample_images, study_summary
 
 FIGURES = {"learning_curve", "roc", "forest_auc", "calibration", "odds_ratios", "samples"}
@@ -90,6 +92,20 @@ def test_each_hospital_left_out_has_a_line_with_its_auc_or_the_reason(page: str)
     rows = Parts(page).rows
     assert ["H01", ".871 [.800, .940]", "120"] in rows
     assert any(row[:2] == ["H02", "a class has fewer than 5 patients"] for row in rows)
+
+
+def test_a_mean_over_few_hospitals_says_over_how_many() -> None:
+    """Beside a federated AUC of everybody, one hospital's own 1.000 would look like eight hospitals'."""
+    summary = study_summary()
+    few = {"auc": 1.0, "ci95": None, "n": None, "positives": None, "models": 1, "of_models": 8}
+    summary["models"]["local_only"]["internal"] = few
+    row = next(row for row in Parts(words_only(summary)).rows if row[0] == "Local-only (mean)")
+    assert row[1:4] == ["1.000", "1 of 8 hospitals", "–"]
+    figure = draw_forest(summary)
+    assert isinstance(figure, Drawing)
+    assert "1 of 8 hospitals" in [text.get_text() for text in figure.figure.axes[0].texts]
+    shown = result_table(summary).columns[1]
+    assert "1.000  mean of 1 of 8 hospitals" in list(shown.cells)
 
 
 def test_every_figure_is_written_as_svg_and_png(folder: Path) -> None:
