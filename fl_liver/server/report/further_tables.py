@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fl_liver.server.report.number_text import count, decimal, fraction, p_value
-from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, find, number, records, table
+from fl_liver.server.report.number_text import count, fraction, p_value
+from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, find, number, records, table, triple
 from fl_liver.server.report.pieces import text as words
 from fl_liver.server.report.style import PARTS, look_of
 from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interval_cell, models_in_order, or_empty
 
 COMPOSITE = "Composite of all"
+_TWO_CLASSES = Cell("–", absent=True)
 MEAN_TITLE = "Their mean probability, for patients tested in all of them"
 
 
@@ -52,19 +53,20 @@ def cross_validation_table(summary: Summary) -> TextTable | None:
 
 
 def tasks_table(summary: Summary) -> TextTable | None:
-    """One row a variant of the study, then the means of those that ask the same; None where only one was run."""
+    """One row a variant of the study, then the means of those that ask the same; None where only one was run.
+
+    Accuracy has columns where some variant has more than two classes.
+    """
     lines = [(words(line, "task"), words(line, "title"), line) for line in _listed(summary, "tasks")]
     lines += [(_mean_of(line), MEAN_TITLE, line) for line in _listed(summary, "task_ensembles")]
     rows = [
-        (
-            Cell(name),
-            Cell(title),
-            *(interval_cell(_of(line, part)) for part in PARTS),
-            *(_accuracy(line, part) for part in PARTS),
-        )
-        for name, title, line in lines
+        (Cell(name), Cell(title), *(interval_cell(_of(line, part)) for part in PARTS)) for name, title, line in lines
     ]
-    head = ("Task", "Question", "Internal AUC [95 %]", "External AUC [95 %]", "Internal accuracy", "External accuracy")
+    head: tuple[str, ...] = ("Task", "Question", "Internal AUC [95 %]", "External AUC [95 %]")
+    accuracies = [tuple(_accuracy(line, part) for part in PARTS) for _, _, line in lines]
+    if any(one != _TWO_CLASSES for both in accuracies for one in both):
+        rows = [(*row, *both) for row, both in zip(rows, accuracies, strict=True)]
+        head = (*head, "Internal accuracy", "External accuracy")
     return TextTable(head, tuple(rows), names=2) if rows else None
 
 
@@ -125,11 +127,12 @@ def _mean_of(line: Summary) -> str:
 
 
 def _accuracy(line: Summary, part: str) -> Cell:
-    found = table(line, part)
+    """It is read off the confusion matrix, so that it is kept back with it; the reason is told where that stands."""
+    found = table(line, part, "confusion")
     if isinstance(found, Missing):
-        return absent(found)
-    triple = found.get("accuracy")
-    return cell(number({"x": triple[0]}, "x") if triple else Missing("two classes"), lambda share: decimal(share, 3))
+        return _TWO_CLASSES if found.released else Cell("not released", absent=True)
+    share = triple(line, part, "accuracy")
+    return absent(share) if isinstance(share, Missing) else Cell(fraction(share.value, 3))
 
 
 def _of(tree: Summary, name: str) -> Estimate | Missing:

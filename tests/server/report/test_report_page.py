@@ -276,7 +276,7 @@ def test_means_of_tasks_stand_below_them_and_are_compared_with_the_best() -> Non
     line = {"classes": ["0", "1"], "internal": figure, "external": {"not_released": "min_cell: too few"}}
     against: dict[str, Any] = {"a": "Mean of A, B", "b": "B", "class": "", "rows": "internal"}
     against |= {"difference": 0.05, "ci95": [0.01, 0.09], "p": 0.02}
-    mean = {"of": ["A", "B"], "internal": figure | {"auc": 0.95, "ci95": [0.91, 0.98], "accuracy": [0.8, 0.7, 0.9]}}
+    mean = {"of": ["A", "B"], "internal": figure | {"auc": 0.95, "ci95": [0.91, 0.98]}}
     summary = study_summary() | {
         "tasks": [{"task": name, "title": f"Question {name}"} | line for name in "AB"],
         "task_ensembles": [mean | {"external": {"not_released": "min_cell: too few"}, "against_best": [against]}],
@@ -284,12 +284,28 @@ def test_means_of_tasks_stand_below_them_and_are_compared_with_the_best() -> Non
     rows = Parts(words_only(summary)).rows
     place = next(k for k, row in enumerate(rows) if row[:1] == ["B"])
     assert rows[place][1:3] == ["Question B", ".900 [.850, .950]"]
-    name, title, internal, external, accuracy, _ = rows[place + 1]
+    name, title, internal, external = rows[place + 1]
     assert (name, title) == ("Mean of A, B", "Their mean probability, for patients tested in all of them")
-    assert (internal, external, accuracy) == (".950 [.910, .980]", "not released: min_cell: too few", "0.800")
+    assert (internal, external) == (".950 [.910, .980]", "not released: min_cell: too few")
     assert ["Mean of A, B − B", "–", "internal", ".050 [.010, .090]", ".020"] in rows
     del summary["task_ensembles"]
     assert "Mean of" not in words_only(summary)
+
+
+def test_tasks_of_several_classes_have_an_accuracy_or_say_that_it_is_kept_back() -> None:
+    figure = {"auc": 0.9, "ci95": [0.85, 0.95], "n": 90}
+    several = figure | {"confusion": {"labels": ["a", "b", "c"], "counts": []}, "accuracy": [0.8, 0.7, 0.9]}
+    withheld = figure | {"confusion": {"not_released": "min_cell: too few"}}
+    tasks = [
+        {"task": "A", "title": "Three classes", "internal": withheld, "external": several},
+        {"task": "C", "title": "Two classes", "internal": figure, "external": figure},
+    ]
+    rows = Parts(words_only(study_summary() | {"tasks": tasks})).rows
+    place = next(k for k, row in enumerate(rows) if row[:1] == ["Task"])
+    assert rows[place][-2:] == ["Internal accuracy", "External accuracy"]
+    assert [row[-2:] for row in rows[place + 1 : place + 3]] == [["not released", ".800"], ["–", "–"]]
+    rows = Parts(words_only(study_summary() | {"tasks": tasks[1:]})).rows
+    assert rows[next(k for k, row in enumerate(rows) if row[:1] == ["Task"])][-1] == "External AUC [95 %]"
 
 
 def test_wrong_type_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
