@@ -11,7 +11,7 @@ from fl_liver.server.report.style import PARTS, look_of
 from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interval_cell, models_in_order, or_empty
 
 COMPOSITE = "Composite of all"
-_TWO_CLASSES = Cell("–", absent=True)
+_NONE = Cell("–", absent=True)
 MEAN_TITLE = "Their mean probability, for patients tested in all of them"
 
 
@@ -64,7 +64,7 @@ def tasks_table(summary: Summary) -> TextTable | None:
     ]
     head: tuple[str, ...] = ("Task", "Question", "Internal AUC [95 %]", "External AUC [95 %]")
     accuracies = [tuple(_accuracy(line, part) for part in PARTS) for _, _, line in lines]
-    if any(one != _TWO_CLASSES for both in accuracies for one in both):
+    if any(one != _NONE for both in accuracies for one in both):
         rows = [(*row, *both) for row, both in zip(rows, accuracies, strict=True)]
         head = (*head, "Internal accuracy", "External accuracy")
     return TextTable(head, tuple(rows), names=2) if rows else None
@@ -127,10 +127,12 @@ def _mean_of(line: Summary) -> str:
 
 
 def _accuracy(line: Summary, part: str) -> Cell:
-    """It is read off the confusion matrix, so that it is kept back with it; the reason is told where that stands."""
-    found = table(line, part, "confusion")
+    """None of two classes, or where the part has no figures at all, which its AUC says; else it is read off the
+    confusion matrix and kept back with it, whose section says why."""
+    figures = table(line, part)
+    found = figures if isinstance(figures, Missing) else table(figures, "confusion")
     if isinstance(found, Missing):
-        return _TWO_CLASSES if found.released else Cell("not released", absent=True)
+        return _NONE if found.released or found is figures else Cell("not released", absent=True)
     share = triple(line, part, "accuracy")
     return absent(share) if isinstance(share, Missing) else Cell(fraction(share.value, 3))
 
