@@ -83,8 +83,8 @@ def run_study(
         "source": study.source,
         "study_sha256": study.sha256,
         "seed": study.seed,
-        "task": _task(study),
-        "main_title": f"{' or '.join(study.task.positive)}" if study.endpoint else "",
+        "task": question_in_words(study),
+        "main_title": " or ".join(question_in_words(study)["positive"]) if study.endpoint else "",
         "endpoints": [{"name": one.name, "title": one.title} for one in study.endpoint],
         "secure_sum": study.privacy.secure_sum,
         "privacy": _privacy(study, journal.path),
@@ -147,10 +147,13 @@ def _missed(sites: set[str]) -> str | None:
     return f"rounds were missed by {', '.join(sorted(sites))}" if sites else None
 
 
-def _task(study: Study) -> dict[str, list[str]]:
-    """The names of the classes on either side of the two-class ROC."""
+def question_in_words(study: Study) -> dict[str, list[str]]:
+    """What the two-class ROC separates, in words: the classes of either side, or lesions from livers without any."""
     task = study.task
-    return {"positive": list(task.positive), "negative": [name for name in task.classes if name not in task.positive]}
+    negative = [name for name in task.classes if name not in task.positive]
+    if len(task.positive) > 1 and set(negative) == set(task.lesion_free):
+        return {"positive": ["lesion"], "negative": ["lesion-free"]}
+    return {"positive": list(task.positive), "negative": negative}
 
 
 def _sites(study: Study, participants: Participants) -> list[dict[str, Any]]:
