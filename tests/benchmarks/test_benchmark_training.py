@@ -43,6 +43,7 @@ def test_both_loops_take_the_same_first_step(name: str) -> None:
 def test_a_round_of_the_plain_loop_gives_the_weights_of_fit() -> None:
     """Several steps of the smallest network: augmentation, oversampling, clipping, momentum, weight decay."""
     bench = Bench(SMALL)
+    bench.study = bench.study.changed(training={"precision": "float32"})
     model, material = bench.ready()
     turn = bench.plain(model, material, FLOAT32)
     found, vector = bench.ours()

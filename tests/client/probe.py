@@ -17,6 +17,7 @@ from fl_liver.toml_file import parse
 
 FACTORS = 2
 SMALL: dict[str, Any] = {"rounds": 5, "local_epochs": 1, "batch_size": 64, "learning_rate": 0.1, "weight_decay": 0.0}
+SMALL["precision"] = "float32"  # the oracles' own, whatever the processor has
 STILL: dict[str, Any] = {"shift_px": 0, "flip_horizontal": False, "gain_sd": 0.0, "offset_sd": 0.0}
 
 

@@ -43,6 +43,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def study() -> Study:
     training: dict[str, object] = {"batch_size": 16, "learning_rate": 0.03, "local_epochs": 2, "rounds": 15}
+    training["precision"] = "float32"  # oracles are in float32, whatever the processor has
     return load_study("lesion_us_fusion").changed(model={"width": 4, "image_px": 32, "dropout": 0.1}, training=training)
 
 
