@@ -89,7 +89,8 @@ def measure(town: DeployedTown, names: tuple[str, ...], floats: int, rounds: int
         while not out.is_file():
             status = flower.status(run)
             if status.startswith("finished") and not out.is_file():
-                raise FLLiverError(f"stock Flower: the run is {status}; see {town.flower().folder}")
+                log = town.flower().log("superexec").read_text(encoding="utf-8", errors="replace")
+                raise FLLiverError("\n".join([f"stock Flower: the run is {status}", *log.splitlines()[-12:]]))
             if time.monotonic() > deadline:
                 raise FLLiverError(f"stock Flower: no end within {timeout_s:.0f} s; see {town.folder}")
             time.sleep(2)
