@@ -11,7 +11,7 @@ from typing import Any
 
 from fl_liver.analyse import MIN_SITES, answers
 from fl_liver.stats.plan import Plan, parse_plan
-from simulation.task_rows import DISEASE, TaskRows, label_column, questions_of, score_column
+from simulation.task_rows import Question, TaskRows, label_column, questions_of, score_column
 
 
 def task_comparisons(tasks: TaskRows) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def task_comparisons(tasks: TaskRows) -> list[dict[str, Any]]:
         written, _ = answers(_plan(a, b, questions), tasks.joined((a, b)), sums="masked")
         for question in questions:
             found = paired_lines(written[_id(question)])
-            lines += [{"a": a, "b": b, "class": question} | line for line in found]
+            lines += [{"a": a, "b": b, "class": question[1]} | line for line in found]
     return lines
 
 
@@ -47,7 +47,7 @@ def paired_lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def _plan(a: str, b: str, questions: list[str]) -> Plan:
+def _plan(a: str, b: str, questions: list[Question]) -> Plan:
     entries = [
         {
             "id": _id(question),
@@ -61,5 +61,5 @@ def _plan(a: str, b: str, questions: list[str]) -> Plan:
     return parse_plan({"analysis": entries}, "comparison of tasks")
 
 
-def _id(question: str) -> str:
-    return "disease" if question == DISEASE else question
+def _id(question: Question) -> str:
+    return question[1] or "disease"

@@ -1,7 +1,7 @@
 """Tasks of a study that ask the same, averaged: their mean probability per patient (Schmauch 2019, Table 2).
 
 A hospital makes the mean inside its own joined table (`task_rows`), and answers about it as to any plan: through floors
-and masked sums. Of several classes the mean is of probability vectors. Further endpoints are not averaged.
+and masked sums. Of several classes the mean is of probability vectors. Endpoints that all of them ask are averaged too.
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fl_liver.analyse import MIN_SITES, answers
-from fl_liver.client.scores import disease_log_odds, mean_probability
-from fl_liver.client.table import positive_classes
+from fl_liver.client.scores import mean_probability
+from fl_liver.server.figures import composite
 from fl_liver.stats.conversation import Table
 from fl_liver.stats.plan import Plan, parse_plan
-from fl_liver.study import Study
+from fl_liver.study import Endpoint, Study
 from simulation.task_comparisons import paired_lines
-from simulation.task_rows import DISEASE, TaskRows, label_column, questions_of, score_column
+from simulation.task_rows import (
+    DISEASE,
+    Question,
+    TaskRows,
+    class_column,
+    label_column,
+    questions_of,
+    questions_of_endpoint,
+    score_column,
+)
 
 MEAN = ":mean"
 """In the place of a task's name: no variant has a colon in its own."""
@@ -33,8 +39,9 @@ def task_ensembles(tasks: TaskRows, lines: Sequence[Mapping[str, Any]]) -> list[
         lines: figures of each task, as `SideStudies.tasks` gives them: they say which is best.
     Returns:
         For each set {"of": tasks, "internal", "external": {"auc", "ci95", "n", "accuracy" where the tasks tell several
-        classes apart} or {"not_released": why}, "against_best": lines in the form of `task_comparisons`, of the mean
-        and the task with the largest AUC of internal patients}. None with fewer than three hospitals.
+        classes apart} or {"not_released": why}, with "endpoints" and "composite" as in a model's figures where they
+        have endpoints in common, "against_best": lines in the form of `task_comparisons`, of the mean and the task with
+        the largest AUC of internal patients}. None with fewer than three hospitals.
     """
     if len(tasks.hospitals) < MIN_SITES:
         return []
@@ -47,49 +54,77 @@ def mean_name(of: Sequence[str]) -> str:
 
 
 def _ensemble(tasks: TaskRows, of: tuple[str, ...], best: str | None) -> dict[str, Any]:
-    study = tasks.studies[of[0]]
-    tables = {name: _averaged(table, study, of) for name, table in tasks.joined(of).items()}
-    written, _ = answers(_plan(study, best), tables, sums="masked")
-    whole, classes = _by_part(written["whole"]), _by_part(written.get("classes", {}))
+    study, endpoints = tasks.studies[of[0]], tasks.endpoints(of)
+    questions = [*questions_of(study), *(one for endpoint in endpoints for one in questions_of_endpoint(endpoint))]
+    tables = {name: _averaged(table, questions, of) for name, table in tasks.joined(of).items()}
+    written, _ = answers(_plan(study, endpoints, best), tables, sums="masked")
     found: dict[str, Any] = {"of": list(of)}
-    for rows, one in whole.items():
-        found[rows] = one
-        if "auc" in one:
-            found[rows] = {"auc": one["auc"], "ci95": one["ci95"], "n": one["n_pos"] + one["n_neg"]}
-            accuracy = classes.get(rows, {}).get("accuracy")
+    for rows in ("internal", "external"):
+        found[rows] = _figures(written["whole"], rows)
+        if "auc" in found[rows] and "classes" in written:
+            accuracy = _part(written["classes"], rows).get("accuracy")
             found[rows] |= {} if accuracy is None else {"accuracy": accuracy}
+        if endpoints:
+            further = {one.name: _figures(written[_id(one)], rows) for one in endpoints}
+            found[rows] |= {"endpoints": further, "composite": composite(study, found[rows], further)}
     against = [] if best is None else paired_lines(written["against"])
-    return found | {"against_best": [{"a": mean_name(of), "b": best, "class": DISEASE} | line for line in against]}
+    line = {"a": mean_name(of), "b": best, "class": ""}
+    return found | {"against_best": [line | one for one in against]}
 
 
-def _averaged(table: Table, study: Study, of: Sequence[str]) -> Table:
-    """With the columns of the mean: NaN where a task has no score."""
-    columns: dict[str, NDArray[Any]] = dict(table.columns)
-    classes = questions_of(study)[1:]
-    vectors = [np.stack([columns[score_column(task, one)] for one in classes or (DISEASE,)], axis=1) for task in of]
-    mean = mean_probability(vectors)
-    columns[score_column(MEAN, DISEASE)] = disease_log_odds(mean, positive_classes(study))
-    columns |= {score_column(MEAN, one): mean[:, place] for place, one in enumerate(classes)}
+def _averaged(table: Table, questions: Sequence[Question], of: Sequence[str]) -> Table:
+    """With the columns of the mean: NaN where a task has no score.
+
+    Probabilities of one answer are averaged at a time: a mean of vectors is the vector of means.
+    """
+    columns = dict(table.columns)
+    for question in questions:
+        said = [columns[score_column(task, question)] for task in of]
+        columns[score_column(MEAN, question)] = mean_probability(said)
     return replace(table, columns=columns)
 
 
-def _plan(study: Study, best: str | None) -> Plan:
+def _plan(study: Study, endpoints: Sequence[Endpoint], best: str | None) -> Plan:
     label, mean = label_column(DISEASE), score_column(MEAN, DISEASE)
-    entries: list[dict[str, Any]] = [{"id": "whole", "kind": "roc", "score": mean, "label": label, "by": "test"}]
+    entries: list[dict[str, Any]] = [{"id": "whole", "kind": "roc", "score": mean, "label": label}]
     if classes := questions_of(study)[1:]:
-        scores = {one: score_column(MEAN, one) for one in classes}
-        entries.append({"id": "classes", "kind": "multiclass", "label": "class_name", "scores": scores, "by": "test"})
+        entries.append(_which("classes", classes))
+    for one in endpoints:
+        asked = questions_of_endpoint(one)
+        if one.positive:
+            answer = {"score": score_column(MEAN, asked[0]), "label": label_column(asked[0])}
+            entries.append({"id": _id(one), "kind": "roc"} | answer)
+        else:
+            entries.append(_which(_id(one), asked))
     if best is not None:
         both = [mean, score_column(best, DISEASE)]
-        entries.append({"id": "against", "kind": "compare_paired", "scores": both, "label": label, "by": "test"})
-    return parse_plan({"analysis": entries}, "mean of tasks")
+        entries.append({"id": "against", "kind": "compare_paired", "scores": both, "label": label})
+    return parse_plan({"analysis": [entry | {"by": "test"} for entry in entries]}, "mean of tasks")
 
 
-def _by_part(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Both parts: a part that nobody is in has no figures."""
+def _which(name: str, classes: Sequence[Question]) -> dict[str, Any]:
+    """Each class against the rest."""
+    scores = {question[1]: score_column(MEAN, question) for question in classes}
+    return {"id": name, "kind": "multiclass", "label": class_column(classes[0][0]), "scores": scores}
+
+
+def _id(endpoint: Endpoint) -> str:
+    return f"endpoint {endpoint.name}"
+
+
+def _figures(result: Mapping[str, Any], rows: str) -> dict[str, Any]:
+    """AUC, interval and n; of several classes the mean of each against the rest, without interval; or why not."""
+    one = _part(result, rows)
+    if "macro_auc" in one:
+        return {"auc": one["macro_auc"], "n": sum(one["n"])}
+    return {"auc": one["auc"], "ci95": one["ci95"], "n": one["n_pos"] + one["n_neg"]} if "auc" in one else one
+
+
+def _part(result: Mapping[str, Any], rows: str) -> dict[str, Any]:
+    """A part that nobody is in has no figures."""
     nobody = {"not_released": result.get("not_released", "no patient is in all of these tasks")}
-    strata: dict[str, dict[str, Any]] = result.get("strata", {})
-    return {rows: strata.get(rows, nobody) for rows in ("internal", "external")}
+    one: dict[str, Any] = result.get("strata", {}).get(rows, nobody)
+    return one
 
 
 def _best(of: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str | None:

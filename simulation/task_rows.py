@@ -19,38 +19,51 @@ from fl_liver.client.cohort.cohort import PARTS
 from fl_liver.client.cohort.load import load_cohort
 from fl_liver.client.scores import ScoreStore
 from fl_liver.client.site import load_site
-from fl_liver.client.table import cohort_columns
+from fl_liver.client.table import cohort_columns, endpoint_columns
+from fl_liver.server.figures import endpoint_score
 from fl_liver.server.run import FEDERATED
 from fl_liver.stats.conversation import Table
-from fl_liver.study import Study
+from fl_liver.study import Endpoint, Study
 
-DISEASE = ""
-"""The question whether a patient has one of `task.positive`; any other question is a class against the rest."""
+Question = tuple[str, str]
+"""(endpoint, class): the endpoint "" is the study's own question; with the class "" a patient has one of the positive
+ones or not, otherwise this class against the rest."""
+DISEASE: Question = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A patient in one task: the log-odds to each question; NaN where there is no score."""
+    """A patient in one task: the log-odds of each question's yes; NaN where there is no score."""
 
     part: str
     truth: str
     label: float
-    scores: Mapping[str, float]
+    scores: Mapping[Question, float]
 
 
-def questions_of(study: Study) -> tuple[str, ...]:
-    """What a task's scores answer: disease or not and, where it tells classes apart, each against the rest."""
-    return (DISEASE, *study.task.classes) if study.asks_which_class else (DISEASE,)
+def questions_of(study: Study) -> tuple[Question, ...]:
+    """What a task's own scores answer: disease or not and, where it tells classes apart, each against the rest."""
+    return (DISEASE, *(("", each) for each in study.task.classes)) if study.asks_which_class else (DISEASE,)
 
 
-def score_column(task: str, question: str) -> str:
+def questions_of_endpoint(endpoint: Endpoint) -> tuple[Question, ...]:
+    """Yes or no where it has positive classes, otherwise each class against the rest."""
+    return ((endpoint.name, ""),) if endpoint.positive else tuple((endpoint.name, each) for each in endpoint.among)
+
+
+def score_column(task: str, question: Question) -> str:
     """Of a joined table: a task's log-odds."""
-    return f"score:{task}:{question}"
+    return ":".join(("score", task, *question))
 
 
-def label_column(question: str) -> str:
-    """Of a joined table: 1 where the answer is yes."""
-    return f"label:{question}"
+def label_column(question: Question) -> str:
+    """Of a joined table: 1 where the answer is yes; NaN where an endpoint does not ask."""
+    return ":".join(("label", *question)) if question[1] else f"label:{question[0]}"
+
+
+def class_column(endpoint: str) -> str:
+    """Of a joined table: a patient's class; empty where an endpoint does not ask."""
+    return f"class:{endpoint}"
 
 
 class TaskRows:
@@ -84,21 +97,31 @@ class TaskRows:
     def joined(self, tasks: Sequence[str]) -> dict[str, Table]:
         """For each hospital its patients in all of these tasks, tested in the same part and with the same truth.
 
-        Columns: test, class_name, `label_column` of each question and `score_column` of each task and question.
+        Columns: test, `class_column` and `label_column` of the own question and of each of `endpoints`, and
+        `score_column` of each task and question.
         """
         return {name: self._joined(tasks, name) for name in self.hospitals}
 
+    def endpoints(self, tasks: Sequence[str]) -> tuple[Endpoint, ...]:
+        """The further questions that all of these tasks ask alike."""
+        first, *others = [self.studies[task].endpoint for task in tasks]
+        return tuple(one for one in first if all(one in asked for asked in others))
+
     def _joined(self, tasks: Sequence[str], name: str) -> Table:
-        questions = questions_of(self.studies[tasks[0]])
+        questions = list(questions_of(self.studies[tasks[0]]))
         first, *others = [self._rows(task, name) for task in tasks]
         cases = [case for case in first if all(_same(first[case], other.get(case)) for other in others)]
         columns: dict[str, NDArray[Any]] = {
             "test": np.array([first[case].part for case in cases], dtype=object),
-            "class_name": np.array([first[case].truth for case in cases], dtype=object),
+            class_column(""): np.array([first[case].truth for case in cases], dtype=object),
         }
         for question in questions:
-            truth = columns["class_name"] == question if question else [first[case].label for case in cases]
+            truth = columns[class_column("")] == question[1] if question[1] else [first[case].label for case in cases]
             columns[label_column(question)] = np.array(truth, np.float64)
+        for endpoint in self.endpoints(tasks):
+            columns |= endpoint_columns(endpoint, columns[class_column("")])
+            questions += questions_of_endpoint(endpoint)
+        for question in questions:
             for task, rows in zip(tasks, (first, *others), strict=True):
                 said = [rows[case].scores[question] for case in cases]
                 columns[score_column(task, question)] = np.array(said, np.float64)
@@ -119,15 +142,20 @@ def _same(one: Row, other: Row | None) -> bool:
     return other is not None and (one.part, one.truth, one.label) == (other.part, other.truth, other.label)
 
 
+def _stored(question: Question) -> str:
+    """The column of a hospital's own table."""
+    endpoint, each = question
+    score = f"score:{endpoint_score(FEDERATED, endpoint)}"
+    return f"{score}:{each}" if each else score
+
+
 def _tested(study: Study, home: Path) -> dict[str, Row]:
     """The patients of a hospital who were scored and never trained on, by pseudonym."""
     site = load_site(home / "site.toml")
     cohort = load_cohort(site, study)
     columns = cohort_columns(cohort, study, ScoreStore(site.study_folder(study.sha256), len(cohort.patients)))
-    named = {
-        question: columns.get(f"score:{FEDERATED}:{question}" if question else f"score:{FEDERATED}")
-        for question in questions_of(study)
-    }
+    asked = [*questions_of(study), *(one for endpoint in study.endpoint for one in questions_of_endpoint(endpoint))]
+    named = {question: columns.get(_stored(question)) for question in asked}
     found: dict[str, Row] = {}
     for row, case in enumerate(cohort.patients):
         part = PARTS[cohort.part[row]]

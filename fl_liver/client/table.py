@@ -63,7 +63,7 @@ def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str,
     }
     columns |= {factor.name: cohort.factors[:, index] for index, factor in enumerate(study.factor)}
     for endpoint in study.endpoint:
-        columns |= _endpoint_columns(endpoint, columns["class_name"])
+        columns |= endpoint_columns(endpoint, columns["class_name"])
     among = {endpoint.name: endpoint.among for endpoint in study.endpoint if not endpoint.positive}
     for name in store.names():
         scores, of = store.load(name), store.endpoint(name)
@@ -75,7 +75,8 @@ def cohort_columns(cohort: Cohort, study: Study, store: ScoreStore) -> dict[str,
     return columns
 
 
-def _endpoint_columns(endpoint: Endpoint, class_name: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def endpoint_columns(endpoint: Endpoint, class_name: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Its label or class, from the class (n,) of each patient; see `cohort_columns`."""
     asked = np.isin(class_name, endpoint.among)
     if not endpoint.positive:
         return {f"class:{endpoint.name}": np.where(asked, class_name, "").astype(object)}

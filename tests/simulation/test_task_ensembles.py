@@ -69,6 +69,48 @@ def test_of_several_classes_the_probability_vectors_are_averaged(
         assert line[rows]["accuracy"][0] == pytest.approx(accuracy_score(label, mean.argmax(axis=1)))
 
 
+def test_endpoints_that_all_tasks_ask_are_averaged_over_those_whom_they_ask(
+    make_site: MakeSite, table_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question of yes or no, and one of which class; oracle: scikit-learn over the pooled mean probabilities."""
+    which = {"name": "kind", "title": "Which of three", "among": ["u", "v", "w"]}
+    yes = {"name": "which", "title": "Which", "among": ["v", "w"], "positive": ["w"]}
+    alone = {"name": "alone", "title": "Of one task", "among": ["u", "w"], "positive": ["w"]}
+    base, weights = three_classes(table_study), {"composite": {"main": 0.5, "which": 0.3, "kind": 0.2}}
+    studies = {
+        "A": base.with_top(endpoint=[which, yes], analysis=weights),
+        "B": base.with_top(seed=9, endpoint=[yes, alone, which], analysis=weights),
+    }
+    homes, cohorts = ran(make_site, monkeypatch, studies)
+    kept: dict[str, dict[str, list[np.ndarray[Any, Any]]]] = {}
+    for (name, digest), cohort in cohorts.items():
+        store = ScoreStore(load_site(homes[name] / "site.toml").study_folder(digest), 60)
+        draw = np.random.default_rng([int(name[1:]), int(digest[:6], 16)])
+        answer = draw.normal(cohort.label == 2, 1.0)[:, None]
+        share = draw.dirichlet(np.ones(3), 60) * 0.8 + 0.2 * np.eye(3)[cohort.label]
+        classes = np.log(share / (1 - share))
+        store.keep("federated-which", np.arange(60), answer, endpoint="which")
+        store.keep("federated-kind", np.arange(60), classes, endpoint="kind")
+        for row, case in enumerate(cohort.patients):
+            kept.setdefault(case, {}).setdefault(digest, [cohort.label[row], cohort.part[row], answer[row], share[row]])
+    (line,) = task_ensembles(TaskRows(studies, homes), figured(*studies))
+    for rows, part in PARTS:
+        both = [list(one.values()) for one in kept.values() if len(one) == 2]
+        same = [one for one in both if one[0][1] == one[1][1] == part]
+        label = np.array([one[0][0] for one in same])
+        yes_mean = np.array([(expit(one[0][2]) + expit(one[1][2]))[0] for one in same])
+        kind = np.array([one[0][3] + one[1][3] for one in same])
+        found = line[rows]["endpoints"]
+        assert list(found) == ["kind", "which"], "the one that only B asks is not averaged"
+        asked = label != 0
+        assert found["which"]["auc"] == pytest.approx(roc_auc_score(label[asked] == 2, yes_mean[asked]), abs=1e-12)
+        assert found["which"]["n"] == asked.sum()
+        each = [roc_auc_score(label == one, kind[:, one]) for one in range(3)]
+        assert found["kind"] == {"auc": pytest.approx(np.mean(each), abs=1e-12), "n": len(label)}
+        weighted = 0.5 * line[rows]["auc"] + 0.3 * found["which"]["auc"] + 0.2 * found["kind"]["auc"]
+        assert line[rows]["composite"] == pytest.approx(weighted, abs=1e-12)
+
+
 def test_only_tasks_that_ask_the_same_are_averaged_and_never_one_alone(
     make_site: MakeSite, table_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,23 +17,38 @@ MEAN_TITLE = "Their mean probability, for patients tested in all of them"
 
 def endpoints_table(summary: Summary) -> TextTable | None:
     """AUC of every model for every further endpoint, and the composite; None where the study has one question."""
+    names = models_in_order(or_empty(table(summary, "models")))
+    answered = [(look_of(name).label, [table(summary, "models", name, part) for part in PARTS]) for name in names]
+    return _endpoints("Model", summary, answered)
+
+
+def task_endpoints_table(summary: Summary) -> TextTable | None:
+    """The same of every variant, and of the means of those that ask the same; None where only one was run."""
+    lines = [(words(line, "task"), line) for line in _listed(summary, "tasks")]
+    lines += [(_mean_of(line), line) for line in _listed(summary, "task_ensembles")]
+    return _endpoints("Task", summary, [(name, [table(line, part) for part in PARTS]) for name, line in lines])
+
+
+def _endpoints(
+    head: str, summary: Summary, answered: Sequence[tuple[str, Sequence[Summary | Missing]]]
+) -> TextTable | None:
+    """Who answered, with the figures of each part; a line of a part without the endpoint is left out."""
     titles = {words(one, "name"): words(one, "title") for one in _listed(summary, "endpoints")}
     rows: list[tuple[Cell, ...]] = []
-    for name in models_in_order(or_empty(table(summary, "models"))) if titles else ():
-        parts = [table(summary, "models", name, part) for part in PARTS]
+    for label, parts in answered if titles else ():
         for endpoint, title in titles.items():
             found = [part if isinstance(part, Missing) else table(part, "endpoints", endpoint) for part in parts]
             if all(isinstance(one, Missing) and one.released for one in found):
                 continue
             aucs = [one if isinstance(one, Missing) else estimate(one, "auc") for one in found]
             counts = [one if isinstance(one, Missing) else number(one, "n") for one in found]
-            rows.append((Cell(look_of(name).label), Cell(title), *map(interval_cell, aucs), cell(counts[-1], count)))
+            rows.append((Cell(label), Cell(title), *map(interval_cell, aucs), cell(counts[-1], count)))
         composed = [part if isinstance(part, Missing) else number(part, "composite") for part in parts]
         if any(isinstance(one, float) for one in composed):
             cells = [cell(one, lambda value: fraction(value, 3)) for one in composed]
-            rows.append((Cell(look_of(name).label), Cell(COMPOSITE), *cells, Cell("–", absent=True)))
-    head = ("Model", "Endpoint", "Internal AUC [95 %]", "External AUC [95 %]", "External n")
-    return TextTable(head, tuple(rows), names=2) if rows else None
+            rows.append((Cell(label), Cell(COMPOSITE), *cells, Cell("–", absent=True)))
+    names = (head, "Endpoint", "Internal AUC [95 %]", "External AUC [95 %]", "External n")
+    return TextTable(names, tuple(rows), names=2) if rows else None
 
 
 def cross_validation_table(summary: Summary) -> TextTable | None:

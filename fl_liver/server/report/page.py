@@ -95,6 +95,7 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "snapshots": further_tables.snapshots_in_words(summary),
         "cross_validation": further_tables.cross_validation_table(summary),
         "tasks": further_tables.tasks_table(summary),
+        "task_endpoints": further_tables.task_endpoints_table(summary),
         "between_tasks": further_tables.between_tasks_table(summary),
         "repeats": further_tables.repeats_table(summary),
         "grid": further_tables.grid_table(summary),

@@ -292,6 +292,33 @@ def test_means_of_tasks_stand_below_them_and_are_compared_with_the_best() -> Non
     assert "Mean of" not in words_only(summary)
 
 
+def test_further_questions_of_tasks_and_of_their_mean_have_a_table_of_their_own() -> None:
+    endpoint = {"malignant": {"auc": 0.8, "ci95": [0.7, 0.9], "n": 60}}
+    figure = {"auc": 0.9, "ci95": [0.85, 0.95], "n": 90}
+    asked = figure | {"endpoints": endpoint, "composite": 0.87}
+    kept_back = figure | {"endpoints": {"malignant": {"not_released": "min_cell: too few"}}, "composite": None}
+    summary = study_summary() | {
+        "endpoints": [{"name": "malignant", "title": "Malignant or benign"}],
+        "tasks": [
+            {"task": "A", "title": "Asks twice", "internal": asked, "external": asked},
+            {"task": "B", "title": "Asks once", "internal": figure, "external": figure},
+        ],
+        "task_ensembles": [{"of": ["A", "C"], "internal": kept_back, "external": asked, "against_best": []}],
+    }
+    rows = Parts(words_only(summary)).rows
+    place = next(k for k, row in enumerate(rows) if row[:2] == ["Task", "Endpoint"])
+    assert rows[place + 1 : place + 3] == [
+        ["A", "Malignant or benign", ".800 [.700, .900]", ".800 [.700, .900]", "60"],
+        ["A", "Composite of all", ".870", ".870", "–"],
+    ]
+    name, title, internal, external, n = rows[place + 3]
+    assert (name, title, external, n) == ("Mean of A, C", "Malignant or benign", ".800 [.700, .900]", "60")
+    assert internal == "not released: min_cell: too few"
+    assert not any(row[:2] == ["B", "Malignant or benign"] for row in rows)
+    del summary["tasks"], summary["task_ensembles"]
+    assert ["Task", "Endpoint"] not in [row[:2] for row in Parts(words_only(summary)).rows]
+
+
 def test_tasks_of_several_classes_have_an_accuracy_or_say_that_it_is_kept_back() -> None:
     figure = {"auc": 0.9, "ci95": [0.85, 0.95], "n": 90}
     several = figure | {"confusion": {"labels": ["a", "b", "c"], "counts": []}, "accuracy": [0.8, 0.7, 0.9]}
