@@ -11,7 +11,7 @@ from typing import Any
 
 from fl_liver.analyse import MIN_SITES, answers
 from fl_liver.stats.plan import Plan, parse_plan
-from simulation.task_rows import Question, TaskRows, label_column, questions_of, score_column
+from simulation.task_rows import TESTED, Question, TaskRows, label_column, questions_of, score_column
 
 
 def task_comparisons(tasks: TaskRows) -> list[dict[str, Any]]:
@@ -28,23 +28,20 @@ def task_comparisons(tasks: TaskRows) -> list[dict[str, Any]]:
     for a, b in (pair for group in tasks.alike() for pair in combinations(group, 2)):
         whole, *classes = questions_of(tasks.studies[a])
         questions = classes or [whole]
-        written, _ = answers(_plan(a, b, questions), tasks.joined((a, b)), sums="masked")
+        plan = _plan(a, b, questions)
+        written = {part: answers(plan, tasks.joined((a, b), part), sums="masked")[0] for part in TESTED}
         for question in questions:
-            found = paired_lines(written[_id(question)])
+            found = [paired_line(written[part][_id(question)], part) for part in TESTED]
             lines += [{"a": a, "b": b, "class": question[1]} | line for line in found]
     return lines
 
 
-def paired_lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of a `compare_paired` by part: a line for each, or one with "rows" "" where there is no part."""
-    keys = ("auc", "difference", "ci95", "p")
-    lines: list[dict[str, Any]] = []
-    for rows, one in result.get("strata", {"": result}).items():
-        if "not_released" in one:
-            lines.append({"rows": rows, "not_released": one["not_released"]})
-        else:
-            lines.append({"rows": rows} | {key: one[key] for key in keys} | {"n": one["n_pos"] + one["n_neg"]})
-    return lines
+def paired_line(result: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Of a `compare_paired` over the patients of a part."""
+    if "not_released" in result:
+        return {"rows": part, "not_released": result["not_released"]}
+    figures = {key: result[key] for key in ("auc", "difference", "ci95", "p")}
+    return {"rows": part} | figures | {"n": result["n_pos"] + result["n_neg"]}
 
 
 def _plan(a: str, b: str, questions: list[Question]) -> Plan:
@@ -54,7 +51,6 @@ def _plan(a: str, b: str, questions: list[Question]) -> Plan:
             "kind": "compare_paired",
             "scores": [score_column(a, question), score_column(b, question)],
             "label": label_column(question),
-            "by": "test",
         }
         for question in questions
     ]

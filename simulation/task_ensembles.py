@@ -16,9 +16,10 @@ from fl_liver.server.figures import composite
 from fl_liver.stats.conversation import Table
 from fl_liver.stats.plan import Plan, parse_plan
 from fl_liver.study import Endpoint, Study
-from simulation.task_comparisons import paired_lines
+from simulation.task_comparisons import paired_line
 from simulation.task_rows import (
     DISEASE,
+    TESTED,
     Question,
     TaskRows,
     class_column,
@@ -56,20 +57,22 @@ def mean_name(of: Sequence[str]) -> str:
 def _ensemble(tasks: TaskRows, of: tuple[str, ...], best: str | None) -> dict[str, Any]:
     study, endpoints = tasks.studies[of[0]], tasks.endpoints(of)
     questions = [*questions_of(study), *(one for endpoint in endpoints for one in questions_of_endpoint(endpoint))]
-    tables = {name: _averaged(table, questions, of) for name, table in tasks.joined(of).items()}
-    written, _ = answers(_plan(study, endpoints, best), tables, sums="masked")
+    plan = _plan(study, endpoints, best)
     found: dict[str, Any] = {"of": list(of)}
-    for rows in ("internal", "external"):
-        found[rows] = _figures(written["whole"], rows)
-        if "auc" in found[rows] and "classes" in written:
-            accuracy = _part(written["classes"], rows).get("accuracy")
-            found[rows] |= {} if accuracy is None else {"accuracy": accuracy}
+    against: list[dict[str, Any]] = []
+    for part in TESTED:
+        tables = {name: _averaged(table, questions, of) for name, table in tasks.joined(of, part).items()}
+        written, _ = answers(plan, tables, sums="masked")
+        found[part] = _figures(written["whole"])
+        if "auc" in found[part] and "accuracy" in written.get("classes", {}):
+            found[part]["accuracy"] = written["classes"]["accuracy"]
         if endpoints:
-            further = {one.name: _figures(written[_id(one)], rows) for one in endpoints}
-            found[rows] |= {"endpoints": further, "composite": composite(study, found[rows], further)}
-    against = [] if best is None else paired_lines(written["against"])
-    line = {"a": mean_name(of), "b": best, "class": ""}
-    return found | {"against_best": [line | one for one in against]}
+            further = {one.name: _figures(written[_id(one)]) for one in endpoints}
+            found[part] |= {"endpoints": further, "composite": composite(study, found[part], further)}
+        if best is not None:
+            line = {"a": mean_name(of), "b": best, "class": ""}
+            against.append(line | paired_line(written["against"], part))
+    return found | {"against_best": against}
 
 
 def _averaged(table: Table, questions: Sequence[Question], of: Sequence[str]) -> Table:
@@ -99,7 +102,7 @@ def _plan(study: Study, endpoints: Sequence[Endpoint], best: str | None) -> Plan
     if best is not None:
         both = [mean, score_column(best, DISEASE)]
         entries.append({"id": "against", "kind": "compare_paired", "scores": both, "label": label})
-    return parse_plan({"analysis": [entry | {"by": "test"} for entry in entries]}, "mean of tasks")
+    return parse_plan({"analysis": entries}, "mean of tasks")
 
 
 def _which(name: str, classes: Sequence[Question]) -> dict[str, Any]:
@@ -112,19 +115,15 @@ def _id(endpoint: Endpoint) -> str:
     return f"endpoint {endpoint.name}"
 
 
-def _figures(result: Mapping[str, Any], rows: str) -> dict[str, Any]:
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
     """AUC, interval and n; of several classes the mean of each against the rest, without interval; or why not."""
-    one = _part(result, rows)
-    if "macro_auc" in one:
-        return {"auc": one["macro_auc"], "n": sum(one["n"])}
-    return {"auc": one["auc"], "ci95": one["ci95"], "n": one["n_pos"] + one["n_neg"]} if "auc" in one else one
-
-
-def _part(result: Mapping[str, Any], rows: str) -> dict[str, Any]:
-    """A part that nobody is in has no figures."""
-    nobody = {"not_released": result.get("not_released", "no patient is in all of these tasks")}
-    one: dict[str, Any] = result.get("strata", {}).get(rows, nobody)
-    return one
+    if "macro_auc" in result:
+        return {"auc": result["macro_auc"], "n": sum(result["n"])}
+    if "auc" not in result:
+        return dict(result)
+    if not (count := result["n_pos"] + result["n_neg"]):
+        return {"not_released": "no patient is in all of these tasks"}
+    return {"auc": result["auc"], "ci95": result["ci95"], "n": count}
 
 
 def _best(of: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str | None:

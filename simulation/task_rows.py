@@ -29,6 +29,8 @@ Question = tuple[str, str]
 """(endpoint, class): the endpoint "" is the study's own question; with the class "" a patient has one of the positive
 ones or not, otherwise this class against the rest."""
 DISEASE: Question = ("", "")
+TESTED = ("internal", "external")
+"""Parts of a cohort whose patients nothing was fitted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +96,32 @@ class TaskRows:
                 found.append([task])
         return [tuple(group) for group in found if len(group) > 1]
 
-    def joined(self, tasks: Sequence[str]) -> dict[str, Table]:
-        """For each hospital its patients in all of these tasks, tested in the same part and with the same truth.
+    def joined(self, tasks: Sequence[str], part: str) -> dict[str, Table]:
+        """For each hospital its patients in all of these tasks, tested in this part and with the same truth.
 
-        Columns: test, `class_column` and `label_column` of the own question and of each of `endpoints`, and
-        `score_column` of each task and question.
+        A part is asked by itself: what one has too few patients for is no reason to keep the other's figures back.
+        Columns: `class_column` and `label_column` of the own question and of each of `endpoints`, and `score_column` of
+        each task and question.
         """
-        return {name: self._joined(tasks, name) for name in self.hospitals}
+        return {name: self._joined(tasks, name, part) for name in self.hospitals}
 
     def endpoints(self, tasks: Sequence[str]) -> tuple[Endpoint, ...]:
         """The further questions that all of these tasks ask alike."""
         first, *others = [self.studies[task].endpoint for task in tasks]
         return tuple(one for one in first if all(one in asked for asked in others))
 
-    def _joined(self, tasks: Sequence[str], name: str) -> Table:
+    def _joined(self, tasks: Sequence[str], name: str, part: str) -> Table:
         questions = list(questions_of(self.studies[tasks[0]]))
         first, *others = [self._rows(task, name) for task in tasks]
-        cases = [case for case in first if all(_same(first[case], other.get(case)) for other in others)]
-        columns: dict[str, NDArray[Any]] = {
-            "test": np.array([first[case].part for case in cases], dtype=object),
-            class_column(""): np.array([first[case].truth for case in cases], dtype=object),
-        }
+        here = [case for case, row in first.items() if row.part == part]
+        cases = [case for case in here if all(_same(first[case], other.get(case)) for other in others)]
+        truth = np.array([first[case].truth for case in cases], dtype=object)
+        columns: dict[str, NDArray[Any]] = {class_column(""): truth}
         for question in questions:
-            truth = columns[class_column("")] == question[1] if question[1] else [first[case].label for case in cases]
-            columns[label_column(question)] = np.array(truth, np.float64)
+            yes = truth == question[1] if question[1] else [first[case].label for case in cases]
+            columns[label_column(question)] = np.array(yes, np.float64)
         for endpoint in self.endpoints(tasks):
-            columns |= endpoint_columns(endpoint, columns[class_column("")])
+            columns |= endpoint_columns(endpoint, truth)
             questions += questions_of_endpoint(endpoint)
         for question in questions:
             for task, rows in zip(tasks, (first, *others), strict=True):
@@ -159,7 +161,7 @@ def _tested(study: Study, home: Path) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for row, case in enumerate(cohort.patients):
         part = PARTS[cohort.part[row]]
-        if part in ("internal", "external"):
+        if part in TESTED:
             scores = {question: np.nan if score is None else float(score[row]) for question, score in named.items()}
             found[case] = Row(part, columns["class_name"][row], float(columns["label"][row]), scores)
     return found

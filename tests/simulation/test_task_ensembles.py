@@ -173,17 +173,45 @@ def test_a_floor_forbids_two_hospitals_are_too_few_and_without_figures_none_is_b
     studies = {"C": table_study, "D": table_study.with_top(seed=9)}
     homes, cohorts = ran(make_site, monkeypatch, studies)
     assert task_ensembles(TaskRows(studies, dict(list(homes.items())[:2])), figured(*studies)) == []
+    (line,) = task_ensembles(TaskRows(studies, {name: homes[name] for name in homes if name != "H05"}), [])
+    assert "auc" in line["internal"]
+    assert line["external"] == {"not_released": "no patient is in all of these tasks"}
     unreleased = [{"task": task, "internal": {"not_released": "min_cell"}} for task in studies]
     (line,) = task_ensembles(TaskRows(studies, homes), unreleased)
     assert line["against_best"] == []
     assert 0 <= line["internal"]["auc"] <= 1
     for cohort in cohorts.values():
         cohort.label[:] = 0
-    (line,) = task_ensembles(TaskRows(studies, homes), figured(*studies))
-    assert all(line[rows]["auc"] is None for rows in ("internal", "external")), "one class"
-    assert all("not_released" in one and "p" not in one for one in line["against_best"])
+    (before,) = task_ensembles(TaskRows(studies, homes), figured(*studies))
+    assert all(before[rows]["auc"] is None for rows in ("internal", "external")), "one class"
+    assert all("not_released" in one and "p" not in one for one in before["against_best"])
     few = ("H01-60", "H01-61")
     for (name, _), cohort in cohorts.items():
         cohort.label[:] = [name == "H01" and case in few for case in cohort.patients]
     (line,) = task_ensembles(TaskRows(studies, homes), figured(*studies))
-    assert all(list(line[rows]) == ["not_released"] for rows in ("internal", "external"))
+    assert list(line["internal"]) == ["not_released"]
+    assert (line["external"]["auc"], line["external"]["n"]) == (None, before["external"]["n"]), "one class"
+
+
+def test_too_few_internal_patients_of_a_class_keep_no_external_figure_back(
+    make_site: MakeSite, table_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part is asked by itself: of the mean, of its endpoints and of the test against the best task."""
+    ask = {"name": "which", "title": "Which", "among": ["v", "w"], "positive": ["w"]}
+    first = three_classes(table_study).with_top(endpoint=[ask])
+    studies = {"A": first, "B": first.with_top(seed=9)}
+    homes, cohorts = ran(make_site, monkeypatch, studies)
+    for (name, digest), cohort in cohorts.items():
+        logits = np.random.default_rng(int(digest[:6], 16)).normal(cohort.label == 2, 1.0)[:, None]
+        store = ScoreStore(load_site(homes[name] / "site.toml").study_folder(digest), 60)
+        store.keep("federated-which", np.arange(60), logits, endpoint="which")
+        if name != "H05":
+            cohort.label[(cohort.label == 2) & ~np.isin(cohort.patients, ["H01-20", "H01-23"])] = 1
+            cohort.label[cohort.label == 0] = 1
+    (line,) = task_ensembles(TaskRows(studies, homes), figured(*studies))
+    assert line["internal"]["endpoints"]["which"]["not_released"].startswith("min_cell")
+    assert 0 < line["external"]["endpoints"]["which"]["auc"] < 1
+    assert 0 < line["external"]["auc"] < 1
+    internal, external = line["against_best"]
+    assert "not_released" in internal
+    assert 0 <= external["p"] <= 1

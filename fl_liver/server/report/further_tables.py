@@ -41,12 +41,13 @@ def _endpoints(
             if all(isinstance(one, Missing) and one.released for one in found):
                 continue
             aucs = [one if isinstance(one, Missing) else estimate(one, "auc") for one in found]
-            counts = [one if isinstance(one, Missing) else number(one, "n") for one in found]
-            rows.append((Cell(label), Cell(title), *map(interval_cell, aucs), cell(counts[-1], count)))
+            last = found[-1]
+            n = _NONE if isinstance(last, Missing) else cell(number(last, "n"), count)
+            rows.append((Cell(label), Cell(title), *map(interval_cell, aucs), n))
         composed = [part if isinstance(part, Missing) else number(part, "composite") for part in parts]
         if any(isinstance(one, float) for one in composed):
             cells = [cell(one, lambda value: fraction(value, 3)) for one in composed]
-            rows.append((Cell(label), Cell(COMPOSITE), *cells, Cell("–", absent=True)))
+            rows.append((Cell(label), Cell(COMPOSITE), *cells, _NONE))
     names = (head, "Endpoint", "Internal AUC [95 %]", "External AUC [95 %]", "External n")
     return TextTable(names, tuple(rows), names=2) if rows else None
 
