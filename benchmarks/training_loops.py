@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import gc
 import json
-import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,7 +296,9 @@ def peak(case: Case, loop: str) -> dict[str, float]:
 def _peak_mb(case: Case) -> float:
     if case.target.type == "cuda":
         return torch.cuda.max_memory_allocated(case.target) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    # Not `ru_maxrss`: a child's begins at what its parent held when it was started.
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def main(text: str) -> None:

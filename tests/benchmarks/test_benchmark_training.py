@@ -82,6 +82,14 @@ def test_a_peak_is_at_least_what_was_there_before() -> None:
     assert found["peak_mb"] > found["beyond_mb"] >= 0
 
 
+def test_a_peak_is_the_childs_own_however_much_its_parent_holds() -> None:
+    """`ru_maxrss` would begin at the parent's, and both loops of a benchmark would have the same peak."""
+    held = np.ones(2**28)  # 2 GiB, well above what the loop takes
+    found = training._alone({"loop": "ours", **dataclasses.asdict(SMALL)})
+    assert found["peak_mb"] < held.nbytes / 1e6 / 2
+    assert found["beyond_mb"] > 0
+
+
 def test_a_process_prints_its_peak_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     training_loops.main(json.dumps({"loop": "ours", "rounds": 2, **dataclasses.asdict(SMALL)}))
     found = json.loads(capsys.readouterr().out.strip().removeprefix(MARK))
