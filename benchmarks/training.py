@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.formatter_class = argparse.RawDescriptionHelpFormatter
     there = [name for name in STUDIES if name in shipped_studies()]
     asked.add_argument("--studies", nargs="+", choices=there, default=there, metavar="STUDY", help=", ".join(there))
-    asked.add_argument("--turns", type=int, default=9, help="of each loop, the best counts; default 9")
+    asked.add_argument("--turns", type=int, default=9, help="of each loop; default 9")
     asked.add_argument("--device", default="cpu", help="cpu, or cuda for the first GPU")
     asked.add_argument("--published", action="store_true", help="the papers' sizes in the other parts too")
     asked.add_argument("--images", type=int, help="of the hospital; by default as many as take seconds")
