@@ -8,7 +8,7 @@ from fl_liver.server.report.number_text import count, fraction, p_value
 from fl_liver.server.report.pieces import Estimate, Missing, Summary, estimate, find, number, records, table, triple
 from fl_liver.server.report.pieces import text as words
 from fl_liver.server.report.style import PARTS, look_of
-from fl_liver.server.report.tables import Cell, TextTable, absent, cell, interval_cell, models_in_order, or_empty
+from fl_liver.server.report.tables import Cell, TextTable, cell, interval_cell, models_in_order, or_empty
 
 COMPOSITE = "Composite of all"
 _NONE = Cell("–", absent=True)
@@ -143,14 +143,15 @@ def _mean_of(line: Summary) -> str:
 
 
 def _accuracy(line: Summary, part: str) -> Cell:
-    """None of two classes, or where the part has no figures at all, which its AUC says; else it is read off the
+    """None of two classes, or where the part has no figures at all, which its AUC says. Of a task it is read off the
     confusion matrix and kept back with it, whose section says why."""
-    figures = table(line, part)
-    found = figures if isinstance(figures, Missing) else table(figures, "confusion")
-    if isinstance(found, Missing):
-        return _NONE if found.released or found is figures else Cell("not released", absent=True)
     share = triple(line, part, "accuracy")
-    return absent(share) if isinstance(share, Missing) else Cell(fraction(share.value, 3))
+    if not isinstance(share, Missing):
+        return Cell(fraction(share.value, 3))
+    figures = table(line, part)
+    matrix = figures if isinstance(figures, Missing) else table(figures, "confusion")
+    withheld = isinstance(matrix, Missing) and not matrix.released and matrix is not figures
+    return Cell("not released", absent=True) if withheld else _NONE
 
 
 def _of(tree: Summary, name: str) -> Estimate | Missing:

@@ -331,6 +331,12 @@ def test_tasks_of_several_classes_have_an_accuracy_or_say_that_it_is_kept_back()
     place = next(k for k, row in enumerate(rows) if row[:1] == ["Task"])
     assert rows[place][-2:] == ["Internal accuracy", "External accuracy"]
     assert [row[-2:] for row in rows[place + 1 : place + 3]] == [["not released", ".800"], ["–", "–"]]
+    mean = {"of": ["A", "B"], "internal": figure | {"accuracy": [0.9, 0.8, 0.95]}, "external": figure}
+    mean_rows = Parts(
+        words_only(study_summary() | {"tasks": tasks, "task_ensembles": [mean | {"against_best": []}]})
+    ).rows
+    (found,) = [row for row in mean_rows if row[0] == "Mean of A, B"]
+    assert found[-2:] == [".900", "–"]
     rows = Parts(words_only(study_summary() | {"tasks": tasks[1:]})).rows
     assert rows[next(k for k, row in enumerate(rows) if row[:1] == ["Task"])][-1] == "External AUC [95 %]"
 
