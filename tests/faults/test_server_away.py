@@ -61,13 +61,16 @@ def test_one_of_the_superlinks_processes_that_dies_or_stands_still_is_replaced_a
     with patient.at("in") as number:
         passed = clock()
         os.kill(victim.pid, signal.Signals[how])
-    until(lambda: not victim.alive and len(first.children) == len(beside), "another", 40, coordinator.said)
+    until(lambda: not victim.alive, "its end", 40, coordinator.said)
     patient.until_round(number, 90)
     seconds = passed()
     assert coordinator.child("superlink").pid == first.pid
-    log = (coordinator.folder / "up" / "superlink.log").read_text(errors="replace")
+    log, words = coordinator.folder / "up" / "superlink.log", f"Child process [{victim.pid}] died"
+    # A dead child is its parent's until uvicorn, which looks every half second or after a ping's timeout, speaks of it.
+    until(lambda: words in log.read_text(errors="replace"), words, 30, coordinator.said)
+    until(lambda: len(first.children) == len(beside), "another in its place", 30, coordinator.said)
     happened = "another takes its place; the round is closed with all 5"
-    read = line_with(f"Child process [{victim.pid}] died", log)
+    read = line_with(words, log.read_text(errors="replace"))
     patient.note(f"one of superlink's processes: {how} in a round", happened, seconds, read, "superlink.log")
 
 
