@@ -14,21 +14,22 @@ from fl_liver.cli import run_app
 from fl_liver.errors import ConfigError
 
 EXAMPLE = """
-Example, with what it prints at its end (seed 2020, 4 cores):
+Example, with what it prints at its end (seed 2020, 4 cores with bfloat16):
 
 \b
   $ python -m simulation
-   Focal liver lesions in B-mode ultrasound, 13 hospitals  (AUC, 95 % interval)
-  ┏━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓
-  ┃ model      ┃ internal                      ┃ external                      ┃
-  ┡━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┩
-  │ federated  │ 0.878 [0.816, 0.941]  n = 138 │ 0.874 [0.828, 0.921]  n = 200 │
-  │ fusion     │ 0.919 [0.874, 0.963]  n = 138 │ 0.930 [0.898, 0.962]  n = 200 │
-  │ pooled     │ 0.935 [0.896, 0.974]  n = 138 │ 0.884 [0.838, 0.930]  n = 200 │
-  │ local only │ 0.912                         │ 0.757 [0.719, 0.795]  n = 200 │
-  └────────────┴───────────────────────────────┴───────────────────────────────┘
-  report   runs/lesion_us_fusion-20261121-031204/report.html
-  summary  runs/lesion_us_fusion-20261121-031204/summary.json
+    Focal liver lesions in B-mode ultrasound, 13 hospitals  (AUC, 95 % interval)
+  ┏━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓
+  ┃ model      ┃ internal                         ┃ external                      ┃
+  ┡━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┩
+  │ federated  │ 0.887 [0.827, 0.947]  n = 138    │ 0.858 [0.808, 0.908]  n = 200 │
+  │ fusion     │ 0.923 [0.878, 0.969]  n = 138    │ 0.922 [0.887, 0.957]  n = 200 │
+  │ pooled     │ 0.927 [0.883, 0.971]  n = 138    │ 0.887 [0.842, 0.932]  n = 200 │
+  │ local only │ 0.903  mean of 3 of 11 hospitals │ 0.766 [0.728, 0.804]  n = 200 │
+  └────────────┴──────────────────────────────────┴───────────────────────────────┘
+  report   runs/lesion_us_fusion-20261122-093930/report.html
+  summary  runs/lesion_us_fusion-20261122-093930/summary.json
+  paper    runs/lesion_us_fusion-20261122-093930/analysis/paper.html
 
 The same numbers from a deployment rehearsed on this machine (see docs/researcher.md):
 
