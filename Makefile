@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
+# Tests start hundreds of processes: where bytecode may not be kept, each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup simulation test lint types unit slow all clean
 
@@ -12,7 +14,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed; found $$($(PYTHON) --version). Say which: make PYTHON=python3.11 ..."; exit 78; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 setup: $(STAMP)          ## make .venv with everything in it
@@ -27,7 +29,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 
 types: $(STAMP)
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers=auto
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile

@@ -220,6 +220,7 @@ def test_a_taken_port_is_named_and_nothing_is_left(
     assert not processes_below(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_dies_at_the_start_ends_the_rehearsal_and_every_process(
     rehearse: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
