@@ -14,7 +14,9 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed; found $$($(PYTHON) --version). Say which: make PYTHON=python3.11 ..."; exit 78; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[dev]'
+	@# pip would compile every file of torch and of all others, which takes a minute; an import compiles what is used.
+	$(BIN)/python -c 'import simulation.run, simulation.worker'
 	@touch $@
 
 setup: $(STAMP)          ## make .venv with everything in it

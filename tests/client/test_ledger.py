@@ -40,7 +40,7 @@ def test_entries_come_back_as_they_were_noted(ledger: Ledger) -> None:
     assert (first.batch, first.counts, second.sites) == ("b1", {"q": 120}, EVERY[:4])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NAMES, NAMES)
 def test_sets_whose_difference_or_overlap_is_one_or_two_hospitals_are_refused_and_no_others(
     tmp_path_factory: pytest.TempPathFactory, before: set[str], now: set[str]

@@ -151,7 +151,7 @@ def test_the_sum_is_that_of_gradients_by_torch_func(
     assert float((found - wanted).norm()) < 1e-4 * float(wanted.norm())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     patient=st.integers(0, 23),
     others=st.sets(st.integers(0, 23)),

@@ -57,7 +57,7 @@ def wang_2021(logits: list[float], *, divided: bool) -> float:
 
 
 @given(st.lists(st.floats(-300, 300), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_risk_is_wangs_score_as_log_odds(logits: list[float], divided: bool) -> None:
     """Oracle: the paper's formula by decimal arithmetic, which loses nothing at p = 1 − 1e-130."""
     rule: PatientRule = "risk_printed" if divided else "risk"

@@ -171,5 +171,5 @@ class AnyCourse(RuleBasedStateMachine):
             checked(self.total, 32, len(survivors))
 
 
-AnyCourse.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
+AnyCourse.TestCase.settings = settings(max_examples=120, stateful_step_count=50)
 TestAnyCourse = AnyCourse.TestCase

@@ -100,7 +100,7 @@ def test_a_block_goes_on_where_the_one_before_ended(cipher: Keystream, dtype: ty
     np.testing.assert_array_equal(keystream(seed, count, dtype, cipher), stream)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(CIPHERS),
     st.sampled_from(DTYPES),

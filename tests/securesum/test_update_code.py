@@ -36,7 +36,7 @@ def moved(*steps: tuple[int, float]) -> Vector:
     return local
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(3, 50), st.integers(1, 2000), st.sampled_from([0.5, 2.0, 20.0]), st.integers(0, 2**32 - 1))
 def test_a_total_is_within_a_step_a_hospital_of_the_true_weighted_sum(
     sites: int, max_weight: int, clip: float, seed: int

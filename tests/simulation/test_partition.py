@@ -31,7 +31,7 @@ def cohorts(draw: st.DrawFn) -> tuple[np.ndarray, int, int, int]:
     return labels, hospitals, draw(st.integers(0, hospitals - 1)), draw(st.integers(0, 2**31 - 1))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(cohorts(), st.sampled_from(["iid", "dirichlet:0.8", "dirichlet:50", "sizes:0", "sizes:0.7"]))
 def test_every_patient_is_in_exactly_one_hospital(case: tuple[np.ndarray, int, int, int], text: str) -> None:
     labels, hospitals, external, seed = case
@@ -43,7 +43,7 @@ def test_every_patient_is_in_exactly_one_hospital(case: tuple[np.ndarray, int, i
     assert all((np.diff(rows) > 0).all() for _, rows in parts)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cohorts(), st.sampled_from(["iid", "dirichlet:0.8", "sizes:0.7"]))
 def test_the_same_seed_gives_the_same_hospitals(case: tuple[np.ndarray, int, int, int], text: str) -> None:
     labels, hospitals, external, seed = case
@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_hospitals(case: tuple[np.ndarray, int, int
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(first, second, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cohorts())
 def test_iid_hospitals_differ_by_one_patient_in_every_class_and_in_all(case: tuple[np.ndarray, int, int, int]) -> None:
     labels, hospitals, external, seed = case

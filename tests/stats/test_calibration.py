@@ -45,7 +45,7 @@ def hoslem(y: np.ndarray, p: np.ndarray, groups: int) -> tuple[float, int, list[
     return chi2, len(sizes) - 2, sizes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @hypothesis.example(20881, 1, 10)  # the lowest tenth is one tied value: R's first interval goes on to the next
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 12]), st.sampled_from([4, 8, 10]))
 def test_any_split_gives_hosmer_and_lemeshows_groups(seed: int, decimals: int, groups: int) -> None:
@@ -61,7 +61,7 @@ def test_any_split_gives_hosmer_and_lemeshows_groups(seed: int, decimals: int, g
     assert ("fewer_groups" in found.flags) == (len(sizes) < groups)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.sampled_from([-3.0, -0.0, 0.0, 0.1, 0.2, 0.2000001, 5.0]), min_size=1, max_size=40), st.integers(2, 6)
 )

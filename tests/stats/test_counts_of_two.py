@@ -76,7 +76,7 @@ def test_proportion_counts_only_rows_with_a_value() -> None:
     assert (found.x, found.n, found.estimate) == (4, 6, 4 / 6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60), st.lists(st.integers(0, 60), max_size=5)
 )
@@ -132,7 +132,7 @@ def test_a_threshold_above_every_score_has_no_positive_predictive_value() -> Non
     assert (found.tp, found.fp, found.specificity[0]) == (0, 0, 1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 10))
 def test_decision_curve_of_any_split_equals_counting(cuts: list[int], seed: int) -> None:
     columns = called(seed=seed)

@@ -112,7 +112,7 @@ def test_an_honest_plan_of_everything_passes_in_one_batch() -> None:
     assert not refusals(run_plan(plan, summer, min_cell=5))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.integers(60, 250), st.integers(1, 5), st.booleans())
 def test_honest_questions_pass_whatever_the_patients(seed: int, n: int, sites: int, tied: bool) -> None:
     tables = hospitals(n, sites, seed)

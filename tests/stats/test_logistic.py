@@ -51,7 +51,7 @@ def design(columns: Columns) -> np.ndarray:
 TERMS = ["age", "size", "grade", "hbv"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 @also(256168)
 def test_any_split_equals_statsmodels_on_the_pooled_table(seed: int) -> None:

@@ -42,7 +42,7 @@ def answered(columns: dict[str, NDArray[Any]], cuts: list[int], min_cell: int = 
     return found
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 50), st.lists(st.integers(0, 150), min_size=2, max_size=6))
 def test_any_split_equals_scikit_learn_pooled(seed: int, cuts: list[int]) -> None:
     columns = cohort(seed=seed)

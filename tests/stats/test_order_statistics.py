@@ -48,7 +48,7 @@ def cohort(n: int = 240, seed: int = 11) -> dict[str, NDArray[Any]]:
     return {"group": group, "afp": afp, "age": age, "grade": grade}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(VALUES, CUTS)
 def test_quartiles_of_any_split_equal_the_pooled_ones(values: list[float], cuts: list[int]) -> None:
     x = np.array(values)
@@ -61,7 +61,7 @@ def test_quartiles_of_any_split_equal_the_pooled_ones(values: list[float], cuts:
         assert found == (a if w == 0 else (1 - w) * a + w * b)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(VALUES, st.integers(2, 8))
 def test_with_a_floor_a_rank_is_an_interval_that_holds_it_and_at_least_k_patients(values: list[float], k: int) -> None:
     x = np.array(values)
@@ -89,7 +89,7 @@ def test_a_declared_resolution_releases_the_rounded_median() -> None:
     assert over_sites(talk, {"x": x}) == [[55.0]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=50), CUTS)
 def test_mann_whitney_of_any_split_equals_scipy_pooled(rows: list[tuple[int, bool]], cuts: list[int]) -> None:
     x, second = np.array([r[0] for r in rows], float), np.array([r[1] for r in rows], float)
@@ -151,7 +151,7 @@ def test_kruskal_wallis_of_equal_values_is_undefined() -> None:
     assert over_sites(kruskal_wallis("x", "g"), columns).to_json()["H"] is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=30), CUTS)
 def test_full_refinement_tells_ties_exactly(values: list[int], cuts: list[int]) -> None:
     x = np.array(values, float) / 3
@@ -167,7 +167,7 @@ def test_moments_do_not_cancel_far_from_zero() -> None:
     assert (found.mean, found.sd) == pytest.approx((1e9 + 1.5, float(np.std([0, 1, 2, 3] * 5, ddof=1))), rel=1e-15)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(min_size=1, max_size=5).filter(lambda t: t != "NA"), min_size=1, max_size=12), CUTS)
 def test_levels_of_any_split_are_those_that_occur(words: list[str], cuts: list[int]) -> None:
     column = np.array(words, dtype=object)

@@ -179,7 +179,7 @@ rows_of_patients = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows_of_patients)
 def test_a_patient_counts_once_in_each_group(rows: list[tuple[int, str, str, int]]) -> None:
     """Against sets of patients, for cells, margins, what raters said, and classes."""

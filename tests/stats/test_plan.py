@@ -96,7 +96,7 @@ def leaves(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.lists(st.integers(0, 300), min_size=2, max_size=7), st.randoms(use_true_random=False))
 def test_any_split_and_any_order_of_the_rows_gives_the_pooled_answers(cuts: list[int], random: Any) -> None:
     columns = cohort(120)

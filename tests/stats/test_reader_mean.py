@@ -35,7 +35,7 @@ def ask(
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), readers=st.integers(2, 4))
 def test_the_area_under_the_mean_curve_is_the_mean_area(seed: int, readers: int) -> None:
     found = ask(cohort(seed, 40, readers), [f"r{i}" for i in range(readers)], [])

@@ -28,7 +28,7 @@ def total(columns: list[list[float]], scale_bits: int | None = None) -> list[flo
     return result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.floats(-1e250, 1e250), min_size=1, max_size=8))
 def test_sums_of_any_size_are_exact_to_the_largest_summand(values: list[float]) -> None:
     """At least 64 bits lie below the largest sum of a hospital; Fractions are the oracle."""

@@ -33,7 +33,7 @@ def sites(columns: dict[str, np.ndarray], count: int) -> list[Table]:
 scores = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([-2.5, -0.0, 0.0, 0.1, 0.2, 7.0, 1e300])), max_size=30)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(scores)
 def test_leaves_count_every_row_and_mix_classes_only_in_true_ties(rows: list[tuple[int, float]]) -> None:
     y, x = np.array([r[0] for r in rows], float), np.array([r[1] for r in rows], float)

@@ -42,7 +42,7 @@ rows = st.lists(
 ).filter(lambda found: 2 <= sum(r[0] for r in found) <= len(found) - 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows)
 def test_any_split_over_sites_equals_the_pooled_definition(found: list[tuple[int, float, int]]) -> None:
     """Sites with nobody, with one row and with one class need no special case."""
@@ -55,7 +55,7 @@ def test_any_split_over_sites_equals_the_pooled_definition(found: list[tuple[int
     assert pooled({"y": y, "x": x}).to_json() == result.to_json()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_a_rising_map_and_a_new_order_of_patients_change_nothing(seed: int) -> None:
     columns = example(seed % 1000, decimals=1)

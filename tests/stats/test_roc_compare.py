@@ -43,7 +43,7 @@ def placements(y: np.ndarray, scores: list[np.ndarray]) -> tuple[np.ndarray, np.
     return np.stack([k.mean(axis=1) for k in kernels]), np.stack([k.mean(axis=0) for k in kernels])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6))
 def test_any_split_gives_the_covariance_of_the_definition(seed: int) -> None:
     """Oracle: DeLong's S₁₀/m + S₀₁/n from the matrix of all comparisons."""
@@ -153,7 +153,7 @@ def obuchowski(y: np.ndarray, scores: list[np.ndarray], patient: np.ndarray) -> 
     return total
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_clustered_covariance_is_obuchowskis(seed: int) -> None:
     """Lesions within patients; a patient's lesions are at one hospital."""

@@ -24,7 +24,7 @@ def by_definition(y: np.ndarray, x: np.ndarray) -> tuple[float, float]:
     return float(kernel.mean()), float(v10.var(ddof=1) / len(v10) + v01.var(ddof=1) / len(v01))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows)
 def test_every_finite_score_is_ordered_exactly(found: list[tuple[int, float]]) -> None:
     """Ties, signed zeros, subnormals and spans of 600 decades all take a different road to the sort."""
@@ -44,7 +44,7 @@ def test_large_tables_agree_with_scikit_learn(decimals: int, scale: float) -> No
     assert auc_delong(y, x).auc == pytest.approx(roc_auc_score(y, x), rel=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.integers(0, 3))
 def test_the_paired_test_agrees_with_the_definition(seed: int, decimals: int) -> None:
     rng = np.random.default_rng(seed)

@@ -294,13 +294,13 @@ def grids(draw: st.DrawFn, least: int = 1) -> Grid:
 
 
 @given(grid=grids(), index=st.tuples(*[st.floats(-50, 50)] * 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_index_comes_back_from_its_position(grid: Grid, index: tuple[float, ...]) -> None:
     np.testing.assert_allclose(grid.index_of(grid.position_mm(index)), index, atol=1e-6)
 
 
 @given(grid=grids(least=2), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_carrying_to_the_same_grid_changes_nothing(grid: Grid, seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = random.integers(0, 3, grid.shape).astype(np.uint16)
@@ -314,7 +314,7 @@ def test_carrying_to_the_same_grid_changes_nothing(grid: Grid, seed: int) -> Non
 
 
 @given(grid=grids(least=2), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_part_of_the_same_lattice_is_cut_out_exactly(grid: Grid, seed: int) -> None:
     """Interpolation at voxel centres gives the voxels back: what is resampled is the lattice, not its neighbour."""
     random = np.random.default_rng(seed)
@@ -327,7 +327,7 @@ def test_a_part_of_the_same_lattice_is_cut_out_exactly(grid: Grid, seed: int) ->
 
 
 @given(grid=grids(), spacing=st.tuples(*[st.floats(0.3, 10.0)] * 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_new_centre_lies_within_the_old_extent(grid: Grid, spacing: tuple[float, float, float]) -> None:
     """Else the sequence that was drawn on would itself be filled up with air at its edge."""
     new = resampling_grid(grid, spacing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_liver.client.cohort.check.figures import fingerprint_rows, flow_chart
@@ -20,7 +20,6 @@ WITH_IMAGES = ("E_ROI_MISSING", "E_MISSING_SEQUENCE", "E_AGE_SEX_DISAGREE", "W_L
 codes = st.lists(st.sampled_from(WITH_IMAGES + WITHOUT_IMAGES), max_size=5)
 
 
-@settings(deadline=None)
 @given(st.lists(codes, max_size=30), st.integers(0, 4))
 def test_every_patient_of_the_table_is_used_or_left_out_once(patients: list[list[str]], noise: int) -> None:
     """Whatever the mixture of findings; those of files, of the folder and of images without a row do not count."""

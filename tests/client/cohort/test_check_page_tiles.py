@@ -52,7 +52,7 @@ def borders(mask: NDArray[np.bool_]) -> set[tuple[str, int, int]]:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 7), st.integers(1, 7))))
 def test_the_outline_runs_along_every_edge_between_inside_and_outside_and_no_other(mask: NDArray[np.bool_]) -> None:
     assert edges(outline_path(mask)) == borders(mask)

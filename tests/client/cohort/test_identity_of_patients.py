@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -191,7 +191,6 @@ def test_patients_who_share_an_image_are_one_group_also_through_a_third() -> Non
     assert duplicate_patients({}) == {}
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.frozensets(st.integers(0, 9).map(str), max_size=3)))
 def test_groups_are_those_of_a_graph(hashes: dict[str, frozenset[str]]) -> None:
     """Against SciPy's connected components."""

@@ -225,7 +225,7 @@ def test_no_message_names_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[
     first=st.tuples(*[st.integers(0, 1)] * 3),
     beyond=st.integers(0, 2),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_axes_reversed_exchanged_and_cut_are_put_in_order(
     order: list[int], reverse: tuple[bool, ...], first: tuple[int, ...], beyond: int
 ) -> None:

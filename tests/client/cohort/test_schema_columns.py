@@ -278,7 +278,7 @@ TEXT = st.text(alphabet="αβγδ .,<0159Y-/", max_size=14)
 FRAGMENT = st.text(alphabet="αβγδε ", min_size=9, max_size=30)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     cells=st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT, st.sampled_from(["0", "1", "7"])), min_size=1, max_size=8),
     order=st.randoms(use_true_random=False),
@@ -299,7 +299,7 @@ def test_the_order_of_rows_changes_nothing(cells: list[tuple[str, ...]], order: 
         np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(FRAGMENT, min_size=6, max_size=6))
 def test_no_finding_holds_more_than_eight_characters_of_a_cell(cells: list[str]) -> None:
     """Free text in the wrong column may name a patient."""

@@ -40,7 +40,7 @@ def _uneven(fold: np.ndarray, label: np.ndarray) -> float:
     return float(np.abs(np.array(shares) - 0.2).max())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 14), st.integers(0, 2)), min_size=1, max_size=60), st.integers(0, 5))
 def test_no_patient_is_in_two_parts_or_folds(rows: list[tuple[int, int]], folds: int) -> None:
     rows.sort()

@@ -69,7 +69,7 @@ def probability_at(ruler: Ruler, x_in: float) -> float:
 coefficient = st.floats(-3, 3).filter(lambda b: abs(b) > 0.05)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     intercept=st.floats(-4, 4),
     age=st.floats(-0.2, 0.2),
