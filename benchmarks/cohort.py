@@ -36,10 +36,11 @@ CLEAN = Damage("(clean)", "")
 _CHECK = """
 import resource, sys
 from pathlib import Path
+from benchmarks.process import peak_mb
 from fl_liver.client.cohort.check.check import check_folder
 check_folder(Path(sys.argv[1]))
-print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1e3)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3)
+print(peak_mb())
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6)
 """
 
 

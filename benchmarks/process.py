@@ -1,4 +1,4 @@
-"""What Linux says about another process: its memory and processor time."""
+"""What Linux says about a process: its memory and processor time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,20 @@ def own_mb(pid: int) -> float:
 
     Raises OSError where it has ended.
     """
+    return _told_mb(pid, "RssAnon:")
+
+
+def peak_mb(pid: int | str = "self") -> float:
+    """The most that was resident so far, 10⁶ bytes. Not `ru_maxrss`, which begins at what the parent held at the start.
+
+    Raises OSError where it has ended.
+    """
+    return _told_mb(pid, "VmHWM:")
+
+
+def _told_mb(pid: int | str, key: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024 / 1e6
+    return sum(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024 / 1e6
 
 
 def cpu_s(pid: int) -> float:

@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.case import MARK
+from benchmarks.process import peak_mb
 from fl_liver.client.cohort.cohort import Cohort
 from fl_liver.client.cohort.recipe import recipe_of
 from fl_liver.client.train import fit
@@ -297,9 +297,7 @@ def peak(case: Case, loop: str) -> dict[str, float]:
 def _peak_mb(case: Case) -> float:
     if case.target.type == "cuda":
         return torch.cuda.max_memory_allocated(case.target) / 1e6
-    # Not `ru_maxrss`: a child's begins at what its parent held when it was started.
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
+    return peak_mb()
 
 
 def main(text: str) -> None:
