@@ -86,6 +86,7 @@ def run_study(
         "task": question_in_words(study),
         "main_title": " or ".join(question_in_words(study)["positive"]) if study.endpoint else "",
         "endpoints": [{"name": one.name, "title": one.title} for one in study.endpoint],
+        "unit": study.cohort.unit,
         "secure_sum": study.privacy.secure_sum,
         "privacy": _privacy(study, journal.path),
         "software": versions(),

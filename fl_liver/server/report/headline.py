@@ -37,6 +37,17 @@ def sums_in_words(summary: Summary) -> str:
     )
 
 
+def rows_in_words(summary: Summary) -> str:
+    """What n counts and what the intervals leave out where a row is a lesion; empty where it is a patient."""
+    if text(summary, "unit") != "lesion":
+        return ""
+    return (
+        "A row is a lesion: n counts lesions, and intervals and tests on this page take those of one patient as "
+        "independent, which makes them too narrow. AUCs among the paper's own tables allow for them, as does "
+        "“cluster” in any plan of fl-liver analyse."
+    )
+
+
 def result_in_words(summary: Summary) -> list[str]:
     """A few sentences: the federated AUC, what it should be held against, and what noise costs where there is any."""
     for part in ("external", "internal"):

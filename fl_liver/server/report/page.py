@@ -88,6 +88,7 @@ def _contents(summary: Summary, *, phantom: bool) -> dict[str, Any]:
         "warnings": headline.warnings_of(summary, phantom=phantom),
         "result": headline.result_in_words(summary),
         "sums": headline.sums_in_words(summary),
+        "rows": headline.rows_in_words(summary),
         "cohort": tables.cohort_table(summary),
         "models": tables.models_table(summary),
         "noised": noised_section(summary),

@@ -355,3 +355,9 @@ def test_figures_leave_the_callers_settings_alone() -> None:
     before = dict(matplotlib.rcParams)
     assert isinstance(draw_figures(study_summary())["roc"], Rendered)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_where_rows_are_lesions_the_page_says_that_its_intervals_take_them_as_independent() -> None:
+    said = "take those of one patient as independent, which makes them too narrow"
+    assert said in words_only(study_summary() | {"unit": "lesion"})
+    assert said not in words_only(study_summary() | {"unit": "patient"})
