@@ -164,6 +164,8 @@ def test_a_server_that_is_away_is_waited_for(superlink: SuperLink, hospital: Mak
     superlink.kill()
     one.until(lambda: "no answer" in one.log(), "notice that the server is away", 30)
     superlink.start()
+    # It says goodbye and hello, so that whatever was lost is asked again; a question asked before that is lost too.
+    one.until(lambda: "registered as node" in one.log().partition("the network is back")[2], "goodbye and hello", 60)
     assert one.said(one.ask(Prepare(one.study.sha256))).startswith("Ready")
 
 
