@@ -110,6 +110,12 @@ class CohortRules(Section):
     other_frames: bool = False
     """Carry a lesion also to series with another frame of reference. No registration is made."""
 
+    @property
+    def cluster(self) -> str | None:
+        """`cluster` of statistics of these rows: "" (lesions go by patient, as the hospital's table knows them) or
+        None."""
+        return "" if self.unit == "lesion" else None
+
     @model_validator(mode="after")
     def _series_agree(self) -> Self:
         if len(set(self.sequences)) != len(self.sequences):

@@ -44,7 +44,7 @@ class BaselineFigures:
     def local(self, study: Study) -> dict[str, Any]:
         """Each hospital's own model: the mean AUC on the external patients with its interval, and on its own patients.
 
-        The external interval is that of a mean of correlated AUCs (contrast 1/M of DeLong's covariance). The internal
+        The external interval is that of a mean of correlated AUCs (contrast 1/M of their covariance). The internal
         mean is over hospitals whose own test part has enough of both classes, "models" of "of_models": it has no
         interval, its patients differ by model, and where those hospitals are few it stands for them alone.
         """
@@ -57,7 +57,8 @@ class BaselineFigures:
         }
 
     def _elsewhere(self, training: tuple[str, ...]) -> dict[str, Any]:
-        talk = compare([f"score:{name}" for name in training], "label", key="logit32", min_cell=self._floor)
+        scores, cluster = [f"score:{name}" for name in training], self._study.cohort.cluster
+        talk = compare(scores, "label", key="logit32", min_cell=self._floor, cluster=cluster)
         try:
             found = self._evaluation.ask("external", {"local": talk})["local"]
         except PrivacyError as error:

@@ -55,7 +55,7 @@ def _exact(study: Study, present: frozenset[str]) -> list[Allowed]:
     if len(scores) == 1:
         found += _of_score(study, scores[0])
     if len(scores) > 1:
-        found.append(of_scores(scores, LABEL))
+        found.append(of_scores(scores, LABEL, study.cohort.cluster))
     elif terms and study.analysis.fusion:
         found.append(of_fit(LABEL, terms, firth=True))
     return found
@@ -65,7 +65,8 @@ def _of_score(study: Study, score: str) -> list[Allowed]:
     """Curve, comparison with itself, AUC within hospitals, and one cut-off for each part of the rows, which is found
     on the way (Youden's).
     """
-    found = [of_scores([score, score], LABEL), of_centres(score, LABEL), of_cut(score, LABEL, cutoffs=1)]
+    curve = of_scores([score, score], LABEL, study.cohort.cluster)
+    found = [curve, of_centres(score, LABEL), of_cut(score, LABEL, cutoffs=1)]
     if not study.asks_which_class:
         found.append(of_calibration(LABEL, score, study.analysis.calibration_groups, log_odds=True))
     return found
@@ -82,7 +83,7 @@ def _of_endpoints(study: Study, scores: list[str], present: frozenset[str]) -> l
         if not endpoint.positive:
             found += _of_classes(f"class:{endpoint.name}", endpoint.among, present)
         elif (label := f"label:{endpoint.name}") in present and scores:
-            found.append(of_scores(scores * 2 if len(scores) == 1 else scores, label))
+            found.append(of_scores(scores * 2 if len(scores) == 1 else scores, label, study.cohort.cluster))
     return found
 
 

@@ -373,7 +373,8 @@ def _named(site: SiteConfig, question: Named) -> RecordDict:
     figures: dict[str, Any] = {"n": len(table), "positives": positives}
     if min(count_patients(table.patients, table["label"] == one) for one in (0.0, 1.0)) < floor:
         return egress.release_figures(site, Figures({"not_released": f"a class has fewer than {floor} patients"}))
-    talks = {name: roc(f"score:{name}", "label", min_cell=floor) for name in question.scores}
+    cluster = study.cohort.cluster
+    talks = {name: roc(f"score:{name}", "label", min_cell=floor, cluster=cluster) for name in question.scores}
     results = converse(talks, PatientFloors(TablesSummer([table]), floor))
     figures |= {name: result.to_json() for name, result in results.items()}
     return egress.release_figures(site, Figures(figures))

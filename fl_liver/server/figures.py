@@ -50,7 +50,7 @@ def out_of_training(study: Study, score: str) -> str:
 def about_models(study: Study, scores: Scores) -> Talks:
     """ROC of each model, and its calibration or, with more than two classes, each class against the rest."""
     floor = study.analysis.min_cell
-    talks: Talks = {f"roc {name}": _roc(study, score) for name, score in scores.items()}
+    talks: Talks = {f"roc {name}": _roc(study, f"score:{score}", "label") for name, score in scores.items()}
     for name, score in scores.items():
         if study.asks_which_class:
             columns = {label: f"score:{score}:{label}" for label in study.task.classes}
@@ -97,7 +97,7 @@ def about_endpoint(study: Study, endpoint: Endpoint, score: str) -> Conversation
     """One model's answer to one endpoint: a RocResult or a Multiclass, or why not."""
     answer, floor = f"score:{endpoint_score(score, endpoint.name)}", study.analysis.min_cell
     if endpoint.positive:
-        return or_withheld(roc(answer, f"label:{endpoint.name}", key="logit32", min_cell=floor))
+        return _roc(study, answer, f"label:{endpoint.name}")
     columns = {each: f"{answer}:{each}" for each in endpoint.among}
     return or_withheld(multiclass(f"class:{endpoint.name}", columns, min_cell=floor))
 
@@ -131,12 +131,13 @@ def composite(study: Study, part: Mapping[str, Any], endpoints: Mapping[str, Any
 
 
 def about_pairs(study: Study, pairs: Pairs) -> Talks:
-    """DeLong's paired test of scores a and b."""
-    floor = study.analysis.min_cell
-    return {
-        _pair(a, b): or_withheld(compare([f"score:{a}", f"score:{b}"], "label", key="logit32", min_cell=floor))
-        for a, b in pairs
-    }
+    """DeLong's paired test of scores a and b (Obuchowski's where a row is a lesion)."""
+    floor, cluster = study.analysis.min_cell, study.cohort.cluster
+
+    def pair(a: str, b: str) -> Conversation[Any]:
+        return compare([f"score:{a}", f"score:{b}"], "label", key="logit32", min_cell=floor, cluster=cluster)
+
+    return {_pair(a, b): or_withheld(pair(a, b)) for a, b in pairs}
 
 
 def read_pairs(heard: Heard, rows: str, pairs: Pairs) -> list[dict[str, Any]]:
@@ -171,7 +172,10 @@ def read_centres(heard: Heard, scores: Scores) -> dict[str, dict[str, Any]]:
 
 def about_cutoffs(study: Study, scores: Scores) -> Talks:
     """ROC of scores of patients that the network was not trained on, for Youden's cut-off."""
-    return {f"cutoff {name}": _roc(study, out_of_training(study, score)) for name, score in scores.items()}
+    return {
+        f"cutoff {name}": _roc(study, f"score:{out_of_training(study, score)}", "label")
+        for name, score in scores.items()
+    }
 
 
 def read_cutoffs(heard: Heard, rows: str, scores: Scores) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
@@ -221,8 +225,9 @@ def class_figures(result: Multiclass | Withheld) -> dict[str, Any]:
     } | {key: body[key] for key in ("macro_auc", "micro_auc", "hand_till", "accuracy", "kappa")}
 
 
-def _roc(study: Study, score: str) -> Conversation[RocResult | Withheld]:
-    return or_withheld(roc(f"score:{score}", "label", key="logit32", min_cell=study.analysis.min_cell))
+def _roc(study: Study, score: str, label: str) -> Conversation[RocResult | Withheld]:
+    floor, cluster = study.analysis.min_cell, study.cohort.cluster
+    return or_withheld(roc(score, label, key="logit32", min_cell=floor, cluster=cluster))
 
 
 def _pair(a: str, b: str) -> str:

@@ -53,13 +53,14 @@ def of_one(kind: str, complete: Iterable[str] = (), **places: str | Iterable[str
 
 
 def of_scores(scores: Sequence[str], label: str, cluster: str | None = None, complete: Iterable[str] = ()) -> Allowed:
-    """ROC curves, and with several scores their comparison."""
+    """ROC curves, and with several scores their comparison; `cluster` as in `roc`."""
     asked = [ask("cell_counts", columns=label), *(ask("bins", column=one, label=label) for one in scores)]
     if cluster is not None:
-        asked.append(ask("cluster_cross", scores=scores, label=label, cluster=cluster))
+        named = {"cluster": cluster} if cluster else {}
+        asked.append(ask("cluster_cross", scores=scores, label=label, **named))
     elif len(scores) > 1:
         asked.append(ask("delong_cross", scores=scores, label=label))
-    return Allowed(_among([*scores, label, *([] if cluster is None else [cluster]), *complete], *asked))
+    return Allowed(_among([*scores, label, *([cluster] if cluster else []), *complete], *asked))
 
 
 def of_centres(score: str, label: str) -> Allowed:

@@ -118,8 +118,9 @@ def asked_of(question: Question) -> Asked:
 
 
 def _absent(kind: str, argument: str, value: object) -> bool:
-    """Bins without a class, an order search without groups."""
-    return (kind, argument) in (("bins", "label"), ("key_children", "group")) and not value
+    """Bins without a class, an order search without groups, lesions of patients whom no column names."""
+    optional = ("bins", "label"), ("key_children", "group"), ("cluster_cross", "cluster")
+    return (kind, argument) in optional and not value
 
 
 def _name(value: object) -> str:

@@ -7,7 +7,8 @@ Patient i has m_i positive and n_i negative lesions, and sums of structural comp
            + I/(I−1) Σ [(X_ir/2n − m_i θ_r)(Y_is/2m − n_i θ_s) + (r ↔ s)] / mn.
 
 Each site adds up the products of (X_i1 … X_iM, m_i, Y_i1 … Y_iM, n_i) over its patients: 13 integers for one score, the
-products in two limbs. A patient's lesions are at one hospital.
+products in two limbs. A patient's lesions are at one hospital. Whose a lesion is, a column says, or the table itself
+(`Table.patients`): no question can then choose rows by patient.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Conversation, IntVector, Question, Table, answers
 from fl_liver.stats.cross import Matrix, cross_arguments, cross_arrays, row_components
 from fl_liver.stats.delong import exact_auc
 from fl_liver.stats.limbs import join_limbs, split_limbs
+from fl_liver.stats.patients import patients_of
 from fl_liver.stats.refine import BINARY_LEVELS, Leaves
 from fl_liver.stats.rows import rows_for
 
@@ -36,7 +40,8 @@ def clustered_covariance(
 ) -> Conversation[Matrix | None]:
     """Exact covariance matrix of the AUCs of scores of the same lesions; None with fewer than two patients of a class.
 
-    Args as in `cross.covariance_of`; cluster: the column that names the patient (text or number).
+    Args as in `cross.covariance_of`; cluster: the column that names the patient (text or number); "" where the
+    hospitals' tables say themselves whose their rows are.
     """
     width = 2 * len(scores) + 2
     arguments = cross_arguments(scores, label, leaves, levels, complete) | {"cluster": cluster}
@@ -55,12 +60,12 @@ def clustered_covariance(
 @answers("cluster_cross")
 def _cluster_cross(question: Question, table: Table) -> IntVector:
     named = question.arguments
-    chosen = rows_for(question, table, [*named["scores"], named["label"], named["cluster"]])
+    cluster: str = named["cluster"]
+    chosen = rows_for(question, table, [*named["scores"], named["label"], *([cluster] if cluster else [])])
     if len(chosen) == 0:
         return np.zeros(question.length, np.int64)
     parts, kind = row_components(question, chosen)
-    column = chosen[named["cluster"]]
-    _, patient = np.unique(column.astype(str) if column.dtype == object else column, return_inverse=True)
+    patient = patients_of(chosen, cluster) if cluster else _known_patients(chosen)
     rows = [*(part * kind for part in parts), kind, *(part * (1 - kind) for part in parts), 1 - kind]
     per_patient = np.zeros((len(rows), int(patient.max()) + 1), np.int64)
     for place, values in enumerate(rows):
@@ -70,6 +75,12 @@ def _cluster_cross(question: Question, table: Table) -> IntVector:
     positive, negative = per_patient[len(parts)] > 0, per_patient[-1] > 0
     tail = np.array([per_patient.shape[1], positive.sum(), negative.sum()], np.int64)
     return np.concatenate([split_limbs(sums), tail])
+
+
+def _known_patients(table: Table) -> NDArray[np.int64]:
+    if table.patients is None:
+        raise DataError("lesions were to be taken by patient, but this table does not say whose its rows are")
+    return np.unique(table.patients, return_inverse=True)[1].astype(np.int64)
 
 
 def _obuchowski(products: list[list[int]], patients: tuple[int, int, int], leaves: Sequence[Leaves]) -> Matrix:

@@ -187,7 +187,7 @@ def compare(
         scores, label: columns; rows in which one is missing are left out of all.
         key: how the scores are refined; see `keys`.
         min_cell: pooled floor of each class; 1 switches it off.
-        cluster: column that names the patient where a row is a lesion (Obuchowski's covariance).
+        cluster: column that names the patient where a row is a lesion (Obuchowski's covariance); "" as in `roc`.
     Raises:
         ConfigError: fewer than two scores.
         PrivacyError: a class below the floor.
@@ -195,7 +195,7 @@ def compare(
     """
     if len(scores) < 2:
         raise ConfigError(f"a comparison needs two scores or more, got {list(scores)}")
-    needed = [*complete, *scores, *([] if cluster is None else [cluster])]
+    needed = [*complete, *scores, *([cluster] if cluster else [])]
     counts = yield from cell_counts([(label, levels)], complete=needed)
     require_floor({f"'{label}' {level}": int(v) for level, v in zip(levels, counts, strict=True)}, min_cell)
     if int(counts.min()) < 2:
@@ -236,7 +236,7 @@ def compare_unpaired(
     """
     if len(strata_levels) != 2:
         raise ConfigError(f"an unpaired comparison has two levels of '{strata}', got {list(strata_levels)}")
-    needed = [score, strata, *([] if cluster is None else [cluster])]
+    needed = [score, strata, *([cluster] if cluster else [])]
     groups = yield from together(
         [
             within(_single(score, label, key, min_cell, cluster, levels, needed), where={strata: level})

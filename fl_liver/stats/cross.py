@@ -1,9 +1,8 @@
 """The second round of a paired comparison: sums of products of DeLong's components of scores of the same patients.
 
 The cumulative counts of every score are broadcast; each site looks up X and Y of its rows and adds up ΣX_r, ΣY_r and
-the
-upper triangles of ΣX_r X_s and ΣY_r Y_s: 2M + M(M+1) integers for M scores, whatever the number of patients. Where a
-product sum could pass 2⁶³, every integer travels in two limbs.
+the upper triangles of ΣX_r X_s and ΣY_r Y_s: 2M + M(M+1) integers for M scores, whatever the number of patients. Where
+a product sum could pass 2⁶³, every integer travels in two limbs.
 """
 
 from __future__ import annotations

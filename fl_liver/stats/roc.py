@@ -92,14 +92,15 @@ def roc(
         key: "float64" for any real score, "logit32" for log-odds of a network (half the rounds).
         min_cell: pooled floor of each class, and the smallest published step; 1 publishes every step.
         partial: {"on": "specificity"|"sensitivity", "from": a, "to": b} for a partial area, uncorrected.
-        cluster: column that names the patient, where a row is a lesion: variance by Obuchowski (1997).
+        cluster: column that names the patient, where a row is a lesion: variance by Obuchowski (1997); "": the
+            tables say themselves whose their rows are.
         complete: further columns in which a row must not be missing.
     Raises:
         PrivacyError: a class has 1 to min_cell − 1 patients over all hospitals.
         ConfigError: `partial` is not as above.
     """
     partial_range = _partial_range(partial)
-    needed = [*complete, *([] if cluster is None else [cluster])]
+    needed = [*complete, *([cluster] if cluster else [])]
     counts = yield from cell_counts([(label, levels)], complete=[score, *needed])
     n_neg, n_pos = int(counts[0]), int(counts[1])
     require_floor({f"'{label}' {level}": int(v) for level, v in zip(levels, counts, strict=True)}, min_cell)

@@ -81,7 +81,8 @@ def rows_for(question: Question, table: Table, columns: Sequence[str]) -> Table:
         ProtocolError: a column is not there.
     """
     keep = complete_rows(question.arguments, table, columns)
-    return Table({column: table[column][keep] for column in columns})
+    patients = None if table.patients is None else table.patients[keep]
+    return Table({column: table[column][keep] for column in columns}, patients)
 
 
 def complete_rows(arguments: Mapping[str, Any], table: Table, columns: Iterable[str]) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ the other; whole studies behind these permits are in `tests/server` and `tests/s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from fl_liver.stats.diagnostic import counts_at, diagnostic
 from fl_liver.stats.guard import Guard
 from fl_liver.stats.logistic import logistic, univariate
 from fl_liver.stats.multiclass import multiclass
+from fl_liver.stats.patients import PatientFloors
 from fl_liver.stats.private_roc import noised_histogram
 from fl_liver.stats.roc import roc
 from fl_liver.stats.rows import cell_counts
@@ -58,7 +60,8 @@ def hospitals() -> list[Table]:
         numbers = {"age": draw.normal(y, 2.0), "hepatitis": (draw.random(150) < 0.4) * 1.0, "size_mm": draw.random(150)}
         names = np.array(list(CLASSES), dtype=object)[draw.integers(0, 3, 150)]
         endpoints: dict[str, Any] = {"class:kind": names, "label:bad": np.where(draw.random(150) < 0.2, np.nan, y)}
-        tables.append(Table({"label": y, "class_name": names, "background": y, **scores, **numbers, **endpoints}))
+        columns = {"label": y, "class_name": names, "background": y, **scores, **numbers, **endpoints}
+        tables.append(Table(columns, patients=np.arange(150) // 2))
     return tables
 
 
@@ -83,7 +86,9 @@ class Room:
 
 
 def ask(study: Study, *talks: Talk) -> None:
-    converse({str(place): over("internal", talk) for place, talk in enumerate(talks)}, Room(study))
+    room = Room(study)
+    summer = PatientFloors(room, 3) if study.cohort.unit == "lesion" else room
+    converse({str(place): over("internal", talk) for place, talk in enumerate(talks)}, summer)
 
 
 def of_score(score: str) -> list[Talk]:
@@ -105,6 +110,33 @@ def test_what_the_coordinator_asks_of_scores_and_factors_is_answered(study: Stud
 
 def test_what_the_coordinator_asks_of_several_classes_is_answered(of_three: Study) -> None:
     ask(of_three, *of_score(A), multiclass("class_name", {one: f"{A}:{one}" for one in CLASSES}, min_cell=3))
+
+
+@pytest.fixture
+def of_lesions(table_study: Study) -> Study:
+    return table_study.changed(cohort={"unit": "lesion"})
+
+
+@pytest.mark.parametrize("scores", [[A], [A, B], [A, B, C]], ids=["roc", "pair", "three"])
+def test_lesions_go_by_their_patients_and_by_no_column(
+    table_study: Study, of_lesions: Study, scores: list[str]
+) -> None:
+    """Grouped by a column, the sums would be those of its groups; and where rows are patients, none are grouped."""
+
+    def talk(cluster: str | None) -> Talk:
+        one = partial(roc, scores[0]) if len(scores) == 1 else partial(compare, scores)
+        return one("label", key="logit32", min_cell=3, cluster=cluster)
+
+    ask(of_lesions, talk(""))
+    ask(table_study, talk(None))
+    for study, cluster in ((of_lesions, "age"), (of_lesions, "label"), (table_study, "age"), (table_study, "")):
+        with pytest.raises(ProtocolError, match=r"question '(cluster_cross|cell_counts)' is not in the plan"):
+            ask(study, talk(cluster))
+
+
+def test_lesions_are_not_compared_as_patients(of_lesions: Study) -> None:
+    with pytest.raises(ProtocolError, match="question 'delong_cross' is not in the plan"):
+        ask(of_lesions, compare([A, B], "label", key="logit32", min_cell=3))
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -27,6 +29,8 @@ from fl_liver.server.figures import fitting_rows, out_of_training
 from fl_liver.server.fusion import fuse
 from fl_liver.server.journal import Journal
 from fl_liver.server.sums import Sums
+from fl_liver.stats.compare import Comparison, compare
+from fl_liver.stats.conversation import Table, TablesSummer, converse
 from fl_liver.study import Study
 
 MakeSite = Callable[..., SiteConfig]
@@ -39,11 +43,15 @@ class Hospitals:
 
     def __init__(self, make_site: MakeSite, ask_sites: AskSites, study: Study, folder: Path, **keys: Any) -> None:
         own: dict[str, dict[str, Any]] = keys.pop("own", {})
+        of_three = keys.pop("of_three", False)
         self.study = study
         self.sites = {
             name: make_site(name, 80, study=study, **{"release": "named", "min_cell": 3, **keys, **own.get(name, {})})
             for name in NAMES
         }
+        if of_three:
+            for site in self.sites.values():
+                lesions_of_three(site.data / "clinical.csv")
         self.exchange = ask_sites(self.sites)
         self.journal = Journal(folder / "journal.jsonl")
         self.participants: Participants = gather(self.exchange, study, self.journal)
@@ -62,6 +70,11 @@ class Hospitals:
             noisy = store.load("federated") + draw.normal(size=(count, 1))
             store.keep("federated", np.arange(count), noisy)
 
+    def patients(self, rows: str, site: str) -> NDArray[Any]:
+        """Whose the rows of a part are, as names that differ between hospitals."""
+        _, cohort = read_cohort(self.sites[site], self.study.sha256)
+        return np.array([f"{site} {number}" for number in cohort.group[select_rows(cohort, rows)]], object)
+
     def pooled(self, rows: str, name: str = "federated", sites: tuple[str, ...] = NAMES) -> tuple[NDArray[Any], ...]:
         """What nobody in the federation ever sees: labels, scores and factors of everybody's rows together."""
         labels, scores, factors = [], [], []
@@ -74,6 +87,14 @@ class Hospitals:
             scores.append(store.load(name)[chosen, 0])
             factors.append(cohort.factors[chosen])
         return np.concatenate(labels), np.concatenate(scores), np.concatenate(factors)
+
+
+def lesions_of_three(table: Path) -> None:
+    """Every three rows become lesions 1 to 3 of one patient."""
+    rows = pd.read_csv(table)
+    rows["lesion"] = np.arange(len(rows)) % 3 + 1
+    rows["patient_id"] = [f"P{number // 3:03d}" for number in range(len(rows))]
+    rows.to_csv(table, index=False)
 
 
 @pytest.fixture
@@ -92,6 +113,34 @@ def test_the_pooled_auc_from_sums_is_that_of_the_pooled_patients(hospitals: Call
         low, high = found[rows]["ci95"]
         assert low < found[rows]["auc"] < high
     assert 0.6 < found["internal"]["auc"] < 1
+
+
+def test_lesions_of_one_patient_widen_the_intervals_of_aucs_and_tests(
+    hospitals: Callable[..., Hospitals], table_study: Study
+) -> None:
+    """One table of everybody's rows with a column that names the patient is the oracle."""
+    study = table_study.changed(cohort={"unit": "lesion"}, analysis={"min_cell": 3})
+    room = hospitals(study, of_three=True)
+    room.add_noise()
+    room.sums.make_score(Score(study.sha256, "other", "all", "", initial_vector(study)[0] + 1), NAMES)
+    told = room.evaluation.whole({"federated": "federated", "other": "other"}, [("federated", "other")])
+    for rows, sites in (("internal", NAMES[:4]), ("external", ("H05",))):
+        patient = np.concatenate([room.patients(rows, site) for site in sites])
+        columns = {"y": room.pooled(rows, sites=sites)[0], "patient": patient}
+        columns |= {name: room.pooled(rows, name, sites)[1] for name in ("federated", "other")}
+        assert len(set(patient)) < len(patient) / 2
+        one = TablesSummer([Table(columns)])
+        talk = compare(["federated", "other"], "y", key="logit32", min_cell=3, cluster="patient")
+        wanted: Comparison = converse({"it": talk}, one)["it"]
+        plain: Comparison = converse({"it": compare(["federated", "other"], "y", key="logit32", min_cell=3)}, one)["it"]
+        se = [told.models[name][rows]["se"] for name in ("federated", "other")]
+        assert se == [math.sqrt(wanted.cov[place][place]) for place in (0, 1)]
+        assert se[0] != math.sqrt(plain.cov[0][0])
+        (line,) = [line for line in told.comparisons if line["rows"] == rows]
+        assert (line["p"], line["ci95"]) == (wanted.paired().p, list(wanted.paired().ci95))
+        if rows == "external":
+            own = told.models["federated"]["per_site"]["H05"]
+            assert own["se"] == pytest.approx(se[0], rel=1e-6), "its own figure, of scores at full precision"
 
 
 def test_each_hospitals_own_figures_are_those_of_its_own_patients(hospitals: Callable[..., Hospitals]) -> None:

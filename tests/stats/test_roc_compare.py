@@ -9,7 +9,7 @@ from scipy import stats
 
 from fl_liver.errors import ConfigError, DataError, PrivacyError
 from fl_liver.stats.compare import Comparison, compare, compare_unpaired, unpaired
-from fl_liver.stats.compose import together
+from fl_liver.stats.compose import together, within
 from fl_liver.stats.conversation import Conversation, Table, TablesSummer, converse
 from fl_liver.stats.cross import covariance_of
 from fl_liver.stats.local_auc import auc_delong, paired_delong
@@ -162,6 +162,33 @@ def test_clustered_covariance_is_obuchowskis(seed: int) -> None:
     found = federated(columns, part, ["s0", "s1"], cluster="patient")
     expected = obuchowski(columns["y"], [columns["s0"], columns["s1"]], columns["patient"])
     np.testing.assert_allclose(np.array(found.cov, float), expected, rtol=1e-9)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6))
+def test_a_table_that_knows_whose_its_rows_are_needs_no_column_of_patients(seed: int) -> None:
+    """The same fractions, also where rows lack a value and only some are asked about."""
+    columns = example(seed)
+    draw = np.random.default_rng(seed)
+    columns["s0"][draw.random(90) < 0.2] = np.nan
+    columns["ward"] = (draw.random(90) < 0.7) * 1.0
+    part = columns["patient"].astype(int) % 3
+    named = tables(columns, part)
+    knowing = [
+        Table({k: v for k, v in one.columns.items() if k != "patient"}, patients=one["patient"] + 7.5) for one in named
+    ]
+
+    def asked(cluster: str, of: list[Table]) -> Comparison:
+        talk = within(compare(["s0", "s1"], "y", min_cell=1, cluster=cluster), where={"ward": "1"})
+        result: Comparison = converse({"a": talk}, TablesSummer(of))["a"]
+        return result
+
+    assert asked("", knowing) == asked("patient", named)
+
+
+def test_patients_that_nobody_told_are_no_clusters() -> None:
+    with pytest.raises(DataError, match="this table does not say whose its rows are"):
+        federated(example(1), np.zeros(90, int), ["s0", "s1"], cluster="")
 
 
 def test_clustered_variance_is_that_of_a_cluster_bootstrap() -> None:

@@ -38,13 +38,13 @@ def sums_in_words(summary: Summary) -> str:
 
 
 def rows_in_words(summary: Summary) -> str:
-    """What n counts and what the intervals leave out where a row is a lesion; empty where it is a patient."""
+    """What n counts and which intervals go by patient where a row is a lesion; empty where it is a patient."""
     if text(summary, "unit") != "lesion":
         return ""
     return (
-        "A row is a lesion: n counts lesions, and intervals and tests on this page take those of one patient as "
-        "independent, which makes them too narrow. AUCs among the paper's own tables allow for them, as does "
-        "“cluster” in any plan of fl-liver analyse."
+        "A row is a lesion: n counts lesions. Intervals of AUCs and tests between AUCs allow for several lesions of "
+        "one patient (Obuchowski 1997). All others (bands of curves, AUC within hospitals, accuracy at a cut-off, "
+        "calibration, odds ratios) take them as independent, which makes them too narrow."
     )
 
 

@@ -357,7 +357,7 @@ def test_figures_leave_the_callers_settings_alone() -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_where_rows_are_lesions_the_page_says_that_its_intervals_take_them_as_independent() -> None:
-    said = "take those of one patient as independent, which makes them too narrow"
+def test_where_rows_are_lesions_the_page_says_which_intervals_go_by_patient() -> None:
+    said = "Intervals of AUCs and tests between AUCs allow for several lesions of one patient"
     assert said in words_only(study_summary() | {"unit": "lesion"})
     assert said not in words_only(study_summary() | {"unit": "patient"})
