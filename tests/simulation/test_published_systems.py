@@ -14,6 +14,7 @@ from fl_liver.study_files import load_study
 
 pytestmark = pytest.mark.slow
 SMALL = ("--quick", "--hospitals", "5", "--external", "1", "--rounds", "2", "--device", "cpu", "--workers", "2")
+FUSED = "fusion − federated"
 
 
 def simulated(folder: Path, study: str, *options: str) -> dict[str, Any]:
@@ -41,6 +42,8 @@ def test_a_published_system_runs_from_patients_to_report(study: str, tmp_path: P
     assert load_study(study).title in page
     assert 'id="explanations"' in page
     assert (tmp_path / "run" / "analysis" / "paper.html").is_file()
+    if load_study(study).cohort.unit == "lesion":
+        same_in_the_papers_tables(summary, tmp_path / "run" / "analysis" / "paper.json")
     endpoints = {one.name for one in load_study(study).endpoint}
     if endpoints:
         found = summary["models"]["federated"]["external"]["endpoints"]
@@ -49,6 +52,19 @@ def test_a_published_system_runs_from_patients_to_report(study: str, tmp_path: P
             "fewer than" in one["not_released"] if "not_released" in one else 0 <= one["auc"] <= 1
             for one in found.values()
         )
+
+
+def same_in_the_papers_tables(summary: dict[str, Any], paper: Path) -> None:
+    """Lesions by patient on two ways: a hospital's own grouping, and the column of a table that it wrote for itself."""
+    told = json.loads(paper.read_text(encoding="utf-8"))
+    for part in ("internal", "external"):
+        report, table = summary["models"]["federated"][part], told["CNN"]["strata"][part]
+        for key in ("n_pos", "n_neg", "auc", "ci95"):
+            assert table[key] == pytest.approx(report[key], rel=1e-12)
+        assert report["n"] == report["n_pos"] + report["n_neg"]
+    (line,) = [one for one in summary["comparisons"] if (one["name"], one["rows"]) == (FUSED, "external")]
+    table = told["CNN and metastasis against CNN"]["strata"]["external"]
+    assert (table["p"], table["ci95"]) == (pytest.approx(line["p"], rel=1e-9), pytest.approx(line["ci95"], rel=1e-9))
 
 
 def test_selection_trains_a_first_federation_and_its_images_follow(tmp_path: Path) -> None:
