@@ -359,5 +359,10 @@ def test_figures_leave_the_callers_settings_alone() -> None:
 
 def test_where_rows_are_lesions_the_page_says_which_intervals_go_by_patient() -> None:
     said = "Intervals of AUCs and tests between AUCs allow for several lesions of one patient"
-    assert said in words_only(study_summary() | {"unit": "lesion"})
-    assert said not in words_only(study_summary() | {"unit": "patient"})
+    of_lesions, of_patients = (words_only(study_summary() | {"unit": unit}) for unit in ("lesion", "patient"))
+    assert said in of_lesions
+    assert said not in of_patients
+    for page, lesions in ((of_lesions, True), (of_patients, False)):
+        assert ("a positive lesion gets a higher score" in page) == lesions
+        assert ("An interval of a pooled AUC is DeLong" in page) != lesions
+        assert ("test (Obuchowski) on the same lesions" in page) == lesions
