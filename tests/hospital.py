@@ -40,7 +40,7 @@ for number, asked in enumerate(given["asked"]):
     until, got = time.time() + given["ttl"], []
     while not got and time.time() < until:
         got = list(grid.pull_messages(sent))
-        time.sleep(0.05)
+        time.sleep(given["look_s"])
     seen = "none"
     if got:
         word = {} if got[0].has_error() else got[0].content["message"]
@@ -72,7 +72,7 @@ class Hospital:
         assert self.process is not None
         started = time.monotonic()
         self.process.terminate()
-        assert self.process.wait(20) == 0
+        assert self.process.wait(40) == 0
         return time.monotonic() - started
 
     def kill(self) -> None:
@@ -80,12 +80,15 @@ class Hospital:
             self.process.kill()
             self.process.wait()
 
-    def ask(self, *questions: Incoming, ttl: float = 60.0) -> Path:
-        """Start a run that asks these, one after the other; `said` waits for an answer."""
+    def ask(self, *questions: Incoming, ttl: float = 60.0, look_s: float = 0.05) -> Path:
+        """Start a run that asks these, one after the other; `said` waits for an answer.
+
+        look_s: how often the run looks for it.
+        """
         out = self.folder / f"answers-{self.runs}"
         self.runs += 1
         asked = [as_json(question) for question in questions]
-        self.link.run(ASK, node=self.node(), asked=asked, ttl=ttl, out=str(out))
+        self.link.run(ASK, node=self.node(), asked=asked, ttl=ttl, look_s=look_s, out=str(out))
         return out
 
     def said(self, out: Path, number: int = 0) -> str:
