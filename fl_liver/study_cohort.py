@@ -112,8 +112,7 @@ class CohortRules(Section):
 
     @property
     def cluster(self) -> str | None:
-        """`cluster` of statistics of these rows: "" (lesions go by patient, as the hospital's table knows them) or
-        None."""
+        """What statistics of these rows take as `cluster`: "" where lesions go by patient, as the table knows them."""
         return "" if self.unit == "lesion" else None
 
     @model_validator(mode="after")

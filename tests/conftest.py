@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 with warnings.catch_warnings():
     # flwr imports typer, which imports a name that click 8.5 deprecates; only our own warnings are errors.
@@ -33,7 +33,7 @@ from fl_liver.study import Study
 from fl_liver.toml_file import parse
 
 # A law holds however slow the machine is: on a busy one, 200 ms an example are soon over.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 MakeSite = Callable[..., SiteConfig]

@@ -72,7 +72,7 @@ class Hospital:
         assert self.process is not None
         started = time.monotonic()
         self.process.terminate()
-        assert self.process.wait(40) == 0
+        assert self.process.wait(20) == 0
         return time.monotonic() - started
 
     def kill(self) -> None:

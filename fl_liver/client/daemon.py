@@ -42,9 +42,6 @@ _ASK_EVERY_S = 5.0
 """How often a daemon that computes looks whether the run still goes on: a stopped run frees the processor."""
 _APART_S = 1.5
 """Between goodbye and hello: the server app, which looks every 0.2 s, must see that the hospital was away."""
-_FETCHED_S = 3.0
-"""From an answer to a goodbye. The SuperLink throws away what a hospital answered and nobody has fetched when it says
-goodbye; the server app, which fetches others' answers as well, would then ask for 90 s whether it is back."""
 
 
 @dataclass(slots=True)
@@ -80,7 +77,6 @@ class Daemon:
         self._stopping = threading.Event()
         self.fleet: Fleet | None = None
         self._ask_at = 0.0
-        self._given = -_FETCHED_S
         self.state = State()
 
     @property
@@ -104,7 +100,6 @@ class Daemon:
                     tries = 0
                     self._registered(fleet)
                     self._serve(fleet)
-                    time.sleep(max(0.0, self._given + _FETCHED_S - time.monotonic()))
                 if not self._stopping.is_set():
                     self._pause(_APART_S)
             except FleetError as error:
@@ -166,7 +161,8 @@ class Daemon:
             if reply.failure is not None or reply.parcel is None:
                 self._fail(fleet, taken, reply.failure or SiteFailure.CRASHED, reply.word)
                 return
-            self._give(fleet, taken, reply.parcel, started)
+            answer = reply.parcel
+            self._patiently(taken, lambda: fleet.give(answer, taken.run_id, time.monotonic() - started))
         except ComputeLostError as error:
             code = SiteFailure.LOST if self._stopping.is_set() else SiteFailure.CRASHED
             self._fail(fleet, taken, code, str(error))
@@ -230,7 +226,8 @@ class Daemon:
         self.state.last_lost = f"{code.name}: {why}"
         self._write_down(code)
         try:
-            self._give(fleet, taken, failure(taken.head, code), time.monotonic())
+            answer = failure(taken.head, code)
+            self._patiently(taken, lambda: fleet.give(answer, taken.run_id, 0.0))
         except RunOverError:
             pass
         except UnreachableError as error:
@@ -253,10 +250,6 @@ class Daemon:
             audit.append(self.site.work, kind="Failure", code=code.name, bytes=0)
         except AuditError as error:
             log.error("%s; a bare code leaves, no content", error)
-
-    def _give(self, fleet: Fleet, taken: Taken, answer: Parcel, started: float) -> None:
-        self._patiently(taken, lambda: fleet.give(answer, taken.run_id, time.monotonic() - started))
-        self._given = time.monotonic()
 
     def _patiently(self, taken: Taken, do: Callable[[], T]) -> T:
         """Again while the network is away, until the message's deadline, or a few seconds when the daemon stops."""

@@ -71,6 +71,9 @@ HEARTBEAT_S = 20.0
 killed is let in again within 40 s (Flower's 30 s would make it a minute)."""
 _BEAT_EVERY_S = 7.0
 _TIMEOUT_S = 30.0
+_FETCHED_S = 3.0
+"""From an answer to a goodbye. The SuperLink looks whether a hospital is registered before it looks for its answer:
+what the server app, which looks every 0.2 s and fetches others' answers as well, has not fetched by then is lost."""
 _PART_AGAIN_S, _PART_LATEST_S = 0.1, 1.0
 _LATER = frozenset({429, 502, 503, 504})
 _PRECONDITION = 412
@@ -142,6 +145,7 @@ class Fleet:
         )
         self._address, self._beat_every_s = connection.address, beat_every_s
         self._node: Node | None = None
+        self._given = -_FETCHED_S
         self._leave = threading.Event()
         self._heart: threading.Thread | None = None
         self.last_heard = 0.0
@@ -166,6 +170,7 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        time.sleep(max(0.0, self._given + _FETCHED_S - time.monotonic()))
         self._leave.set()
         if self._heart is not None:
             self._heart.join(timeout=6)
@@ -244,6 +249,7 @@ class Fleet:
         push_object_contents_from_iterable(
             ((name, content) for name, content in parcel.objects.items() if name in wanted), one
         )
+        self._given = time.monotonic()
 
     def _registered(self) -> Node:
         if self._node is None:

@@ -172,9 +172,11 @@ def read_centres(heard: Heard, scores: Scores) -> dict[str, dict[str, Any]]:
 
 def about_cutoffs(study: Study, scores: Scores) -> Talks:
     """ROC of scores of patients that the network was not trained on, for Youden's cut-off."""
+    columns = {name: f"score:{out_of_training(study, score)}" for name, score in scores.items()}
+    floor = study.analysis.min_cell  # no interval is read of these: nothing more is asked than a cut-off needs
     return {
-        f"cutoff {name}": _roc(study, f"score:{out_of_training(study, score)}", "label")
-        for name, score in scores.items()
+        f"cutoff {name}": or_withheld(roc(column, "label", key="logit32", min_cell=floor))
+        for name, column in columns.items()
     }
 
 

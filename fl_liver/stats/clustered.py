@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fl_liver.errors import DataError
 from fl_liver.stats.conversation import Conversation, IntVector, Question, Table, answers
 from fl_liver.stats.cross import Matrix, cross_arguments, cross_arrays, row_components
 from fl_liver.stats.delong import exact_auc
@@ -65,7 +63,7 @@ def _cluster_cross(question: Question, table: Table) -> IntVector:
     if len(chosen) == 0:
         return np.zeros(question.length, np.int64)
     parts, kind = row_components(question, chosen)
-    patient = patients_of(chosen, cluster) if cluster else _known_patients(chosen)
+    patient = patients_of(chosen, cluster)
     rows = [*(part * kind for part in parts), kind, *(part * (1 - kind) for part in parts), 1 - kind]
     per_patient = np.zeros((len(rows), int(patient.max()) + 1), np.int64)
     for place, values in enumerate(rows):
@@ -75,12 +73,6 @@ def _cluster_cross(question: Question, table: Table) -> IntVector:
     positive, negative = per_patient[len(parts)] > 0, per_patient[-1] > 0
     tail = np.array([per_patient.shape[1], positive.sum(), negative.sum()], np.int64)
     return np.concatenate([split_limbs(sums), tail])
-
-
-def _known_patients(table: Table) -> NDArray[np.int64]:
-    if table.patients is None:
-        raise DataError("lesions were to be taken by patient, but this table does not say whose its rows are")
-    return np.unique(table.patients, return_inverse=True)[1].astype(np.int64)
 
 
 def _obuchowski(products: list[list[int]], patients: tuple[int, int, int], leaves: Sequence[Leaves]) -> Matrix:

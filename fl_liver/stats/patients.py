@@ -117,11 +117,15 @@ def require_patients(question: Question, total: IntVector, min_cell: int) -> Non
 
 
 def patients_of(table: Table, column: str) -> NDArray[np.int64]:
-    """(n,) whose each row is, by a column that names the patient.
+    """(n,) whose each row is, 0, 1, …, by a column that names the patient; with "" as the table itself says.
 
     Raises:
-        DataError: a row has no patient.
+        DataError: a row has no patient, or the table says nothing of them.
     """
+    if not column:
+        if table.patients is None:
+            raise DataError("rows are to be taken by patient, but this table does not say whose its rows are")
+        return np.unique(table.patients, return_inverse=True)[1].astype(np.int64)
     values = table[column]
     if nobody := int(np.count_nonzero(missing(values))):
         raise DataError(f"column '{column}': {nobody} of {len(values)} rows say no patient; fill it in")
@@ -193,11 +197,10 @@ def _groups(question: Question, counts: IntVector) -> IntVector:
 
 @answers(PATIENTS)
 def _count_patients(question: Question, table: Table) -> IntVector:
-    if table.patients is None:
-        raise DataError("the patients of each group are asked, but this table does not say whose its rows are")
+    patient = patients_of(table, "")
+    rows = np.bincount(patient)
     of = counted_of(question)
     columns = {name: table[name] for name in asked_of(of).present}
-    _, patient, rows = np.unique(table.patients, return_inverse=True, return_counts=True)
     once = np.zeros(len(table), np.bool_) if _counts_many_times(of) else rows[patient] == 1
     total = _groups(of, answer(of, _part(columns, np.flatnonzero(once))))
     order = np.argsort(patient, kind="stable")

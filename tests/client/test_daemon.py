@@ -86,11 +86,11 @@ def test_a_daemon_that_is_told_to_stop_abandons_its_round_and_says_goodbye(
     answers = one.ask(fit_of(endless), look_s=1.0)
     child = one.child()
     one.until(lambda: child.cpu_s > 3, "training", 40)
-    assert one.stop() < 20
+    assert one.stop() < 12
     assert one.said(answers) in ('Refusal {"code": "BUSY", "count": 0}', "error 14")
     assert not child.alive
-    # Goodbye was said: it is let in again at once, and not after 40 s.
-    assert one.start() < 20
+    # Goodbye was said: it is let in again at once.
+    assert one.start() < 5
 
 
 @pytest.mark.slow

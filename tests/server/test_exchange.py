@@ -45,7 +45,7 @@ def test_all_answer(local_grid: MakeGrid) -> None:
 def test_a_reply_that_never_comes_is_lost_at_the_deadline_and_not_later(local_grid: MakeGrid) -> None:
     began = time.monotonic()
     answers = ask(local_grid(at(12, lambda _: None)), timeout_s=0.3)
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 2
     assert answers.lost == {"H02": "no reply within 0 s"}
     assert set(answers.answered) == {"H01", "H03"}
 

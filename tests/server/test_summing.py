@@ -211,7 +211,7 @@ def test_a_hospital_that_does_not_reply_is_waited_for_within_the_round_timeout(
     began = time.monotonic()
     with pytest.raises(IncompleteError, match="H01: no reply within 0 s; H02: no reply"):
         BatchSummer(Exchange(grid, NODES, poll_s=0.01), study, SITES).total(ASKED)
-    assert 0.6 <= time.monotonic() - began < 5
+    assert 0.6 <= time.monotonic() - began < 3
 
 
 def test_a_batch_records_what_each_hospital_committed_to(local_grid: MakeGrid, table_study: Study) -> None:

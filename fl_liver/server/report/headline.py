@@ -43,8 +43,9 @@ def rows_in_words(summary: Summary) -> str:
         return ""
     return (
         "A row is a lesion: n counts lesions. Intervals of AUCs and tests between AUCs allow for several lesions of "
-        "one patient (Obuchowski 1997). All others (bands of curves, AUC within hospitals, accuracy at a cut-off, "
-        "calibration, odds ratios) take them as independent, which makes them too narrow."
+        "one patient (Obuchowski 1997). All others (bands of curves, one of several classes against the rest, AUC "
+        "within hospitals, accuracy at a cut-off, calibration, odds ratios) take them as independent, which makes them "
+        "too narrow."
     )
 
 
